@@ -1,0 +1,2 @@
+//! The SDK for nke extensions.
+#![no_std]

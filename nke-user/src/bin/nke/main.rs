@@ -1,0 +1,2 @@
+//! The `nke` command.
+fn main() {}

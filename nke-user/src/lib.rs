@@ -1,0 +1,1 @@
+//! Network Kernel Extensions for Linux: the library.
