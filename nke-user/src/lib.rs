@@ -1,1 +1,2 @@
 //! Network Kernel Extensions for Linux: the library.
+pub mod place;

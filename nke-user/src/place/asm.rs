@@ -1,0 +1,249 @@
+//! The handful of instructions that placement writes, and the questions that it asks of others.
+//!
+//! A small assembler, not a general one: every function makes one instruction (or the two halves of a
+//! 64-bit load) that the entry, the epilogue or the stub needs. It must never read or change a program;
+//! [`Code`] only appends, and only forward jumps within one `Code` can be written.
+//!
+//! ```ignore
+//! let mut code = Code::default();
+//! let skip = code.jump_if(Compare::NotEqual, R0, 2);
+//! code.push(mov_imm(R0, 1));
+//! code.land(skip);
+//! code.push(exit());
+//! ```
+
+use std::os::fd::RawFd;
+
+use aya_obj::generated::{bpf_func_id, bpf_insn};
+
+/// A register by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reg(pub(super) u8);
+
+pub(super) const R0: Reg = Reg(0);
+pub(super) const R1: Reg = Reg(1);
+pub(super) const R2: Reg = Reg(2);
+pub(super) const R3: Reg = Reg(3);
+/// The frame pointer.
+pub(super) const FP: Reg = Reg(10);
+
+/// The registers that keep their value over a call.
+pub(super) const SAVED: [Reg; 4] = [Reg(6), Reg(7), Reg(8), Reg(9)];
+
+// Opcodes by the names of the kernel's Documentation/bpf/standardization/instruction-set.rst.
+const LDDW: u8 = 0x18;
+const JA: u8 = 0x05;
+const CALL: u8 = 0x85;
+const EXIT: u8 = 0x95;
+const ADD64_IMM: u8 = 0x07;
+const SUB64_IMM: u8 = 0x17;
+const ADD64_REG: u8 = 0x0f;
+const SUB64_REG: u8 = 0x1f;
+const MOV64_IMM: u8 = 0xb7;
+const MOV64_REG: u8 = 0xbf;
+const LDXW: u8 = 0x61;
+const LDXDW: u8 = 0x79;
+const STW: u8 = 0x62;
+const STXDW: u8 = 0x7b;
+const JEQ32_IMM: u8 = 0x16;
+const JNE32_IMM: u8 = 0x56;
+const JEQ64_IMM: u8 = 0x15;
+
+const PSEUDO_MAP_FD: u8 = 1;
+const PSEUDO_CALL: u8 = 1;
+const PSEUDO_FUNC: u8 = 4;
+
+/// What a conditional jump asks of a register.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Compare {
+    /// The low 32 bits equal the immediate.
+    Equal32,
+    /// The low 32 bits differ from the immediate.
+    NotEqual32,
+    /// All 64 bits equal the immediate: a null pointer.
+    Equal64,
+}
+
+fn insn(code: u8, dst: Reg, src: u8, off: i16, imm: i32) -> bpf_insn {
+    bpf_insn {
+        code,
+        _bitfield_align_1: [],
+        _bitfield_1: bpf_insn::new_bitfield_1(dst.0, src),
+        off,
+        imm,
+    }
+}
+
+pub(super) fn mov(dst: Reg, src: Reg) -> bpf_insn {
+    insn(MOV64_REG, dst, src.0, 0, 0)
+}
+
+pub(super) fn mov_imm(dst: Reg, imm: i32) -> bpf_insn {
+    insn(MOV64_IMM, dst, 0, 0, imm)
+}
+
+pub(super) fn add_imm(dst: Reg, imm: i32) -> bpf_insn {
+    insn(ADD64_IMM, dst, 0, 0, imm)
+}
+
+pub(super) fn add(dst: Reg, src: Reg) -> bpf_insn {
+    insn(ADD64_REG, dst, src.0, 0, 0)
+}
+
+pub(super) fn sub(dst: Reg, src: Reg) -> bpf_insn {
+    insn(SUB64_REG, dst, src.0, 0, 0)
+}
+
+/// `dst = *(u32 *)(base + off)`
+pub(super) fn load32(dst: Reg, base: Reg, off: i16) -> bpf_insn {
+    insn(LDXW, dst, base.0, off, 0)
+}
+
+/// `dst = *(u64 *)(base + off)`
+pub(super) fn load64(dst: Reg, base: Reg, off: i16) -> bpf_insn {
+    insn(LDXDW, dst, base.0, off, 0)
+}
+
+/// `*(u64 *)(base + off) = src`
+pub(super) fn store64(base: Reg, off: i16, src: Reg) -> bpf_insn {
+    insn(STXDW, base, src.0, off, 0)
+}
+
+/// `*(u32 *)(base + off) = imm`
+pub(super) fn store32_imm(base: Reg, off: i16, imm: i32) -> bpf_insn {
+    insn(STW, base, 0, off, imm)
+}
+
+/// `dst = map`, by its descriptor: two instructions.
+pub(super) fn load_map(dst: Reg, map: RawFd) -> [bpf_insn; 2] {
+    [insn(LDDW, dst, PSEUDO_MAP_FD, 0, map), insn(0, R0, 0, 0, 0)]
+}
+
+pub(super) fn call(helper: bpf_func_id) -> bpf_insn {
+    insn(CALL, R0, 0, 0, helper as i32)
+}
+
+/// A call of the subprogram that starts `distance` instructions behind the next one.
+pub(super) fn call_subprogram(distance: i32) -> bpf_insn {
+    insn(CALL, R0, PSEUDO_CALL, 0, distance)
+}
+
+pub(super) fn jump(off: i16) -> bpf_insn {
+    insn(JA, R0, 0, off, 0)
+}
+
+pub(super) fn exit() -> bpf_insn {
+    insn(EXIT, R0, 0, 0, 0)
+}
+
+/// Instructions written one after the other, with jumps forward to places not yet written.
+#[derive(Debug, Default)]
+pub(super) struct Code(Vec<bpf_insn>);
+
+/// A jump whose target is not yet written.
+#[must_use = "a jump that never lands goes nowhere"]
+pub(super) struct Jump(usize);
+
+impl Code {
+    pub(super) fn push(&mut self, instruction: bpf_insn) {
+        self.0.push(instruction);
+    }
+
+    pub(super) fn extend(&mut self, instructions: impl IntoIterator<Item = bpf_insn>) {
+        self.0.extend(instructions);
+    }
+
+    pub(super) fn jump_if(&mut self, compare: Compare, register: Reg, imm: i32) -> Jump {
+        let code = match compare {
+            Compare::Equal32 => JEQ32_IMM,
+            Compare::NotEqual32 => JNE32_IMM,
+            Compare::Equal64 => JEQ64_IMM,
+        };
+        self.push(insn(code, register, 0, 0, imm));
+        Jump(self.0.len() - 1)
+    }
+
+    /// The next instruction is where `jump` goes.
+    pub(super) fn land(&mut self, jump: Jump) {
+        let Jump(at) = jump;
+        // A `Code` is an epilogue: some tens of instructions, never near the 16 bits of a jump.
+        self.0[at].off = (self.0.len() - at - 1) as i16;
+    }
+
+    pub(super) fn finish(self) -> Vec<bpf_insn> {
+        self.0
+    }
+}
+
+/// Whether `instruction` is the first half of a 64-bit immediate load.
+pub(super) fn is_wide(instruction: &bpf_insn) -> bool {
+    instruction.code == LDDW
+}
+
+pub(super) fn is_exit(instruction: &bpf_insn) -> bool {
+    instruction.code == EXIT
+}
+
+pub(super) fn is_tail_call(instruction: &bpf_insn) -> bool {
+    instruction.code == CALL
+        && instruction.src_reg() == 0
+        && instruction.imm == bpf_func_id::BPF_FUNC_tail_call as i32
+}
+
+/// Whether the immediate is a distance to a subprogram: a call, or a function pointer.
+pub(super) fn is_code_reference(instruction: &bpf_insn) -> bool {
+    match instruction.code {
+        CALL => instruction.src_reg() == PSEUDO_CALL,
+        LDDW => instruction.src_reg() == PSEUDO_FUNC,
+        _ => false,
+    }
+}
+
+/// How an instruction moves an address of the stack about, as far as a scan for its depth cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StackUse {
+    /// A read or write of memory at a register plus an offset.
+    Access { base: Reg, off: i16 },
+    /// `dst = src`
+    Copy { dst: Reg, src: Reg },
+    /// `dst += imm`
+    Shift { dst: Reg, imm: i32 },
+    /// Another write of `dst`.
+    Overwrite { dst: Reg },
+    /// Nothing of these.
+    None,
+}
+
+pub(super) fn stack_use(instruction: &bpf_insn) -> StackUse {
+    let (dst, src) = (Reg(instruction.dst_reg()), Reg(instruction.src_reg()));
+    match instruction.code {
+        MOV64_REG if instruction.off == 0 => return StackUse::Copy { dst, src },
+        ADD64_IMM => {
+            return StackUse::Shift {
+                dst,
+                imm: instruction.imm,
+            };
+        }
+        SUB64_IMM => {
+            return StackUse::Shift {
+                dst,
+                imm: instruction.imm.wrapping_neg(),
+            };
+        }
+        _ => {}
+    }
+    // The class, in the low three bits.
+    match instruction.code & 0x07 {
+        // A load: it also overwrites `dst`, which an access at a negative offset outweighs.
+        0x01 => StackUse::Access {
+            base: src,
+            off: instruction.off,
+        },
+        0x02 | 0x03 => StackUse::Access {
+            base: dst,
+            off: instruction.off,
+        },
+        0x00 | 0x04 | 0x07 => StackUse::Overwrite { dst },
+        _ => StackUse::None,
+    }
+}

@@ -1,0 +1,397 @@
+//! Placement as text: what goes in is built by the assembler, what comes out is read.
+
+use aya_obj::generated::{bpf_func_info, bpf_insn, bpf_line_info};
+
+use super::asm::*;
+use super::*;
+
+const XDP: Rule = Rule {
+    go_on: &[2],
+    dropped: &[0, 1],
+    length: Length::XdpLinear,
+};
+const TC: Rule = Rule {
+    go_on: &[-1, 3],
+    dropped: &[2],
+    length: Length::SkbLen,
+};
+const PLAIN: Maps = Maps {
+    next: 7,
+    counters: None,
+};
+const COUNTED: Maps = Maps {
+    next: 7,
+    counters: Some(8),
+};
+
+/// One line an instruction, in the words of the kernel's verifier; a jump names its target.
+fn text(instructions: &[bpf_insn]) -> String {
+    let mut lines = String::new();
+    for (at, insn) in scan::instructions(instructions) {
+        let (dst, src, off, imm) = (insn.dst_reg(), insn.src_reg(), insn.off, insn.imm);
+        let target = at as i64 + 1;
+        let line = match insn.code {
+            0x18 if src == 1 => format!("r{dst} = map {imm}"),
+            0x18 if src == 4 => format!("r{dst} = function {}", target + i64::from(imm)),
+            0x18 => format!("r{dst} = {imm} ll"),
+            0x05 => format!("goto {}", target + i64::from(off)),
+            0x15 => format!("if r{dst} == {imm} goto {}", target + i64::from(off)),
+            0x16 => format!("if w{dst} == {imm} goto {}", target + i64::from(off)),
+            0x56 => format!("if w{dst} != {imm} goto {}", target + i64::from(off)),
+            0x85 if src == 1 => format!("call {}", target + i64::from(imm)),
+            0x85 => format!("call helper {imm}"),
+            0x95 => "exit".to_owned(),
+            0x07 => format!("r{dst} += {imm}"),
+            0x0f => format!("r{dst} += r{src}"),
+            0x1f => format!("r{dst} -= r{src}"),
+            0xb7 => format!("r{dst} = {imm}"),
+            0xbf => format!("r{dst} = r{src}"),
+            0x61 => format!("r{dst} = *(u32 *)(r{src} {off:+})"),
+            0x79 => format!("r{dst} = *(u64 *)(r{src} {off:+})"),
+            0x62 => format!("*(u32 *)(r{dst} {off:+}) = {imm}"),
+            0x7b => format!("*(u64 *)(r{dst} {off:+}) = r{src}"),
+            code => panic!("no word for opcode {code:#04x}"),
+        };
+        lines.push_str(&format!("{at}: {line}\n"));
+    }
+    lines
+}
+
+#[track_caller]
+fn check(instructions: &[bpf_insn], expected: &str) {
+    let expected: String = expected
+        .lines()
+        .map(|line| format!("{}\n", line.trim()))
+        .collect();
+    assert_eq!(
+        text(instructions),
+        expected.trim_start(),
+        "\n{}",
+        text(instructions)
+    );
+}
+
+fn placed(body: &[bpf_insn], rule: &Rule, form: Form, maps: &Maps) -> Vec<bpf_insn> {
+    place(&Body::of(body), rule, form, maps)
+        .unwrap()
+        .instructions
+}
+
+#[track_caller]
+fn check_forms(body: &[bpf_insn], expected: &[Form]) {
+    assert_eq!(forms(&Body::of(body)).collect::<Vec<_>>(), expected);
+}
+
+const fn register(register: u8) -> Form {
+    Form::Inline(Home::Register(register))
+}
+
+const fn slot(slot: i16) -> Form {
+    Form::Inline(Home::Slot(slot))
+}
+
+/// Instructions that use every register kept over calls.
+fn busy() -> Vec<bpf_insn> {
+    SAVED.iter().map(|register| mov(*register, R1)).collect()
+}
+
+#[test]
+fn every_exit_leads_to_the_epilogue() {
+    let mut body = Code::default();
+    let other = body.jump_if(Compare::Equal64, R1, 0);
+    body.extend([mov_imm(R0, 2), exit()]);
+    body.land(other);
+    body.extend([mov_imm(R0, 1), exit()]);
+    check(
+        &placed(&body.finish(), &XDP, register(9), &PLAIN),
+        "0: r9 = r1
+         1: if r1 == 0 goto 4
+         2: r0 = 2
+         3: goto 6
+         4: r0 = 1
+         5: goto 6
+         6: if w0 != 2 goto 14
+         7: r1 = r9
+         8: r2 = map 7
+         10: r3 = 0
+         11: call helper 12
+         12: r0 = 2
+         13: exit
+         14: exit",
+    );
+}
+
+#[test]
+fn several_verdicts_go_on_and_come_back_unchanged() {
+    check(
+        &placed(&constant(3), &TC, slot(-8), &PLAIN),
+        "0: *(u64 *)(r10 -8) = r1
+         1: r0 = 3
+         2: goto 3
+         3: if w0 == -1 goto 6
+         4: if w0 == 3 goto 6
+         5: exit
+         6: r7 = r0
+         7: r1 = *(u64 *)(r10 -8)
+         8: r2 = map 7
+         10: r3 = 0
+         11: call helper 12
+         12: r0 = r7
+         13: exit",
+    );
+}
+
+#[test]
+fn the_second_half_of_a_wide_load_is_no_exit() {
+    let [low, mut high] = load_map(R0, 5);
+    high.code = 0x95;
+    let out = placed(&[low, high, exit()], &XDP, register(9), &PLAIN);
+    assert_eq!(out[2].code, 0x95, "left as it was");
+    assert_eq!(out[3].code, 0x05, "the real end");
+}
+
+#[test]
+fn subprograms_move_and_keep_their_exits() {
+    let mut function = load_map(R2, 3);
+    function[0].set_src_reg(4);
+    let mut body = vec![function[0], function[1], call_subprogram(1), exit()];
+    // The subprogram calls another, which gives its answer.
+    body.extend([call_subprogram(1), exit(), mov_imm(R0, 2), exit()]);
+    body[0].imm = 3;
+    let whole = Body {
+        main_len: 4,
+        ..Body::of(&body)
+    };
+    let out = place(&whole, &XDP, register(9), &PLAIN).unwrap();
+    check(
+        &out.instructions,
+        "0: r9 = r1
+         1: r2 = function 14
+         3: call 14
+         4: goto 5
+         5: if w0 != 2 goto 13
+         6: r1 = r9
+         7: r2 = map 7
+         9: r3 = 0
+         10: call helper 12
+         11: r0 = 2
+         12: exit
+         13: exit
+         14: call 16
+         15: exit
+         16: r0 = 2
+         17: exit",
+    );
+}
+
+#[test]
+fn a_stub_calls_the_body_as_it_is() {
+    check(
+        &placed(&constant(2), &XDP, Form::Stub, &PLAIN),
+        "0: r6 = r1
+         1: call 11
+         2: if w0 != 2 goto 10
+         3: r1 = r6
+         4: r2 = map 7
+         6: r3 = 0
+         7: call helper 12
+         8: r0 = 2
+         9: exit
+         10: exit
+         11: r0 = 2
+         12: exit",
+    );
+}
+
+#[test]
+fn counted_verdicts_fall_into_classes() {
+    check(
+        &placed(&constant(2), &XDP, slot(-16), &COUNTED),
+        "0: *(u64 *)(r10 -16) = r1
+         1: r0 = 2
+         2: goto 3
+         3: if w0 != 2 goto 28
+         4: r6 = *(u64 *)(r10 -16)
+         5: *(u32 *)(r10 -16) = 0
+         6: r2 = r10
+         7: r2 += -16
+         8: r1 = map 8
+         10: call helper 1
+         11: if r0 == 0 goto 21
+         12: r2 = *(u32 *)(r6 +4)
+         13: r1 = *(u32 *)(r6 +0)
+         14: r2 -= r1
+         15: r1 = *(u64 *)(r0 +0)
+         16: r1 += 1
+         17: *(u64 *)(r0 +0) = r1
+         18: r1 = *(u64 *)(r0 +24)
+         19: r1 += r2
+         20: *(u64 *)(r0 +24) = r1
+         21: r1 = r6
+         22: r2 = map 7
+         24: r3 = 0
+         25: call helper 12
+         26: r0 = 2
+         27: exit
+         28: r7 = r0
+         29: r6 = *(u64 *)(r10 -16)
+         30: *(u32 *)(r10 -16) = 0
+         31: r2 = r10
+         32: r2 += -16
+         33: r1 = map 8
+         35: call helper 1
+         36: if r0 == 0 goto 49
+         37: r2 = *(u32 *)(r6 +4)
+         38: r1 = *(u32 *)(r6 +0)
+         39: r2 -= r1
+         40: if w7 == 0 goto 43
+         41: if w7 == 1 goto 43
+         42: r0 += 8
+         43: r1 = *(u64 *)(r0 +8)
+         44: r1 += 1
+         45: *(u64 *)(r0 +8) = r1
+         46: r1 = *(u64 *)(r0 +32)
+         47: r1 += r2
+         48: *(u64 *)(r0 +32) = r1
+         49: r0 = r7
+         50: exit",
+    );
+}
+
+#[test]
+fn btf_moves_along() {
+    let body = [constant(2), constant(1)].concat();
+    let func = |insn_off, type_id| bpf_func_info { insn_off, type_id };
+    let line = |insn_off, line_col| bpf_line_info {
+        insn_off,
+        file_name_off: 0,
+        line_off: 0,
+        line_col,
+    };
+    let functions = [func(0, 11), func(2, 12)];
+    let lines = [line(0, 101), line(1, 102), line(2, 103)];
+    let body = Body {
+        main_len: 2,
+        func_info: &functions,
+        line_info: &lines,
+        static_main: Some(13),
+        ..Body::of(&body)
+    };
+    let check = |form, functions: &[(u32, u32)], lines: &[(u32, u32)]| {
+        let out = place(&body, &XDP, form, &PLAIN).unwrap();
+        let is: Vec<_> = out
+            .func_info
+            .iter()
+            .map(|info| (info.insn_off, info.type_id))
+            .collect();
+        assert_eq!(is, functions);
+        let is: Vec<_> = out
+            .line_info
+            .iter()
+            .map(|line| (line.insn_off, line.line_col))
+            .collect();
+        assert_eq!(is, lines);
+    };
+    check(
+        register(9),
+        &[(0, 11), (12, 12)],
+        &[(0, 101), (2, 102), (12, 103)],
+    );
+    check(
+        Form::Stub,
+        &[(0, 11), (11, 13), (13, 12)],
+        &[(0, 101), (11, 101), (12, 102), (13, 103)],
+    );
+    let nameless = Body {
+        static_main: None,
+        ..body
+    };
+    let error = place(&nameless, &XDP, Form::Stub, &PLAIN).unwrap_err();
+    assert_eq!(error, PlaceError::NoStaticType);
+}
+
+#[test]
+fn forms_start_with_what_costs_least() {
+    check_forms(
+        &constant(2),
+        &[register(9), slot(-8), slot(-72), slot(-264), Form::Stub],
+    );
+    check_forms(
+        &[busy(), vec![store64(FP, -12, R1), exit()]].concat(),
+        &[slot(-24), slot(-88), slot(-280), Form::Stub],
+    );
+    // A use by address, and a read that stays above it.
+    check_forms(
+        &[
+            busy(),
+            vec![mov(R2, FP), add_imm(R2, -48), load64(R3, R2, 8), exit()],
+        ]
+        .concat(),
+        &[slot(-56), slot(-120), slot(-312), Form::Stub],
+    );
+    check_forms(
+        &[busy(), vec![store64(FP, -504, R1), exit()]].concat(),
+        &[slot(-512), Form::Stub],
+    );
+    check_forms(
+        &[busy(), vec![store64(FP, -512, R1), exit()]].concat(),
+        &[Form::Stub],
+    );
+    // What is no address of the stack takes no room on it.
+    check_forms(
+        &[
+            busy(),
+            vec![mov(R2, FP), mov_imm(R2, 1), add_imm(R2, -48), exit()],
+        ]
+        .concat(),
+        &[slot(-8), slot(-72), slot(-264), Form::Stub],
+    );
+}
+
+#[test]
+fn some_bodies_take_only_the_stub() {
+    let tail_call = call(bpf_func_id::BPF_FUNC_tail_call);
+    check_forms(&[tail_call, mov_imm(R0, 2), exit()], &[Form::Stub]);
+
+    let mut long = vec![mov_imm(R0, 2); LONGEST_MAIN + 1];
+    long.push(exit());
+    check_forms(&long, &[Form::Stub]);
+    // The last exit is near, so only one in front is out of reach.
+    long[0] = exit();
+    let error = place(&Body::of(&long), &XDP, register(9), &PLAIN).unwrap_err();
+    assert_eq!(
+        error,
+        PlaceError::TooLong {
+            main_len: LONGEST_MAIN + 2
+        }
+    );
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let pass = constant(2);
+    for main_len in [0, 3] {
+        let body = Body {
+            main_len,
+            ..Body::of(&pass)
+        };
+        let error = place(&body, &XDP, Form::Stub, &PLAIN).unwrap_err();
+        assert_eq!(error, PlaceError::NoMain { main_len, len: 2 });
+    }
+    for form in [register(5), register(10), slot(0), slot(-4), slot(-520)] {
+        let error = place(&Body::of(&pass), &XDP, form, &PLAIN).unwrap_err();
+        assert!(matches!(error, PlaceError::Home { .. }), "{form:?}");
+    }
+}
+
+#[test]
+fn a_root_answers_when_its_chain_is_empty() {
+    check(
+        &root(7, 2),
+        "0: r2 = map 7
+         2: r3 = 0
+         3: call helper 12
+         4: r0 = 2
+         5: exit",
+    );
+}
