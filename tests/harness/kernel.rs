@@ -1,0 +1,155 @@
+//! What the kernel itself says: the programs at an attach point, their answer, what still lives.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::Path,
+};
+
+use crate::{
+    Deadline, fail,
+    sys::bpf::{self, Kind},
+    tree,
+};
+
+/// A set of kernel objects, by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Objects(BTreeSet<(Kind, u32)>);
+
+impl Objects {
+    /// Everything that is pinned below a directory, with all that it holds: a link's program, a
+    /// program's maps and its BTF.
+    #[must_use]
+    pub fn pinned_below(directory: &Path) -> Self {
+        let mut all = Self::default();
+        for path in tree::files(directory) {
+            let Ok(pin) = bpf::pinned(&path) else {
+                continue;
+            };
+            let (kind, id) = identify(&pin)
+                .unwrap_or_else(|| fail(format!("{} pins something unknown", path.display())));
+            all.0.insert((kind, id));
+            match kind {
+                Kind::Link => {
+                    let program = bpf::link_program(pin.as_fd()).expect("a link has an info");
+                    all.add_program(program);
+                }
+                Kind::Program => all.add_program(id),
+                Kind::Map | Kind::Btf => {}
+            }
+        }
+        all
+    }
+
+    /// Adds a program with its maps and its BTF, unless it is gone.
+    pub fn add_program(&mut self, id: u32) {
+        let Ok(fd) = bpf::open(Kind::Program, id) else {
+            return;
+        };
+        let (info, maps) = bpf::program_info(fd.as_fd()).expect("a program has an info");
+        self.0.insert((Kind::Program, id));
+        if info.btf_id != 0 {
+            self.0.insert((Kind::Btf, info.btf_id));
+        }
+        self.0.extend(maps.into_iter().map(|map| (Kind::Map, map)));
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Those of them that the kernel still has.
+    #[must_use]
+    pub fn alive(&self) -> Self {
+        Self(
+            self.0
+                .iter()
+                .copied()
+                .filter(|&(kind, id)| bpf::open(kind, id).is_ok())
+                .collect(),
+        )
+    }
+
+    /// All of them must go; the kernel frees them some grace periods after their last user.
+    #[track_caller]
+    pub fn assert_gone(&self) {
+        if !Deadline::generous().until(|| self.alive().0.is_empty()) {
+            fail(format!(
+                "still in the kernel: {:?} of {self:?}",
+                self.alive()
+            ));
+        }
+    }
+}
+
+/// How many objects of every kind the whole kernel has.
+#[must_use]
+pub fn population() -> [(&'static str, usize); 4] {
+    Kind::ALL.map(|kind| {
+        let name = match kind {
+            Kind::Program => "programs",
+            Kind::Map => "maps",
+            Kind::Link => "links",
+            Kind::Btf => "BTF objects",
+        };
+        (name, bpf::ids(kind, 0).len())
+    })
+}
+
+/// What a descriptor is: the kernel says so in its fdinfo.
+pub(crate) fn identify(fd: &OwnedFd) -> Option<(Kind, u32)> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    let number = |key: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim().parse().ok()
+    };
+    // A link's fdinfo shows its program too, and a program array's its owner: ask in this order.
+    let kinds = [
+        ("link_id:", Kind::Link),
+        ("map_id:", Kind::Map),
+        ("prog_id:", Kind::Program),
+        ("btf_id:", Kind::Btf),
+    ];
+    kinds
+        .into_iter()
+        .find_map(|(key, kind)| Some((kind, number(key)?)))
+}
+
+/// The id of a pinned object.
+#[must_use]
+pub fn pinned_id(path: &Path) -> Option<u32> {
+    let pin = bpf::pinned(path).ok()?;
+    identify(&pin).map(|(_, id)| id)
+}
+
+/// Pins a program that is loaded, by its id.
+///
+/// # Errors
+///
+/// What the kernel says, when there is no such program or it cannot be pinned there.
+pub fn pin_program(program: u32, path: &Path) -> io::Result<()> {
+    bpf::pin(bpf::open(Kind::Program, program)?.as_fd(), path)
+}
+
+/// What a program answered to one packet, and the packet as it left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestRun {
+    /// The program's return value.
+    pub answer: u32,
+    /// The packet afterwards.
+    pub packet: Vec<u8>,
+}
+
+/// Runs a program once on a packet, by its id.
+///
+/// # Errors
+///
+/// What the kernel says, when there is no such program or it cannot be run.
+pub fn test_run(program: u32, packet: &[u8]) -> io::Result<TestRun> {
+    let fd = bpf::open(Kind::Program, program)?;
+    let (answer, packet) = bpf::test_run(fd.as_fd(), packet)?;
+    Ok(TestRun { answer, packet })
+}

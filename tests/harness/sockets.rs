@@ -1,0 +1,123 @@
+//! Ordinary programs on the wire: a UDP question and its answer, a TCP conversation.
+
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    thread,
+    time::Duration,
+};
+
+use crate::{Deadline, INSIDE_V4, INSIDE_V6, World};
+
+impl World {
+    /// The inside's address of the family of another address.
+    fn inside_address(v6: bool) -> IpAddr {
+        if v6 {
+            INSIDE_V6.into()
+        } else {
+            INSIDE_V4.into()
+        }
+    }
+}
+
+/// Sends a UDP question from the outside to a port inside, which echoes it; whether the answer
+/// came back. `wait` bounds how long a lost packet is waited for.
+#[must_use]
+pub fn udp_exchange(world: &World, v6: bool, port: u16, wait: Duration) -> bool {
+    let address = SocketAddr::new(World::inside_address(v6), port);
+    let server = world
+        .inside
+        .enter(|| UdpSocket::bind(address))
+        .expect("the port is free");
+    let client = outside_socket(world, v6);
+    client
+        .send_to(b"question", address)
+        .expect("the question goes out");
+    let deadline = Deadline::after(wait);
+    if !deadline.readable(&server) {
+        return false;
+    }
+    let mut buffer = [0; 64];
+    let (length, from) = server
+        .recv_from(&mut buffer)
+        .expect("the question is there");
+    server
+        .send_to(&buffer[..length], from)
+        .expect("the answer goes out");
+    deadline.readable(&client)
+}
+
+/// Sends UDP datagrams from the outside to ports inside, where one socket each waits; says
+/// which arrived. The last port must be one that comes through: the wire keeps order, so what
+/// has not come by then was dropped.
+#[must_use]
+pub fn udp_arrives(world: &World, v6: bool, ports: &[u16]) -> Vec<bool> {
+    let address = |port: u16| SocketAddr::new(World::inside_address(v6), port);
+    let servers: Vec<UdpSocket> = world
+        .inside
+        .enter(|| {
+            ports
+                .iter()
+                .map(|&port| UdpSocket::bind(address(port)))
+                .collect::<Result<_, _>>()
+        })
+        .expect("the ports are free");
+    let client = outside_socket(world, v6);
+    for &port in ports {
+        client
+            .send_to(b"datagram", address(port))
+            .expect("the datagram goes out");
+    }
+    let last = servers.last().expect("at least one port");
+    assert!(
+        Deadline::generous().readable(last),
+        "the last datagram is to come through"
+    );
+    let now = Deadline::after(Duration::ZERO);
+    servers.iter().map(|server| now.readable(server)).collect()
+}
+
+/// Whether a TCP connection from the outside to a port inside can be made and carries a megabyte
+/// there and back, within `wait`.
+#[must_use]
+pub fn tcp_exchange(world: &World, v6: bool, port: u16, wait: Duration) -> bool {
+    const MEGABYTE: usize = 1 << 20;
+    let address = SocketAddr::new(World::inside_address(v6), port);
+    let listener = world
+        .inside
+        .enter(|| TcpListener::bind(address))
+        .expect("the port is free");
+    let client = world
+        .outside
+        .enter(|| TcpStream::connect_timeout(&address, wait));
+    let Ok(mut client) = client else { return false };
+    let (mut server, _) = listener.accept().expect("the connection is there");
+    for end in [&client, &server] {
+        end.set_read_timeout(Some(wait))
+            .expect("a timeout can be set");
+        end.set_write_timeout(Some(wait))
+            .expect("a timeout can be set");
+    }
+    let echo = thread::spawn(move || {
+        let mut data = vec![0; MEGABYTE];
+        server.read_exact(&mut data)?;
+        server.write_all(&data)
+    });
+    let sent: Vec<u8> = (0..MEGABYTE)
+        .map(|i| u8::try_from(i % 251).expect("small"))
+        .collect();
+    let mut back = vec![0; MEGABYTE];
+    let done = client
+        .write_all(&sent)
+        .and_then(|()| client.read_exact(&mut back));
+    let echoed = echo.join().expect("the echo does not panic");
+    done.is_ok() && echoed.is_ok() && sent == back
+}
+
+fn outside_socket(world: &World, v6: bool) -> UdpSocket {
+    let any = if v6 { "[::]:0" } else { "0.0.0.0:0" };
+    world
+        .outside
+        .enter(|| UdpSocket::bind(any))
+        .expect("any port is free")
+}

@@ -1,0 +1,9 @@
+//! The harness's only unsafe code: `bpf(2)`, packet sockets and `ptrace(2)`.
+//!
+//! Safe functions over system calls that no safe crate offers. Raw pointers never leave the
+//! function that owns the bytes.
+#![expect(unsafe_code, reason = "system calls without a safe wrapper")]
+
+pub(crate) mod bpf;
+pub(crate) mod packet;
+pub(crate) mod ptrace;

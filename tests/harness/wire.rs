@@ -1,0 +1,70 @@
+//! The ends of the wire: exact frames in and out, through packet sockets.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::{Deadline, Namespace, fail, sys::packet};
+
+/// A packet socket on one interface: what it sends goes out as it is, and it receives what comes
+/// in. VLAN tags are where they are on the wire.
+#[derive(Debug)]
+pub struct Tap {
+    socket: OwnedFd,
+}
+
+impl Tap {
+    /// A socket on an interface of a namespace.
+    #[must_use]
+    pub fn open(namespace: &Namespace, interface: &str) -> Self {
+        let ifindex = namespace.ifindex(interface);
+        let socket = namespace.enter(|| packet::open(ifindex));
+        Self {
+            socket: socket.expect("a packet socket can be opened"),
+        }
+    }
+
+    /// Sends one frame.
+    pub fn send(&self, frame: &[u8]) {
+        let sent = rustix::net::send(&self.socket, frame, rustix::net::SendFlags::empty());
+        assert_eq!(sent.expect("the wire takes the frame"), frame.len());
+    }
+
+    /// The next frame, or none when the deadline came first.
+    #[must_use]
+    pub fn receive(&self, deadline: Deadline) -> Option<Vec<u8>> {
+        if !deadline.readable(&self.socket) {
+            return None;
+        }
+        Some(packet::receive(self.socket.as_fd()).expect("a frame is there"))
+    }
+
+    /// Waits for the first frame that satisfies a condition, and passes over others.
+    #[track_caller]
+    #[must_use]
+    pub fn expect(&self, what: &str, mut wanted: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
+        let deadline = Deadline::generous();
+        loop {
+            match self.receive(deadline) {
+                Some(frame) if wanted(&frame) => return frame,
+                Some(_) => {}
+                None => fail(format!("never came: {what}")),
+            }
+        }
+    }
+
+    /// Sends frames, and then one that is known to come through; says which arrived at the other
+    /// end, byte for byte. The wire keeps order, so what has not come by then was dropped.
+    #[track_caller]
+    #[must_use]
+    pub fn survivors(&self, to: &Self, frames: &[Vec<u8>], marker: &[u8]) -> Vec<bool> {
+        for frame in frames {
+            self.send(frame);
+        }
+        self.send(marker);
+        let mut arrived = Vec::new();
+        drop(to.expect("the marker behind the frames", |frame| {
+            arrived.push(frame.to_vec());
+            frame == marker
+        }));
+        frames.iter().map(|frame| arrived.contains(frame)).collect()
+    }
+}

@@ -1,0 +1,54 @@
+// Adds its number to the list in a trail frame, and goes on (or drops, with -DDROP).
+// harness/trail.rs says what a trail frame is.
+#include "stranger.h"
+
+#define KIND 0x88b5
+#define ROOM 41
+
+struct trail {
+	struct ethhdr header;
+	u8 sequence[8];
+	u8 count;
+	u8 seen[ROOM];
+} __attribute__((packed));
+
+static __always_inline void leave(void *data, void *end)
+{
+	struct trail *trail = data;
+
+	if ((void *)(trail + 1) > end || trail->header.h_proto != bpf_htons(KIND))
+		return;
+	u32 at = trail->count;
+	if (at >= ROOM)
+		return;
+	u8 *place = trail->seen + at;
+	asm volatile("" : "+r"(place));
+	if ((void *)(place + 1) > end)
+		return;
+	*place = ID;
+	trail->count = at + 1;
+}
+
+SEC("xdp")
+int trail_xdp(struct xdp_md *ctx)
+{
+	leave((void *)(long)ctx->data, (void *)(long)ctx->data_end);
+#ifdef DROP
+	return XDP_DROP;
+#else
+	return XDP_PASS;
+#endif
+}
+
+SEC("tc")
+int trail_tc(struct __sk_buff *skb)
+{
+	leave((void *)(long)skb->data, (void *)(long)skb->data_end);
+#ifdef DROP
+	return TC_ACT_SHOT;
+#else
+	return TC_ACT_UNSPEC;
+#endif
+}
+
+char _license[] SEC("license") = "GPL";
