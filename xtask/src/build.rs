@@ -1,0 +1,128 @@
+//! Builds the command with the user's stable compiler, and the bundled extensions with the BPF
+//! toolchain.
+//!
+//! Cargo decides in both what is out of date. The objects are then copied to where the command
+//! looks for them; a copy that would change nothing is left alone.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::delegate;
+use crate::setup::Toolchain;
+use crate::workspace::Workspace;
+
+/// Builds `nke`.
+pub(crate) fn command(workspace: &Workspace, release: bool) -> Result<()> {
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--package", "nke"]);
+    if release {
+        cargo.arg("--release");
+    }
+    delegate("building nke", &mut cargo)
+}
+
+/// Builds the bundled extensions and puts their objects into place.
+pub(crate) fn extensions(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
+    let objects = compile(workspace, toolchain)?;
+    let home = workspace.extensions();
+    fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
+    let mut kept = Vec::new();
+    for object in &objects {
+        let name = object.file_name().context("an object has no name")?;
+        let place = home.join(name).with_extension("o");
+        place_copy(object, &place)?;
+        kept.push(place);
+    }
+    // An extension that was renamed must not live on as a file.
+    for entry in fs::read_dir(&home).with_context(|| format!("cannot read {}", home.display()))? {
+        let path = entry.context("cannot read a directory entry")?.path();
+        if path.extension().is_some_and(|end| end == "o") && !kept.contains(&path) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    let count = kept.len();
+    eprintln!("{count} extensions in {}", workspace.short(&home).display());
+    Ok(())
+}
+
+/// Compiles, and returns the files that cargo says it made.
+fn compile(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<PathBuf>> {
+    let mut cargo = toolchain.cargo();
+    cargo
+        .current_dir(&workspace.root)
+        .args([
+            "build",
+            "--package",
+            "nke-ebpf",
+            "--features",
+            "bpf",
+            "--bins",
+        ])
+        .args(["--release", "--target", target(), "-Z", "build-std=core"])
+        .arg("--target-dir")
+        .arg(workspace.target.join("bpf"))
+        .arg("--message-format=json-render-diagnostics")
+        .stdout(Stdio::piped());
+    let mut child = cargo
+        .spawn()
+        .with_context(|| format!("cannot run {}", cargo.get_program().display()))?;
+    let stdout = child.stdout.take().context("cargo has no output")?;
+    let mut objects = Vec::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("cannot read what cargo says")?;
+        objects.extend(executable(&line));
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    ensure!(
+        status.success(),
+        "building the extensions failed ({status})"
+    );
+    objects.sort();
+    Ok(objects)
+}
+
+/// The program that a line of cargo's report says was made.
+fn executable(line: &str) -> Option<PathBuf> {
+    let report: Value = serde_json::from_str(line).ok()?;
+    report.get("executable")?.as_str().map(PathBuf::from)
+}
+
+/// The BPF target of this machine's byte order.
+fn target() -> &'static str {
+    if cfg!(target_endian = "little") {
+        "bpfel-unknown-none"
+    } else {
+        "bpfeb-unknown-none"
+    }
+}
+
+/// Copies by writing aside and renaming: whoever loads it at that moment gets the old object
+/// or the new one, whole.
+fn place_copy(from: &Path, to: &Path) -> Result<()> {
+    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if fs::read(to).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let aside = to.with_extension("new");
+    fs::write(&aside, bytes).with_context(|| format!("cannot write {}", aside.display()))?;
+    fs::rename(&aside, to).with_context(|| format!("cannot make {}", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::executable;
+    use std::path::PathBuf;
+
+    #[test]
+    fn only_a_report_of_a_program_names_one() {
+        let made = r#"{"reason":"compiler-artifact","executable":"/t/counter"}"#;
+        assert_eq!(executable(made), Some(PathBuf::from("/t/counter")));
+        assert_eq!(executable(r#"{"executable":null}"#), None);
+        assert_eq!(executable("not json"), None);
+    }
+}

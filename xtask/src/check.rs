@@ -1,0 +1,40 @@
+//! What is checked without running anything: formatting, lints, docs, the rules of the house.
+//!
+//! `cargo xtask test` does all of this first, and CI runs nothing but `cargo xtask test`.
+
+use anyhow::Result;
+
+use crate::workspace::Workspace;
+use crate::{delegate, tidy};
+
+/// Runs every check, the quick ones first.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    tidy::check(&workspace.root)?;
+    delegate(
+        "formatting (cargo fmt makes it right)",
+        workspace.cargo().args(["fmt", "--all", "--check"]),
+    )?;
+    delegate(
+        "lints",
+        workspace.cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    )?;
+    delegate(
+        "docs",
+        workspace
+            .cargo()
+            .args([
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+            ])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}

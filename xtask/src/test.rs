@@ -1,0 +1,69 @@
+//! Checks, builds and runs every test.
+//!
+//! The end-to-end tests run the real command on the real kernel. They are told where things
+//! are by two variables, and find them beside their own program when those are not set (as
+//! under plain `cargo test`, after `cargo xtask build --debug`):
+//!
+//! | variable | value | without it |
+//! |---|---|---|
+//! | `NKE_BIN` | `target/debug/nke` | `../nke`, seen from the test program in `target/debug/deps` |
+//! | `NKE_PATH` | `target/lib/nke` | `../../lib/nke`, likewise |
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::setup::{self, Want};
+use crate::step::Steps;
+use crate::workspace::Workspace;
+use crate::{build, check, delegate};
+
+/// What to test.
+pub(crate) struct Options {
+    /// One package instead of all.
+    pub(crate) package: Option<String>,
+    /// Whether to check before.
+    pub(crate) check: bool,
+    /// Arguments for the test programs.
+    pub(crate) arguments: Vec<String>,
+}
+
+/// Sets up, checks, builds, tests.
+pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, options: &Options) -> Result<()> {
+    let Options {
+        package,
+        check,
+        arguments,
+    } = options;
+    if fs::metadata("/proc/self")
+        .context("cannot read /proc")?
+        .uid()
+        != 0
+    {
+        bail!("the tests attach programs to interfaces, which needs root\n  remedy: run as root");
+    }
+    let want = Want {
+        tests: true,
+        bench: false,
+    };
+    let toolchain = setup::ensure(workspace, steps, want)?;
+    if *check {
+        check::run(workspace)?;
+    }
+    build::extensions(workspace, &toolchain)?;
+    // The same selection as below, so that nothing is compiled twice.
+    delegate("building", workspace.cargo().args(["build", "--workspace"]))?;
+    let mut cargo = workspace.cargo();
+    cargo.arg("test");
+    match package {
+        Some(package) => cargo.args(["--package", package]),
+        None => cargo.arg("--workspace"),
+    };
+    cargo
+        .arg("--")
+        .args(arguments)
+        .env("NKE_BIN", workspace.binary("debug", "nke"))
+        .env("NKE_PATH", workspace.extensions());
+    delegate("the tests", &mut cargo)
+}
