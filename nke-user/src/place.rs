@@ -44,6 +44,7 @@ use std::os::fd::RawFd;
 use aya_obj::generated::{bpf_func_id, bpf_func_info, bpf_insn, bpf_line_info};
 
 use asm::{FP, R0, R1, R2, R3, Reg, SAVED};
+use epilogue::Epilogue;
 
 /// How far down the frame a deeper slot is tried below the one that the scan found.
 const DEEPER: [i16; 3] = [0, 64, 256];
@@ -237,7 +238,7 @@ fn inline(body: &Body<'_>, rule: &Rule, home: Home, maps: &Maps) -> Result<Place
         }
         Home::Register(_) | Home::Slot(_) => return Err(PlaceError::Home { home }),
     };
-    let epilogue = epilogue::write(home, rule, maps);
+    let epilogue = Epilogue { home, rule, maps }.write();
     let main_len = body.main_len;
     // One instruction stands in front of main, the epilogue between main and its subprograms.
     let behind = 1 + epilogue.len();
@@ -304,7 +305,7 @@ fn stub(body: &Body<'_>, rule: &Rule, maps: &Maps) -> Result<Placed, PlaceError>
     // Kept in a register, the context costs no stack, which may all be the body's.
     let context = SAVED[0];
     let home = Home::Register(context.0);
-    let epilogue = epilogue::write(home, rule, maps);
+    let epilogue = Epilogue { home, rule, maps }.write();
     let mut instructions = vec![asm::mov(context, R1)];
     instructions.push(asm::call_subprogram(epilogue.len() as i32));
     instructions.extend(epilogue);

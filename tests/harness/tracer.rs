@@ -41,7 +41,10 @@ pub struct Traced {
 ///
 /// When the command cannot be traced, or another signal ends it.
 #[must_use]
-#[expect(clippy::zombie_processes, reason = "the waits of ptrace reap the child")]
+#[expect(
+    clippy::zombie_processes,
+    reason = "the waits of ptrace reap the child"
+)]
 pub fn trace(command: &mut Command, kill_at: Option<usize>) -> Traced {
     command
         .stdin(Stdio::null())

@@ -10,192 +10,182 @@
 //! ```
 //!
 //! The body is over when the epilogue runs: its registers and its stack are free, but for the
-//! verdict in r0 and the context in its [`Home`]. The epilogue must give back the body's verdict
-//! and must not touch the packet.
+//! verdict in r0 and the context in its [`Home`]. What must outlive a call lies on the stack and
+//! not in a register, because a program saves and restores each kept register that it names, on
+//! every way through. The epilogue must give back the body's verdict and must not touch the packet.
+//! How the counters were chosen is told in `docs/decisions/0002-counters.md`.
+
+use std::os::fd::RawFd;
 
 use aya_obj::generated::{bpf_func_id, bpf_insn};
 
 use super::asm::{self, Code, Compare, FP, R0, R1, R2, R3, Reg, SAVED};
 use super::{Home, Length, Maps, Rule};
 
-/// The 8 bytes at which a lookup finds its key when the context is not on the stack.
-const KEY: i16 = -8;
+/// Where the verdict outlives a call.
+const VERDICT: i16 = -8;
+/// The key of the counter's lookup.
+const KEY: i16 = -16;
+/// Where the address of the counter outlives a call.
+const COUNTER: i16 = -24;
 
-/// Where in a counter's value the bytes of a class lie behind its packets.
+/// Packets and bytes in a counter's value, `[u64; 6]`: each for gone on, dropped, other.
+const PACKETS: i16 = 0;
 const BYTES: i16 = 3 * 8;
 
-/// The classes of verdicts, as places in a counter's value: `[u64; 6]`, packets then bytes.
+/// What an epilogue is written for.
+pub(super) struct Epilogue<'a> {
+    pub(super) home: Home,
+    pub(super) rule: &'a Rule,
+    pub(super) maps: &'a Maps,
+}
+
+/// The verdict when an instruction can name it, or where it was put.
 #[derive(Clone, Copy)]
-enum Class {
-    GoOn,
-    DroppedOrOther,
+enum Verdict {
+    Known(i32),
+    Kept,
 }
 
-const DROPPED: i16 = 8;
-
-/// The registers of one epilogue, all of which outlive a call.
-struct Registers {
-    verdict: Reg,
-    context: Reg,
-    counter: Reg,
-}
-
-pub(super) fn write(home: Home, rule: &Rule, maps: &Maps) -> Vec<bpf_insn> {
-    let registers = registers(home);
-    let mut code = Code::default();
-    let mut going_on = Vec::new();
-    if let [only] = rule.go_on {
-        // One jump less on the way that most packets take.
-        let end = code.jump_if(Compare::NotEqual32, R0, *only);
-        go_on(&mut code, &registers, home, rule, maps);
-        code.land(end);
-        finish(&mut code, &registers, home, rule, maps);
-        return code.finish();
-    }
-    for verdict in rule.go_on {
-        going_on.push(code.jump_if(Compare::Equal32, R0, *verdict));
-    }
-    finish(&mut code, &registers, home, rule, maps);
-    if !going_on.is_empty() {
-        for jump in going_on {
-            code.land(jump);
+impl Epilogue<'_> {
+    pub(super) fn write(&self) -> Vec<bpf_insn> {
+        let mut code = Code::default();
+        if let [only] = self.rule.go_on {
+            // The way that most packets take has no jump taken.
+            let end = code.jump_if(Compare::NotEqual32, R0, *only);
+            self.go_on(&mut code, Verdict::Known(*only));
+            code.land(end);
+            self.end(&mut code);
+            return code.finish();
         }
-        go_on(&mut code, &registers, home, rule, maps);
-    }
-    code.finish()
-}
-
-fn registers(home: Home) -> Registers {
-    let context = match home {
-        Home::Register(register) => Reg(register),
-        Home::Slot(_) => SAVED[0],
-    };
-    let mut free = SAVED.into_iter().filter(|register| *register != context);
-    // Three of four are always free; the fallbacks are never taken.
-    let verdict = free.next().unwrap_or(SAVED[1]);
-    let counter = free.next().unwrap_or(SAVED[2]);
-    Registers {
-        verdict,
-        context,
-        counter,
-    }
-}
-
-/// The verdict ends the chain here.
-fn finish(code: &mut Code, registers: &Registers, home: Home, rule: &Rule, maps: &Maps) {
-    if maps.counters.is_some() {
-        code.push(asm::mov(registers.verdict, R0));
-        reload(code, registers, home);
-        count(code, registers, home, rule, maps, Class::DroppedOrOther);
-        code.push(asm::mov(R0, registers.verdict));
-    }
-    code.push(asm::exit());
-}
-
-/// The next node is asked; should there be none, the body's own verdict stands.
-fn go_on(code: &mut Code, registers: &Registers, home: Home, rule: &Rule, maps: &Maps) {
-    let known = match rule.go_on {
-        [only] => Some(*only),
-        _ => None,
-    };
-    if known.is_none() {
-        code.push(asm::mov(registers.verdict, R0));
-    }
-    match (maps.counters, home) {
-        (None, Home::Slot(slot)) => code.push(asm::load64(R1, FP, slot)),
-        (None, Home::Register(_)) => code.push(asm::mov(R1, registers.context)),
-        (Some(_), _) => {
-            reload(code, registers, home);
-            count(code, registers, home, rule, maps, Class::GoOn);
-            code.push(asm::mov(R1, registers.context));
-        }
-    }
-    code.extend(asm::load_map(R2, maps.next));
-    code.push(asm::mov_imm(R3, 0));
-    code.push(asm::call(bpf_func_id::BPF_FUNC_tail_call));
-    code.push(match known {
-        Some(verdict) => asm::mov_imm(R0, verdict),
-        None => asm::mov(R0, registers.verdict),
-    });
-    code.push(asm::exit());
-}
-
-/// The context goes to its register, which frees its slot for the lookup's key.
-fn reload(code: &mut Code, registers: &Registers, home: Home) {
-    match home {
-        Home::Slot(slot) => code.push(asm::load64(registers.context, FP, slot)),
-        Home::Register(_) => {}
-    }
-}
-
-/// One packet more of this class, and its bytes.
-///
-/// Plain additions on memory that only this CPU writes: the interface hooks run with bottom
-/// halves off, so that nothing can come between the read and the write.
-fn count(
-    code: &mut Code,
-    registers: &Registers,
-    home: Home,
-    rule: &Rule,
-    maps: &Maps,
-    class: Class,
-) {
-    let Some(counters) = maps.counters else {
-        return;
-    };
-    let key = match home {
-        Home::Slot(slot) => slot,
-        Home::Register(_) => KEY,
-    };
-    code.push(asm::store32_imm(FP, key, 0));
-    code.push(asm::mov(R2, FP));
-    code.push(asm::add_imm(R2, key.into()));
-    code.extend(asm::load_map(R1, counters));
-    code.push(asm::call(bpf_func_id::BPF_FUNC_map_lookup_elem));
-    let missing = code.jump_if(Compare::Equal64, R0, 0);
-    let mut value = R0;
-    match rule.length {
-        Length::XdpLinear => {
-            code.push(asm::load32(R2, registers.context, 4));
-            code.push(asm::load32(R1, registers.context, 0));
-            code.push(asm::sub(R2, R1));
-        }
-        Length::XdpFrags => {
-            value = registers.counter;
-            code.push(asm::mov(value, R0));
-            code.push(asm::mov(R1, registers.context));
-            code.push(asm::call(bpf_func_id::BPF_FUNC_xdp_get_buff_len));
-            code.push(asm::mov(R2, R0));
-        }
-        Length::SkbLen => code.push(asm::load32(R2, registers.context, 0)),
-        Length::None => {}
-    }
-    let packets = match class {
-        Class::GoOn => 0,
-        Class::DroppedOrOther => {
-            let dropped: Vec<_> = rule
-                .dropped
-                .iter()
-                .map(|verdict| code.jump_if(Compare::Equal32, registers.verdict, *verdict))
-                .collect();
-            // Dropped is where the pointer stands; one further is other.
-            code.push(asm::add_imm(value, 8));
-            for jump in dropped {
+        let going_on: Vec<_> = self
+            .rule
+            .go_on
+            .iter()
+            .map(|verdict| code.jump_if(Compare::Equal32, R0, *verdict))
+            .collect();
+        self.end(&mut code);
+        if !going_on.is_empty() {
+            for jump in going_on {
                 code.land(jump);
             }
-            DROPPED
+            self.go_on(&mut code, Verdict::Kept);
         }
-    };
-    code.push(asm::load64(R1, value, packets));
-    code.push(asm::add_imm(R1, 1));
-    code.push(asm::store64(value, packets, R1));
-    match rule.length {
-        Length::XdpLinear | Length::XdpFrags | Length::SkbLen => {
-            code.push(asm::load64(R1, value, packets + BYTES));
-            code.push(asm::add(R1, R2));
-            code.push(asm::store64(value, packets + BYTES, R1));
-        }
-        Length::None => {}
+        code.finish()
     }
-    code.land(missing);
+
+    /// The next node is asked; should there be none, the body's own verdict stands.
+    fn go_on(&self, code: &mut Code, verdict: Verdict) {
+        match self.maps.counters {
+            Some(counters) => {
+                let context = self.context(code, SAVED[0]);
+                keep(code, verdict);
+                self.count(code, counters, context, |_, _| {});
+                code.push(asm::mov(R1, context));
+            }
+            None => {
+                let context = self.context(code, R1);
+                keep(code, verdict);
+                if context != R1 {
+                    code.push(asm::mov(R1, context));
+                }
+            }
+        }
+        code.extend(asm::load_map(R2, self.maps.next));
+        code.push(asm::mov_imm(R3, 0));
+        code.push(asm::call(bpf_func_id::BPF_FUNC_tail_call));
+        code.push(match verdict {
+            Verdict::Known(verdict) => asm::mov_imm(R0, verdict),
+            Verdict::Kept => asm::load64(R0, FP, VERDICT),
+        });
+        code.push(asm::exit());
+    }
+
+    /// The verdict ends the chain here.
+    fn end(&self, code: &mut Code) {
+        if let Some(counters) = self.maps.counters {
+            let context = self.context(code, SAVED[0]);
+            keep(code, Verdict::Kept);
+            self.count(code, counters, context, |code, counter| {
+                code.push(asm::load64(R3, FP, VERDICT));
+                code.push(asm::add_imm(counter, 8));
+                let compare = |verdict: &i32| code.jump_if(Compare::Equal32, R3, *verdict);
+                let dropped: Vec<_> = self.rule.dropped.iter().map(compare).collect();
+                code.push(asm::add_imm(counter, 8));
+                for jump in dropped {
+                    code.land(jump);
+                }
+            });
+            code.push(asm::load64(R0, FP, VERDICT));
+        }
+        code.push(asm::exit());
+    }
+
+    /// The register with the context: its home, or else this one. From here on all the stack is free.
+    fn context(&self, code: &mut Code, register: Reg) -> Reg {
+        match self.home {
+            Home::Register(home) => Reg(home),
+            Home::Slot(slot) => {
+                code.push(asm::load64(register, FP, slot));
+                register
+            }
+        }
+    }
+
+    /// One packet more, and its bytes, in the class that `class` moves the counter's address to.
+    ///
+    /// Plain additions on memory that only this CPU writes: the interface hooks run with bottom
+    /// halves off, so nothing can come between the read and the write.
+    fn count(
+        &self,
+        code: &mut Code,
+        counters: RawFd,
+        context: Reg,
+        class: impl FnOnce(&mut Code, Reg),
+    ) {
+        code.push(asm::store32_imm(FP, KEY, 0));
+        code.push(asm::mov(R2, FP));
+        code.push(asm::add_imm(R2, KEY.into()));
+        code.extend(asm::load_map(R1, counters));
+        code.push(asm::call(bpf_func_id::BPF_FUNC_map_lookup_elem));
+        let missing = code.jump_if(Compare::Equal64, R0, 0);
+        let mut counter = R0;
+        match self.rule.length {
+            Length::XdpLinear => {
+                code.push(asm::load32(R2, context, 4));
+                code.push(asm::load32(R1, context, 0));
+                code.push(asm::sub(R2, R1));
+            }
+            Length::XdpFrags => {
+                code.push(asm::store64(FP, COUNTER, R0));
+                code.push(asm::mov(R1, context));
+                code.push(asm::call(bpf_func_id::BPF_FUNC_xdp_get_buff_len));
+                code.push(asm::mov(R2, R0));
+                counter = R1;
+                code.push(asm::load64(counter, FP, COUNTER));
+            }
+            Length::SkbLen => code.push(asm::load32(R2, context, 0)),
+            Length::None => {}
+        }
+        class(code, counter);
+        code.push(asm::load64(R3, counter, PACKETS));
+        code.push(asm::add_imm(R3, 1));
+        code.push(asm::store64(counter, PACKETS, R3));
+        match self.rule.length {
+            Length::XdpLinear | Length::XdpFrags | Length::SkbLen => {
+                code.push(asm::load64(R3, counter, BYTES));
+                code.push(asm::add(R3, R2));
+                code.push(asm::store64(counter, BYTES, R3));
+            }
+            Length::None => {}
+        }
+        code.land(missing);
+    }
+}
+
+fn keep(code: &mut Code, verdict: Verdict) {
+    match verdict {
+        Verdict::Known(_) => {}
+        Verdict::Kept => code.push(asm::store64(FP, VERDICT, R0)),
+    }
 }
