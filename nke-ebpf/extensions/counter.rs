@@ -1,20 +1,42 @@
-//! Counts packets and bytes by IP protocol.
+//! Counts packets and bytes by IP protocol, and lets everything go on.
+//!
+//! The example to learn from. Attach it, and read what it counted:
+//!
+//!     nke attach counter -i eth0
+//!     bpftool map dump name COUNTS
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
 
-use nke_ebpf::aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
-use nke_ebpf::{Packet, Verdict, headers::Ethernet};
+use nke_ebpf::{
+    Flow, Packet, Tally, Verdict,
+    abi::Count,
+    aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map},
+};
 
-nke_ebpf::manifest!("description = \"Counts packets and bytes by IP protocol\"\n");
+// What nke shows of the extension. Any other loader ignores it.
+nke_ebpf::manifest!("description = 'Counts packets and bytes by IP protocol'\n");
+
+// One function, three programs: counter_xdp, counter_in and counter_out. Each is an ordinary
+// program of its hook, so that one object serves whichever hook it is attached to.
 nke_ebpf::filter!(counter => xdp, in, out);
 
-#[btf_map]
-static COUNTS: PerCpuArray<u64, 256> = PerCpuArray::new();
+/// Where packets are counted that are not IP, or do not show their protocol.
+const OTHER: u32 = 256;
 
+// A map outlives every single run of a program, and both sides can reach it. In this kind every
+// CPU has a copy of each value, so that counting takes no lock: a reader adds the copies up.
+#[btf_map]
+static COUNTS: PerCpuArray<Count, 257> = PerCpuArray::new();
+
+// The kernel calls this for every packet. It may only do what the verifier can follow: look at
+// bytes whose presence was checked (hence every header is an Option), loop a bounded number of
+// times, and never wait.
 fn counter(packet: &impl Packet) -> Verdict {
-    if let Some(e) = packet.header::<Ethernet>(0) {
-        let _ = COUNTS.get((e.ethertype[1]) as u32);
-    }
+    let protocol = match Flow::of(packet) {
+        Ok(flow) => flow.protocol().map_or(OTHER, u32::from),
+        Err(nke_ebpf::Obscured) => OTHER,
+    };
+    COUNTS.add(protocol, packet.len());
     Verdict::Pass
 }

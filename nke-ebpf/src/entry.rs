@@ -1,53 +1,99 @@
 //! The way from the kernel into a filter: entry functions, manifest, licence.
+//!
+//! An author meets two macros of it, [`filter!`](crate::filter) and
+//! [`manifest!`](crate::manifest). The rest is what they expand to.
+#![expect(
+    unsafe_code,
+    reason = "sections of the object, and the kernel's context"
+)]
 
-use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::{
+    bindings::{
+        __sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC,
+        xdp_action::{XDP_DROP, XDP_PASS},
+        xdp_md,
+    },
+    cty::c_int,
+};
 
 use crate::{
-    Verdict,
+    Flow, Packet, REACH, Verdict,
     packet::{TcPacket, XdpPacket},
 };
 
+/// The kernel lends most of its helpers only to programs that say they are under the GPL.
 #[used]
 #[unsafe(link_section = "license")]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// Writes the extension's manifest (TOML) into the object's section `.nke`.
+/// Writes the extension's manifest into the object's section `.nke`: TOML text, read by nke and
+/// ignored by every other loader.
+///
+/// ```ignore
+/// nke_ebpf::manifest!(r#"
+/// description = "Drops telnet"
+/// # Maps that every attachment gets a copy of its own of; the others are one per extension.
+/// attachment-maps = ["PORTS"]
+/// "#);
+/// ```
 #[macro_export]
 macro_rules! manifest {
     ($text:expr) => {
         const _: () = {
-            const TEXT: &str = $text;
+            const TEXT: &[u8] = $text.as_bytes();
+            const fn text() -> [u8; TEXT.len()] {
+                let mut bytes = [0; TEXT.len()];
+                bytes.copy_from_slice(TEXT);
+                bytes
+            }
             #[used]
             #[unsafe(link_section = ".nke")]
-            static MANIFEST: [u8; TEXT.len()] = *TEXT.as_bytes().as_array().unwrap();
+            static MANIFEST: [u8; TEXT.len()] = text();
         };
     };
 }
 
-/// Compiles one filter function for every hook named: `xdp`, `in`, `out`.
+/// Compiles one filter function for every hook that is named: `xdp`, `in`, `out`.
+///
+/// Each becomes a program of its own, in the section that every loader knows: `xdp`,
+/// `tcx/ingress`, `tcx/egress`. Its symbol is the filter's name with the hook's behind it.
+///
+/// ```ignore
+/// nke_ebpf::filter!(no_telnet => xdp, in, out); // no_telnet_xdp, no_telnet_in, no_telnet_out
+/// ```
 #[macro_export]
 macro_rules! filter {
-    ($filter:ident => $($hook:tt),+ $(,)?) => { $($crate::entry!($filter, $hook);)+ };
+    ($filter:ident => $($hook:tt),+ $(,)?) => {
+        $($crate::__entry!($filter, $hook);)+
+    };
 }
 
-/// One entry function. The entry bears the filter's own name, because that is the name which
-/// the kernel shows (it is taken from BTF); the symbol has the hook's name behind it.
+/// One entry function. It bears the filter's own name, because that is the one which the kernel
+/// shows (it takes it from BTF); only the symbol has the hook's name behind it.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! entry {
+macro_rules! __entry {
     ($filter:ident, xdp) => {
-        $crate::entry!($filter, "xdp", "_xdp", xdp_md, u32, xdp);
+        $crate::__entry!($filter, "xdp", "_xdp", xdp_md, u32, xdp);
     };
     ($filter:ident, in) => {
-        $crate::entry!($filter, "tcx/ingress", "_in", __sk_buff, i32, tc);
+        $crate::__entry!($filter, "tcx/ingress", "_in", __sk_buff, i32, tc_in);
     };
     ($filter:ident, out) => {
-        $crate::entry!($filter, "tcx/egress", "_out", __sk_buff, i32, tc);
+        $crate::__entry!($filter, "tcx/egress", "_out", __sk_buff, i32, tc_out);
     };
-    ($filter:ident, $section:literal, $suffix:literal, $context:ident, $answer:ty, $run:ident) => {
+    ($filter:ident, $hook:tt) => {
+        compile_error!(concat!(
+            "`",
+            stringify!($hook),
+            "` is no packet hook: it is one of `xdp`, `in`, `out`"
+        ));
+    };
+    ($filter:ident, $section:literal, $suffix:literal, $context:ident, $answer:ty, $enter:ident) => {
         const _: () = {
+            // The entry function hides the filter's name in the block below.
             #[inline(always)]
-            fn call(packet: &impl $crate::Packet) -> $crate::Verdict {
+            fn filter(packet: &impl $crate::Packet) -> $crate::Verdict {
                 $filter(packet)
             }
             const _: () = {
@@ -56,33 +102,93 @@ macro_rules! entry {
                 extern "C" fn $filter(
                     context: *mut $crate::aya_ebpf::bindings::$context,
                 ) -> $answer {
-                    $crate::entry::$run(context, |packet| call(packet))
+                    // SAFETY: the kernel calls this, with its context.
+                    unsafe { $crate::entry::$enter(context, |packet| filter(packet)) }
                 }
             };
         };
     };
 }
 
-#[doc(hidden)]
+/// # Safety
+///
+/// The context must be the one that the kernel has called the program with.
 #[inline(always)]
-pub fn xdp(context: *mut xdp_md, filter: impl FnOnce(&XdpPacket) -> Verdict) -> u32 {
+pub unsafe fn xdp(context: *mut xdp_md, filter: impl FnOnce(&XdpPacket) -> Verdict) -> u32 {
+    // SAFETY: promised by the caller.
     match filter(&unsafe { XdpPacket::new(context) }) {
-        Verdict::Pass => 2,
-        Verdict::Drop => 1,
+        Verdict::Pass => XDP_PASS,
+        Verdict::Drop => XDP_DROP,
     }
 }
 
-#[doc(hidden)]
+/// # Safety
+///
+/// See [`xdp`].
 #[inline(always)]
-pub fn tc(context: *mut __sk_buff, filter: impl FnOnce(&TcPacket) -> Verdict) -> i32 {
-    match filter(&unsafe { TcPacket::new(context) }) {
-        Verdict::Pass => -1,
-        Verdict::Drop => 2,
+pub unsafe fn tc_in(
+    context: *mut __sk_buff,
+    filter: impl FnOnce(&TcPacket<false>) -> Verdict,
+) -> i32 {
+    // SAFETY: promised by the caller.
+    tc(unsafe { TcPacket::new(context) }, filter)
+}
+
+/// # Safety
+///
+/// See [`xdp`].
+#[inline(always)]
+pub unsafe fn tc_out(
+    context: *mut __sk_buff,
+    filter: impl FnOnce(&TcPacket<true>) -> Verdict,
+) -> i32 {
+    // SAFETY: promised by the caller.
+    tc(unsafe { TcPacket::new(context) }, filter)
+}
+
+#[inline(always)]
+fn tc<const OUT: bool>(
+    mut packet: TcPacket<OUT>,
+    filter: impl FnOnce(&TcPacket<OUT>) -> Verdict,
+) -> c_int {
+    if bring_headers_into_reach(&mut packet).is_none() {
+        return TC_ACT_SHOT;
+    }
+    match filter(&packet) {
+        // "Unspecified" leaves the answer to whoever comes next.
+        Verdict::Pass => TC_ACT_UNSPEC,
+        Verdict::Drop => TC_ACT_SHOT,
     }
 }
+
+/// Sees to it that a filter finds the headers of a packet whose bytes lie in several places.
+///
+/// The kernel's own packets have their headers together, and moving bytes would cost a TCP
+/// segment on its way out a copy of its head; so this looks first. A sender on this host may lay
+/// out a packet as it likes, though (a packet socket's ring keeps only the Ethernet header
+/// together), and must not get past a filter with that.
+///
+/// Nothing, if the kernel has no memory for it: then nobody can judge the packet, and the stack
+/// would not take it either.
+#[inline(always)]
+fn bring_headers_into_reach<const OUT: bool>(packet: &mut TcPacket<OUT>) -> Option<()> {
+    let length = packet.len();
+    if length <= packet.in_reach() {
+        return Some(());
+    }
+    match Flow::of(packet) {
+        Ok(flow) if flow.is_cut() => packet.reach(if length < PULLED { length } else { PULLED }),
+        Ok(_) | Err(_) => Some(()),
+    }
+}
+
+/// How much is brought into reach: as far as headers are looked for, and the ports that may begin
+/// there.
+const PULLED: u32 = REACH as u32 + 40;
 
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Never reached: the verifier would refuse the loop.
     loop {}
 }

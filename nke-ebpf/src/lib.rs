@@ -1,14 +1,68 @@
-//! The SDK for nke extensions.
+//! The SDK for nke extensions: what an author of a packet filter needs besides aya-ebpf.
+//!
+//! An extension is one Rust function, compiled for every packet hook that it names:
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//!
+//! use nke_ebpf::{Flow, Packet, Verdict};
+//!
+//! nke_ebpf::manifest!(r#"description = "Drops telnet""#);
+//! nke_ebpf::filter!(no_telnet => xdp, in, out);
+//!
+//! fn no_telnet(packet: &impl Packet) -> Verdict {
+//!     match Flow::of(packet) {
+//!         Ok(flow) if flow.destination_port() == Some(23) => Verdict::Drop,
+//!         Ok(_) | Err(_) => Verdict::Pass,
+//!     }
+//! }
+//! ```
+//!
+//! The object that comes out is an ordinary one: sections `xdp`, `tcx/ingress` and `tcx/egress`,
+//! BTF maps, a licence. Nothing in it knows of nke, and any libbpf-style loader takes it.
+//!
+//! Without the feature `bpf` the library is what runs anywhere: the parser, which host tests feed
+//! with plain bytes, and [`abi`], which the user side of the bundled extensions shares.
+//!
+//! The library never allocates, never panics, and never hands out bytes that the verifier has not
+//! seen checked.
 #![no_std]
-#![allow(unsafe_code)]
-#![allow(missing_docs)]
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(unstable_features, reason = "inline assembly for BPF is unstable"),
+    feature(asm_experimental_arch)
+)]
+
+mod verdict;
+
+mod packet;
+
+pub mod headers;
+
+mod flow;
+
+mod branchless;
+
+pub mod abi;
 
 #[cfg(feature = "bpf")]
+#[doc(hidden)]
 pub mod entry;
-pub mod headers;
-pub mod packet;
-pub mod verdict;
+#[cfg(feature = "bpf")]
+mod limit;
+#[cfg(feature = "bpf")]
+mod tally;
+
 #[cfg(feature = "bpf")]
 pub use aya_ebpf;
-pub use packet::Packet;
+pub use branchless::forget;
+pub use flow::{EXTENSION_HEADERS, Family, Flow, Obscured, REACH, VLAN_TAGS};
+#[cfg(feature = "bpf")]
+pub use limit::{Limit, Window};
+pub use packet::{Direction, Frame, Packet};
+#[cfg(feature = "bpf")]
+pub use packet::{InPacket, OutPacket, XdpPacket};
+#[cfg(feature = "bpf")]
+pub use tally::Tally;
 pub use verdict::Verdict;

@@ -1,45 +1,238 @@
-//! Packets
+//! The packet that a filter looks at: a view of the kernel's, never a copy.
+//!
+//! One filter function serves every hook because it asks for [`Packet`] and not for the kernel's
+//! context. The trait is sealed: what [`Packet::header`] returns is trusted without looking, so
+//! only the kernel's contexts and a plain slice of bytes may stand behind it.
+//!
+//! ```
+//! use nke_ebpf::{Direction, Frame, Packet, headers::{Ipv4, Vlan}};
+//!
+//! let frame = Frame::new(&[0; 33], Direction::Out);
+//! assert!(frame.header::<Vlan>(14).is_some());
+//! assert!(frame.header::<Ipv4>(14).is_none(), "it would end one byte behind the packet");
+//! ```
+//!
+//! A packet is never changed here, and its pointers never leave the borrow that made them.
+#![expect(
+    unsafe_code,
+    reason = "the verifier checks what the borrow checker cannot see"
+)]
+
+#[cfg(feature = "bpf")]
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
+
 use crate::headers::Header;
-pub trait Packet {
-    fn header<T: Header>(&self, offset: usize) -> Option<&T>;
+
+/// Which way a packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the interface into the host.
+    In,
+    /// From the host out of the interface.
+    Out,
 }
-#[cfg(feature = "bpf")]
-pub struct XdpPacket(*mut aya_ebpf::bindings::xdp_md);
-#[cfg(feature = "bpf")]
-impl XdpPacket {
-    pub unsafe fn new(c: *mut aya_ebpf::bindings::xdp_md) -> Self {
-        Self(c)
+
+/// A packet, from its Ethernet header on.
+pub trait Packet: sealed::Sealed {
+    /// The header at this offset, or nothing where the packet ends before it does.
+    fn header<T: Header>(&self, offset: usize) -> Option<&T>;
+
+    /// How many bytes the packet has, link header included.
+    ///
+    /// A packet that the kernel has put together from several, or will cut into several, counts
+    /// once and as one.
+    fn len(&self) -> u32;
+
+    /// Whether there are no bytes at all.
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Which way it goes.
+    fn direction(&self) -> Direction;
+
+    /// How many VLAN tags the kernel (or the device) has moved out of the packet into its own
+    /// notes: 0 or 1. Their bytes are not in the packet any more.
+    fn tags_taken(&self) -> usize;
+}
+
+mod sealed {
+    /// Only this crate says what is a packet.
+    pub trait Sealed {}
+}
+
+/// A packet in plain memory, for tests on the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    bytes: &'a [u8],
+    direction: Direction,
+}
+
+impl<'a> Frame<'a> {
+    /// A packet of these bytes.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8], direction: Direction) -> Self {
+        Self { bytes, direction }
     }
 }
+
+impl sealed::Sealed for Frame<'_> {}
+
+impl Packet for Frame<'_> {
+    fn header<T: Header>(&self, offset: usize) -> Option<&T> {
+        let bytes = self
+            .bytes
+            .get(offset..offset.checked_add(size_of::<T>())?)?;
+        // SAFETY: the slice is as long as `T`, and a `Header` has alignment 1 and is valid for
+        // every pattern of bits.
+        Some(unsafe { &*bytes.as_ptr().cast::<T>() })
+    }
+
+    fn len(&self) -> u32 {
+        u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
+    }
+
+    fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    fn tags_taken(&self) -> usize {
+        0
+    }
+}
+
+/// The header at `offset` of the bytes from `start` to `end`.
+///
+/// The sum is compared in the form in which the verifier recognises a check of packet bounds.
+///
+/// # Safety
+///
+/// `start` and `end` must be a context's `data` and `data_end`, and the reference must not be
+/// used after a helper that may move the packet. The shared borrow of the packet keeps that:
+/// nothing that takes `&self` moves it.
+#[cfg(feature = "bpf")]
+#[inline(always)]
+unsafe fn header_between<'a, T: Header>(start: u32, end: u32, offset: usize) -> Option<&'a T> {
+    let header = start as usize + offset;
+    if header + size_of::<T>() > end as usize {
+        return None;
+    }
+    // SAFETY: no packet lies at address 0. (Unsaid, every use of the option tests for it again.)
+    unsafe { core::hint::assert_unchecked(header != 0) };
+    // SAFETY: the bytes lie before `end`; a `Header` has alignment 1 and every pattern is valid.
+    Some(unsafe { &*(header as *const T) })
+}
+
+/// A packet in an XDP program.
+#[cfg(feature = "bpf")]
+#[derive(Debug)]
+pub struct XdpPacket(*mut xdp_md);
+
+#[cfg(feature = "bpf")]
+impl XdpPacket {
+    /// # Safety
+    ///
+    /// The context must be the one that the kernel has called the program with.
+    #[inline(always)]
+    pub(crate) unsafe fn new(context: *mut xdp_md) -> Self {
+        Self(context)
+    }
+}
+
+#[cfg(feature = "bpf")]
+impl sealed::Sealed for XdpPacket {}
+
 #[cfg(feature = "bpf")]
 impl Packet for XdpPacket {
     #[inline(always)]
     fn header<T: Header>(&self, offset: usize) -> Option<&T> {
-        let (s, e) = unsafe { ((*self.0).data as usize, (*self.0).data_end as usize) };
-        let p = s + offset;
-        if p + size_of::<T>() > e {
-            return None;
-        }
-        Some(unsafe { &*(p as *const T) })
+        // SAFETY: the context is the kernel's.
+        unsafe { header_between((*self.0).data, (*self.0).data_end, offset) }
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        // SAFETY: the context is the kernel's.
+        unsafe { ((*self.0).data_end as u64 - (*self.0).data as u64) as u32 }
+    }
+
+    #[inline(always)]
+    fn direction(&self) -> Direction {
+        Direction::In
+    }
+
+    #[inline(always)]
+    fn tags_taken(&self) -> usize {
+        0
     }
 }
+
+/// A packet in a TC program.
 #[cfg(feature = "bpf")]
-pub struct TcPacket(*mut aya_ebpf::bindings::__sk_buff);
+#[derive(Debug)]
+pub struct TcPacket<const OUT: bool>(*mut __sk_buff);
+
+/// A packet on its way in.
 #[cfg(feature = "bpf")]
-impl TcPacket {
-    pub unsafe fn new(c: *mut aya_ebpf::bindings::__sk_buff) -> Self {
-        Self(c)
+pub type InPacket = TcPacket<false>;
+
+/// A packet on its way out.
+#[cfg(feature = "bpf")]
+pub type OutPacket = TcPacket<true>;
+
+#[cfg(feature = "bpf")]
+impl<const OUT: bool> TcPacket<OUT> {
+    /// # Safety
+    ///
+    /// The context must be the one that the kernel has called the program with.
+    #[inline(always)]
+    pub(crate) unsafe fn new(context: *mut __sk_buff) -> Self {
+        Self(context)
+    }
+
+    /// How many of the packet's bytes can be looked at. The rest lies in pages of its own.
+    #[inline(always)]
+    pub(crate) fn in_reach(&self) -> u32 {
+        // SAFETY: the context is the kernel's.
+        unsafe { ((*self.0).data_end as u64 - (*self.0).data as u64) as u32 }
+    }
+
+    /// Brings the first `bytes` into reach. Every header that was borrowed is gone, which is why
+    /// this takes the packet exclusively.
+    #[inline(always)]
+    pub(crate) fn reach(&mut self, bytes: u32) -> Option<()> {
+        // SAFETY: the context is the kernel's, and no reference into the packet is alive.
+        let error = unsafe { aya_ebpf::helpers::bpf_skb_pull_data(self.0, bytes) };
+        (error == 0).then_some(())
     }
 }
+
 #[cfg(feature = "bpf")]
-impl Packet for TcPacket {
+impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {}
+
+#[cfg(feature = "bpf")]
+impl<const OUT: bool> Packet for TcPacket<OUT> {
     #[inline(always)]
     fn header<T: Header>(&self, offset: usize) -> Option<&T> {
-        let (s, e) = unsafe { ((*self.0).data as usize, (*self.0).data_end as usize) };
-        let p = s + offset;
-        if p + size_of::<T>() > e {
-            return None;
-        }
-        Some(unsafe { &*(p as *const T) })
+        // SAFETY: the context is the kernel's.
+        unsafe { header_between((*self.0).data, (*self.0).data_end, offset) }
+    }
+
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        // SAFETY: the context is the kernel's.
+        unsafe { (*self.0).len }
+    }
+
+    #[inline(always)]
+    fn direction(&self) -> Direction {
+        if OUT { Direction::Out } else { Direction::In }
+    }
+
+    #[inline(always)]
+    fn tags_taken(&self) -> usize {
+        // SAFETY: the context is the kernel's.
+        usize::from(unsafe { (*self.0).vlan_present } != 0)
     }
 }

@@ -1,11 +1,13 @@
 //! What a filter says of a packet.
 
 /// What a filter says of a packet.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// It must be used: a verdict lost to a stray semicolon is a hole in a firewall.
+#[must_use = "a verdict that is not returned has no effect"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Go on to the next extension, and at the end of the chain into the stack.
+    /// Go on: to the next extension of the chain, and behind the last one into the stack.
     Pass,
-    /// End here: the packet is gone.
+    /// End here: the packet is gone, and no later extension sees it.
     Drop,
 }

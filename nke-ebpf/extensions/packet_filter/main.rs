@@ -1,0 +1,115 @@
+//! Passes or drops packets by an ordered list of rules: the first that matches decides.
+//!
+//! The user side writes the rules (`nke filter`, docs/filter-language.md); what both agree on is
+//! `nke_ebpf::abi`. An edit replaces the whole rule set by one pointer, so that a packet is judged
+//! by the old one or the new one. Until there is a rule set, everything passes.
+//!
+//! It never waits, never changes a packet, and never passes one that it cannot see through: a
+//! packet that hides its protocol behind too many extension headers is dropped, and counted.
+#![no_std]
+#![no_main]
+#![forbid(unsafe_code)]
+
+mod log;
+
+use nke_ebpf::{
+    Direction, Flow, Obscured, Packet, Tally, Verdict,
+    abi::{Count, DEFAULT_SLOT, OBSCURED_SLOT, PORT_GUARD, Rule, RuleSet, SLOTS, facts},
+    aya_ebpf::{
+        btf_maps::{Array, ArrayOfMaps, PerCpuArray},
+        macros::btf_map,
+    },
+    forget,
+};
+
+nke_ebpf::manifest!(
+    r#"description = "Passes or drops packets by rules: see nke filter"
+attachment-maps = ["RULES", "HITS"]
+"#
+);
+
+nke_ebpf::filter!(packet_filter => xdp, in, out);
+
+/// The rule set in force, in a map of its own so that another can take its place at once.
+#[btf_map]
+static RULES: ArrayOfMaps<Array<RuleSet, 1>, 1> = ArrayOfMaps::new();
+
+/// Packets and bytes by rule. A rule keeps its slot as long as it exists, wherever it moves.
+#[btf_map]
+static HITS: PerCpuArray<Count, SLOTS> = PerCpuArray::new();
+
+fn packet_filter(packet: &impl Packet) -> Verdict {
+    let Some(rules) = RULES.get_value(0, &0) else {
+        return Verdict::Pass;
+    };
+    let flow = match Flow::of(packet) {
+        Ok(flow) => flow,
+        Err(Obscured) => {
+            HITS.add(OBSCURED_SLOT, packet.len());
+            return Verdict::Drop;
+        }
+    };
+    let mut decision = decide(rules, &flow, packet.direction());
+    HITS.add(decision.slot, packet.len());
+    // Or the verifier looks at the logging below once for every rule that there may be.
+    decision.number = forget(u64::from(decision.number), u64::from(packet.len())) as u32;
+    if decision.outcome & Rule::LOG != 0 {
+        log::line(packet, &flow, &decision);
+    }
+    if decision.outcome & Rule::DROP != 0 {
+        Verdict::Drop
+    } else {
+        Verdict::Pass
+    }
+}
+
+/// What the rules say of one packet.
+struct Decision {
+    outcome: u32,
+    slot: u32,
+    /// The place of the rule in the list, from 1; 0 if none matched.
+    number: u32,
+}
+
+#[inline(always)]
+fn decide(rules: &RuleSet, flow: &Flow, direction: Direction) -> Decision {
+    let facts = flow.facts()
+        | match direction {
+            Direction::In => facts::IN,
+            Direction::Out => facts::OUT,
+        };
+    let length = rules.length as usize;
+    for (index, rule) in rules.rules.iter().enumerate() {
+        if index >= length {
+            break;
+        }
+        if difference(rule, flow, facts) == 0 {
+            return Decision {
+                outcome: rule.outcome,
+                slot: rule.slot,
+                number: index as u32 + 1,
+            };
+        }
+    }
+    Decision {
+        outcome: rules.default,
+        slot: DEFAULT_SLOT,
+        number: 0,
+    }
+}
+
+/// Not zero where the rule and the packet disagree.
+///
+/// Without a branch: the verifier walks through this for every rule that there may be.
+#[inline(always)]
+fn difference(rule: &Rule, flow: &Flow, facts: u32) -> u64 {
+    let source = (rule.source[0] ^ flow.source[0]) & rule.source_mask[0]
+        | (rule.source[1] ^ flow.source[1]) & rule.source_mask[1];
+    let destination = (rule.destination[0] ^ flow.destination[0]) & rule.destination_mask[0]
+        | (rule.destination[1] ^ flow.destination[1]) & rule.destination_mask[1];
+    let facts = u64::from((rule.facts ^ facts) & rule.facts_mask);
+    // The guard bits stay set exactly where no port is below the first or above the last.
+    let in_range = (flow.ports() | PORT_GUARD).wrapping_sub(rule.first_ports)
+        & rule.last_ports.wrapping_sub(flow.ports());
+    source | destination | facts | (in_range & PORT_GUARD ^ PORT_GUARD)
+}

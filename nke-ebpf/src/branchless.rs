@@ -1,0 +1,109 @@
+//! A few operations as single instructions, where the compiler would branch or load bytewise.
+//!
+//! The verifier walks down every branch, and remembers on each what it has learnt. Three
+//! comparisons one behind the other are eight ways through whatever follows; the same three as
+//! arithmetic are one. On the host these are what they say.
+//!
+//! Nothing here branches, or touches memory other than what it is given.
+#![cfg_attr(
+    target_arch = "bpf",
+    expect(
+        unsafe_code,
+        reason = "inline assembly, which the compiler does not turn back"
+    )
+)]
+
+/// 1 if the numbers are equal, else 0. They must be less than half of all numbers apart.
+#[inline(always)]
+pub(crate) fn equal(one: u64, other: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut difference = one ^ other;
+        // SAFETY: arithmetic in one register.
+        unsafe {
+            core::arch::asm!(
+                "{value} += -1",
+                "{value} >>= 63",
+                value = inout(reg) difference,
+                options(pure, nomem, nostack),
+            );
+        }
+        difference
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    u64::from(one == other)
+}
+
+/// The same number, of which the verifier has forgotten what it knew.
+///
+/// Ways that come together again are walked on only once if they look alike, and a constant looks
+/// like no other number. `noise` can be any number that the verifier does not know.
+#[inline(always)]
+#[must_use]
+pub fn forget(value: u64, noise: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = value;
+        // SAFETY: arithmetic in one register.
+        unsafe {
+            core::arch::asm!(
+                "{value} ^= {noise}",
+                "{value} ^= {noise}",
+                value = inout(reg) value,
+                noise = in(reg) noise,
+                options(pure, nomem, nostack),
+            );
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let _: u64 = noise;
+        value
+    }
+}
+
+/// Eight bytes of a packet as one number, in the order in which they lie in memory.
+///
+/// A plain load of bytes at alignment 1 is compiled for BPF to eight loads and seven shifts. BPF
+/// itself has no such need: the verifier allows the one load wherever the machine does.
+#[inline(always)]
+pub(crate) fn word(bytes: &[u8; 8]) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let value: u64;
+        // SAFETY: reads the eight bytes that the reference covers, and writes nothing.
+        unsafe {
+            core::arch::asm!(
+                "{value} = *(u64 *)({bytes} + 0)",
+                value = out(reg) value,
+                bytes = in(reg) bytes,
+                options(pure, readonly, nostack),
+            );
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    u64::from_ne_bytes(*bytes)
+}
+
+/// Four bytes of a packet as one number, in the order in which they lie in memory. See [`word`].
+#[inline(always)]
+pub(crate) fn half_word(bytes: &[u8; 4]) -> u32 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let value: u64;
+        // SAFETY: reads the four bytes that the reference covers, and writes nothing.
+        unsafe {
+            core::arch::asm!(
+                "{value} = *(u32 *)({bytes} + 0)",
+                value = out(reg) value,
+                bytes = in(reg) bytes,
+                options(pure, readonly, nostack),
+            );
+        }
+        value as u32
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    u32::from_ne_bytes(*bytes)
+}
