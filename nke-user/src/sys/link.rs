@@ -1,0 +1,188 @@
+//! Links: what ties a root program to its hook.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use super::{Attribute, Command, Info, address_mut, bpf, bpf_fd, by_id, ids, info, raw};
+
+#[repr(C)]
+struct CreateAttribute {
+    prog_fd: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+}
+// SAFETY: repr(C), no padding, no addresses.
+unsafe impl Attribute for CreateAttribute {}
+
+/// Attaches a program to an interface of the calling thread's network namespace. The link lasts
+/// as long as a descriptor or a pin of it, or the interface.
+///
+/// `attach_type` is an `enum bpf_attach_type`; `flags` are the mechanism's (`XDP_FLAGS_…`).
+///
+/// # Errors
+///
+/// The kernel's: `EBUSY` or `EEXIST` when the hook is taken, `EOPNOTSUPP` when the driver has no
+/// such hook, `EINVAL` when the kernel has none.
+pub fn create(
+    program: impl AsFd,
+    ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
+    let mut attribute = CreateAttribute {
+        prog_fd: raw(&program),
+        target: ifindex,
+        attach_type,
+        flags,
+    };
+    bpf_fd(Command::LinkCreate, &mut attribute)
+}
+
+#[repr(C)]
+struct UpdateAttribute {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+// SAFETY: repr(C), no padding, no addresses.
+unsafe impl Attribute for UpdateAttribute {}
+
+/// Puts another program in a link's place, in one step.
+///
+/// # Errors
+///
+/// The kernel's: `ENOLINK` when the interface is gone.
+pub fn update(link: impl AsFd, program: impl AsFd) -> io::Result<()> {
+    let mut attribute = UpdateAttribute {
+        link_fd: raw(&link),
+        new_prog_fd: raw(&program),
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    bpf(Command::LinkUpdate, &mut attribute).map(drop)
+}
+
+#[repr(C)]
+struct DetachAttribute {
+    link_fd: u32,
+}
+// SAFETY: repr(C), no padding, no addresses.
+unsafe impl Attribute for DetachAttribute {}
+
+/// Takes the program off the hook now; the link stays as an empty shell.
+///
+/// # Errors
+///
+/// The kernel's: `EOPNOTSUPP` for links that cannot.
+pub fn detach(link: impl AsFd) -> io::Result<()> {
+    bpf(
+        Command::LinkDetach,
+        &mut DetachAttribute { link_fd: raw(&link) },
+    )
+    .map(drop)
+}
+
+#[derive(Default)]
+#[repr(C)]
+struct LinkInfo {
+    link_type: u32,
+    id: u32,
+    program_id: u32,
+    padding: u32,
+    ifindex: u32,
+    attach_type: u32,
+}
+// SAFETY: repr(C), integers only, no implicit padding: a prefix of struct bpf_link_info as it is
+// for XDP and TCX links.
+unsafe impl Info for LinkInfo {}
+
+/// What the kernel says of an interface's link.
+#[derive(Clone, Copy, Debug)]
+pub struct Described {
+    /// The kernel's id.
+    pub id: u32,
+    /// `enum bpf_link_type`
+    pub link_type: u32,
+    /// The program that it calls.
+    pub program_id: u32,
+    /// The interface, in its own namespace; `None` once the interface is gone or the link has
+    /// been detached.
+    pub ifindex: Option<u32>,
+}
+
+/// Asks the kernel about an XDP or TCX link.
+///
+/// # Errors
+///
+/// The kernel's: `EBADF` if this is not a link.
+pub fn describe(link: impl AsFd) -> io::Result<Described> {
+    let LinkInfo {
+        id,
+        link_type,
+        program_id,
+        ifindex,
+        ..
+    } = info(link)?;
+    Ok(Described {
+        id,
+        link_type,
+        program_id,
+        ifindex: (ifindex != 0).then_some(ifindex),
+    })
+}
+
+/// The ids of all links in the kernel.
+pub fn all_ids() -> impl Iterator<Item = u32> {
+    ids(Command::LinkNextId)
+}
+
+/// Opens a link by its id.
+///
+/// # Errors
+///
+/// The kernel's: `ENOENT` if it is gone.
+pub fn open(id: u32) -> io::Result<OwnedFd> {
+    by_id(Command::LinkById, id)
+}
+
+#[derive(Default)]
+#[repr(C)]
+struct QueryAttribute {
+    target: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    program_ids: u64,
+    count: u32,
+    padding: u32,
+    program_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+// SAFETY: repr(C), no implicit padding; `program_ids` points to `count` writable integers.
+unsafe impl Attribute for QueryAttribute {}
+
+/// The ids of the programs on a TCX hook, in the order in which they run (since 6.6).
+///
+/// # Errors
+///
+/// The kernel's: `EINVAL` before 6.6, `ENODEV` when there is no such interface here.
+pub fn query(ifindex: u32, attach_type: u32) -> io::Result<Vec<u32>> {
+    // The kernel's limit of programs on one hook (BPF_MPROG_MAX, include/linux/bpf_mprog.h).
+    let mut programs = vec![0u32; 64];
+    let mut attribute = QueryAttribute {
+        target: ifindex,
+        attach_type,
+        program_ids: address_mut(&mut programs),
+        count: 64,
+        ..QueryAttribute::default()
+    };
+    bpf(Command::Query, &mut attribute)?;
+    programs.truncate(attribute.count as usize);
+    Ok(programs)
+}
