@@ -1,0 +1,346 @@
+//! What can go wrong: one variant for each thing that a caller can do something about.
+//!
+//! Every message is one line that names the object, the stage, the cause and the remedy.
+
+use std::{io, path::PathBuf};
+
+use crate::{hook::Hook, kernel::Version};
+
+/// A result of this library.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation did not happen. Nothing has been changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller lacks the privilege.
+    #[error("nke: start: changing the kernel's packet path needs root; run it with sudo")]
+    NotRoot,
+
+    /// Kernel lockdown forbids BPF.
+    #[error(
+        "{object}: load: the kernel is locked down ({mode}), which forbids BPF programs; boot \
+         without lockdown=confidentiality"
+    )]
+    Lockdown {
+        /// What was to be loaded.
+        object: String,
+        /// The mode in force.
+        mode: String,
+    },
+
+    /// The kernel lacks a feature.
+    #[error(
+        "{object}: {feature} needs Linux {since} or newer, this is {running}; update the kernel"
+    )]
+    TooOld {
+        /// What was asked for.
+        object: String,
+        /// What is missing.
+        feature: String,
+        /// The first kernel that has it.
+        since: Version,
+        /// The kernel that runs.
+        running: Version,
+    },
+
+    /// The state directory cannot be used.
+    #[error("{}: {stage}: {source}; {remedy}", path.display())]
+    State {
+        /// The directory or pin.
+        path: PathBuf,
+        /// What was being done.
+        stage: &'static str,
+        /// The cause.
+        source: io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+
+    /// The state directory is not safe to trust.
+    #[error(
+        "{}: state: it is a link, or others than root can write to it; remove it, or name another \
+         directory with --state",
+        path.display()
+    )]
+    UnsafeState {
+        /// The directory.
+        path: PathBuf,
+    },
+
+    /// There is no such network namespace.
+    #[error("network namespace {name}: open: {source}; `ip netns list` shows those with a name")]
+    NoNamespace {
+        /// As given.
+        name: String,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// There is no such interface.
+    #[error("interface {name}: not found in {namespace}; `ip link` shows those that exist")]
+    NoInterface {
+        /// As given.
+        name: String,
+        /// The namespace that was searched.
+        namespace: String,
+    },
+
+    /// No such extension on the search path.
+    #[error(
+        "extension {name}: find: there is no {name}.o in {}; give its path with a '/', or set NKE_PATH",
+        searched.join(", ")
+    )]
+    NoExtension {
+        /// As given.
+        name: String,
+        /// The directories searched.
+        searched: Vec<String>,
+    },
+
+    /// A file cannot be read.
+    #[error("{}: read: {source}; check the path and its permissions", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// A file is not a BPF object.
+    #[error("{object}: parse: {cause}; give a file made by a compiler for the bpf target")]
+    NotAnObject {
+        /// The object.
+        object: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+
+    /// An object has a section of an unknown kind.
+    #[error(
+        "{object}: parse: section {section:?} is no program type; use a libbpf section name, such \
+         as \"xdp\" or \"tc\""
+    )]
+    UnknownSection {
+        /// The object.
+        object: String,
+        /// The section.
+        section: String,
+    },
+
+    /// An object needs a kernel symbol that this kernel has not.
+    #[error(
+        "{object}: relocate: this kernel has no {symbol}, which the object needs; use a kernel that \
+         has it, or declare it __weak"
+    )]
+    NoSymbol {
+        /// The object.
+        object: String,
+        /// The kfunc or variable.
+        symbol: String,
+    },
+
+    /// An object's manifest is malformed.
+    #[error("{object}: manifest: {cause}; see docs/writing-extensions.md")]
+    Manifest {
+        /// The object.
+        object: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+
+    /// An object cannot be fitted to this kernel.
+    #[error("{object}: {stage}: {cause}; {remedy}")]
+    Relocation {
+        /// The object.
+        object: String,
+        /// What was being done.
+        stage: &'static str,
+        /// The cause.
+        cause: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+
+    /// An object has no program that fits.
+    #[error(
+        "{object}: attach: it has no program {wanted}; it has {}",
+        if has.is_empty() { "none for an interface".to_owned() } else { has.join(", ") }
+    )]
+    NoProgram {
+        /// The object.
+        object: String,
+        /// What was looked for.
+        wanted: String,
+        /// The programs that it has, with their sections.
+        has: Vec<String>,
+    },
+
+    /// An object has several programs that fit.
+    #[error("{object}: attach: several programs serve {hook}: {}; choose with --program", programs.join(", "))]
+    ManyPrograms {
+        /// The object.
+        object: String,
+        /// The hook.
+        hook: Hook,
+        /// The programs.
+        programs: Vec<String>,
+    },
+
+    /// The verifier refused a program.
+    #[error("{object}: program {program}: verifier: {reason} ({source}); -v shows its whole log")]
+    Refused {
+        /// The object.
+        object: String,
+        /// The program's symbol.
+        program: String,
+        /// The verifier's last words.
+        reason: String,
+        /// The errno.
+        source: io::Error,
+        /// The whole log.
+        log: String,
+    },
+
+    /// A chain has no room.
+    #[error(
+        "{hook} of {interface}: attach: the chain has 32 nodes and the kernel follows no more; \
+         detach one first"
+    )]
+    ChainFull {
+        /// The hook.
+        hook: Hook,
+        /// The interface.
+        interface: String,
+    },
+
+    /// Another extension has the name.
+    #[error(
+        "extension {name}: load: another object of this name is loaded, from {}; unload it, replace \
+         it with `nke replace`, or rename the file",
+        path.display()
+    )]
+    NameClash {
+        /// The name.
+        name: String,
+        /// Where the loaded one came from.
+        path: PathBuf,
+    },
+
+    /// No such extension is loaded.
+    #[error("extension {name}: {stage}: it is not loaded; `nke list` shows those that are")]
+    NotLoaded {
+        /// The name or id.
+        name: String,
+        /// What was asked for.
+        stage: &'static str,
+    },
+
+    /// An extension is in use.
+    #[error("extension {name}: unload: it is in use by {}; detach it first", holders.join(", "))]
+    InUse {
+        /// The name.
+        name: String,
+        /// The attachments.
+        holders: Vec<String>,
+    },
+
+    /// No such attachment.
+    #[error("attachment {name}: {stage}: none such{place}; `nke chain` shows those that are")]
+    NoAttachment {
+        /// The name or id.
+        name: String,
+        /// What was asked for.
+        stage: &'static str,
+        /// Where it was looked for.
+        place: String,
+    },
+
+    /// Several attachments fit.
+    #[error("attachment {name}: {stage}: several fit: {}; name one by its id, or say -i and --hook", found.join(", "))]
+    ManyAttachments {
+        /// The name.
+        name: String,
+        /// What was asked for.
+        stage: &'static str,
+        /// Those that fit.
+        found: Vec<String>,
+    },
+
+    /// It is not clear which hook is meant.
+    #[error("interface {interface}: policy: it has not just one chain; say which with --hook")]
+    WhichHook {
+        /// The interface.
+        interface: String,
+    },
+
+    /// Somebody else's program has the hook.
+    #[error(
+        "{hook} of {interface}: attach: it is taken by {owner}, which is not nke's; detach that \
+         first (`ip link set dev {interface} xdp off`, `xdp-loader unload`), or use interface/in"
+    )]
+    HookTaken {
+        /// The hook.
+        hook: Hook,
+        /// The interface.
+        interface: String,
+        /// The program in place.
+        owner: String,
+    },
+
+    /// The chain runs in the other mode.
+    #[error(
+        "{hook} of {interface}: attach: the chain runs in {running} mode; detach all of it to change that"
+    )]
+    ModeMismatch {
+        /// The hook.
+        hook: Hook,
+        /// The interface.
+        interface: String,
+        /// The mode that it runs in.
+        running: &'static str,
+    },
+
+    /// A mode was asked for where there is none.
+    #[error("{hook}: attach: only interface/xdp has modes; leave --mode out")]
+    NoMode {
+        /// The hook.
+        hook: Hook,
+    },
+
+    /// The driver refuses native XDP.
+    #[error(
+        "{hook} of {interface}: attach: its driver has no native XDP; use --mode generic, or leave \
+         --mode out"
+    )]
+    NoNative {
+        /// The hook.
+        hook: Hook,
+        /// The interface.
+        interface: String,
+    },
+
+    /// The kernel said no.
+    #[error("{object}: {stage}: {source}; {remedy}")]
+    Kernel {
+        /// What it was about.
+        object: String,
+        /// What was being done.
+        stage: &'static str,
+        /// The errno.
+        source: io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+}
+
+impl Error {
+    /// The verifier's whole log, where there is one.
+    pub fn verifier_log(&self) -> Option<&str> {
+        if let Self::Refused { log, .. } = self {
+            Some(log)
+        } else {
+            None
+        }
+    }
+}

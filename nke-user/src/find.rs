@@ -1,0 +1,154 @@
+//! Finding an extension's file: a name is searched for, a path is used as it is.
+
+use std::{
+    convert::Infallible,
+    fmt, fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use crate::error::{Error, Result};
+
+/// How an extension is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A loaded extension, or a file of this name on the search path.
+    Name(String),
+    /// A file: what holds a `/`.
+    Path(PathBuf),
+}
+
+impl FromStr for Wanted {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text.contains('/') {
+            Self::Path(text.into())
+        } else {
+            Self::Name(text.to_owned())
+        })
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl Wanted {
+    /// The name that the extension has when it is loaded: the file's, without `.o` and `.bpf.o`.
+    /// What a pin's name cannot hold becomes `_`.
+    pub fn name(&self) -> String {
+        let name = match self {
+            Self::Name(name) => name.clone(),
+            Self::Path(path) => path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+        };
+        let stem = name.strip_suffix(".o").unwrap_or(&name);
+        let stem = stem.strip_suffix(".bpf").unwrap_or(stem);
+        stem.chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '-' {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect()
+    }
+}
+
+/// A file that was found.
+#[derive(Debug)]
+pub struct Found {
+    /// Where.
+    pub path: PathBuf,
+    /// Its contents.
+    pub bytes: Vec<u8>,
+}
+
+/// The directories that names are searched in: `$NKE_PATH` (separated by colons), or else beside
+/// the running executable (`../lib/nke`), /usr/local/lib/nke and /usr/lib/nke.
+pub fn search_path() -> Vec<PathBuf> {
+    if let Some(path) = std::env::var_os("NKE_PATH") {
+        return std::env::split_paths(&path).collect();
+    }
+    let executable = std::env::current_exe().ok();
+    let beside = executable
+        .as_deref()
+        .and_then(Path::parent)
+        .and_then(Path::parent);
+    let mut path: Vec<_> = beside
+        .map(|prefix| prefix.join("lib/nke"))
+        .into_iter()
+        .collect();
+    path.extend(["/usr/local/lib/nke", "/usr/lib/nke"].map(PathBuf::from));
+    path.dedup();
+    path
+}
+
+/// Reads the file that is wanted.
+///
+/// # Errors
+///
+/// [`Error::NoExtension`], [`Error::Read`].
+pub fn find(wanted: &Wanted) -> Result<Found> {
+    let path = match wanted {
+        Wanted::Path(path) => path.clone(),
+        Wanted::Name(name) => {
+            let directories = search_path();
+            let file = format!("{}.o", name.strip_suffix(".o").unwrap_or(name));
+            let found = directories.iter().map(|directory| directory.join(&file));
+            found
+                .into_iter()
+                .find(|path| path.is_file())
+                .ok_or_else(|| Error::NoExtension {
+                    name: name.clone(),
+                    searched: directories
+                        .iter()
+                        .map(|path| path.display().to_string())
+                        .collect(),
+                })?
+        }
+    };
+    // A file far larger than any object is not read into memory.
+    const LARGEST: u64 = 64 << 20;
+    let failed = |source| Error::Read {
+        path: path.clone(),
+        source,
+    };
+    let metadata = fs::metadata(&path).map_err(failed)?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return Err(failed(std::io::Error::other(
+            "it is not a regular file of 64 MiB at most",
+        )));
+    }
+    let bytes = fs::read(&path).map_err(failed)?;
+    let path = fs::canonicalize(&path).map_err(failed)?;
+    Ok(Found { path, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_from_files() {
+        let check = |text: &str, name| {
+            let Ok(wanted) = text.parse::<Wanted>();
+            assert_eq!(wanted.name(), name);
+        };
+        check("counter", "counter");
+        check("./a/packet-filter.o", "packet-filter");
+        check("/x/foo.bpf.o", "foo");
+        check("/x/xdp_pass.kern.o", "xdp_pass_kern");
+        check("/x/a b", "a_b");
+    }
+}

@@ -1,0 +1,196 @@
+//! What nke reads from an ELF file itself, before aya-obj parses it: which programs there are,
+//! under the section names that their author gave them, and which kernel symbols they call.
+//!
+//! aya-obj refuses section names that it does not know, `tc` and `tcx/ingress` among them. The
+//! name only chooses a program type, which nke chooses by the hook; so every program section is
+//! renamed to one that aya-obj knows, and the real names are kept here.
+
+use object::{
+    Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionKind,
+    SymbolKind,
+    elf::EM_BPF,
+    read::elf::{ElfFile64, FileHeader as _},
+};
+
+use super::rename;
+use crate::{error::Error, hook::Hook};
+
+/// A program as its author named it.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The main function.
+    pub symbol: String,
+    /// The ELF section.
+    pub section: String,
+    /// The hooks that the section's name says, the default first.
+    pub hooks: &'static [Hook],
+    /// Whether it takes packets of several buffers (`xdp.frags`).
+    pub frags: bool,
+}
+
+/// A reference to a kernel function or variable, to be filled in.
+#[derive(Clone, Debug)]
+pub(super) struct Extern {
+    /// The section's index and the offset of the instruction in it.
+    pub(super) place: (usize, u64),
+    pub(super) symbol: String,
+    pub(super) weak: bool,
+}
+
+/// What was read, and the file as aya-obj can parse it.
+pub(super) struct Elf {
+    pub(super) bytes: Vec<u8>,
+    pub(super) programs: Vec<Program>,
+    pub(super) externs: Vec<Extern>,
+    pub(super) manifest: String,
+}
+
+/// First parts of section names that libbpf knows, without those of [`Hook::of_section`].
+const OTHER_PROGRAMS: &[&str] = &[
+    "socket",
+    "kprobe",
+    "kretprobe",
+    "ksyscall",
+    "kretsyscall",
+    "uprobe",
+    "uretprobe",
+    "usdt",
+    "tracepoint",
+    "tp",
+    "raw_tracepoint",
+    "raw_tp",
+    "tp_btf",
+    "fentry",
+    "fexit",
+    "fmod_ret",
+    "freplace",
+    "lsm",
+    "lsm_cgroup",
+    "iter",
+    "syscall",
+    "xdp_devmap",
+    "xdp_cpumap",
+    "perf_event",
+    "lwt_in",
+    "lwt_out",
+    "lwt_xmit",
+    "lwt_seg6local",
+    "sockops",
+    "sk_skb",
+    "sk_msg",
+    "lirc_mode2",
+    "flow_dissector",
+    "cgroup",
+    "cgroup_skb",
+    "sk_lookup",
+    "sk_reuseport",
+    "struct_ops",
+    "netfilter",
+];
+
+/// Sections whose names mean something to aya-obj and that hold no program.
+const NOT_PROGRAMS: &[&str] = &[
+    "license", "version", "maps", ".maps", ".text", ".bss", ".data", ".rodata", ".BTF",
+];
+
+fn serves(section: &str) -> Option<&'static [Hook]> {
+    let section = section.trim_start_matches('?');
+    let hooks = Hook::of_section(section);
+    let first = section.split('/').next().unwrap_or_default();
+    let kind = first.split('.').next().unwrap_or_default();
+    let known = !hooks.is_empty()
+        || OTHER_PROGRAMS.contains(&kind)
+        || matches!(kind, "xdp" | "tc" | "tcx" | "netkit");
+    known.then_some(hooks)
+}
+
+/// Reads an object's programs.
+pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
+    let bad = |cause: String| Error::NotAnObject {
+        object: name.to_owned(),
+        cause,
+    };
+    if !bytes.starts_with(b"\x7fELF") {
+        return Err(bad("it is not an ELF file".to_owned()));
+    }
+    let malformed = |error: object::Error| bad(format!("malformed ELF: {error}"));
+    // 32-bit objects are never BPF, and a 64-bit parser says no more than "unsupported".
+    if bytes.get(4) == Some(&1) {
+        return Err(bad("it is a 32-bit object, not for BPF".to_owned()));
+    }
+    let file = ElfFile64::<Endianness>::parse(bytes).map_err(malformed)?;
+    let machine = file.elf_header().e_machine(file.endian());
+    if machine != EM_BPF {
+        return Err(bad(format!(
+            "it is for machine {machine}, not for BPF ({EM_BPF})"
+        )));
+    }
+    if file.endian() != Endianness::Little || !cfg!(target_endian = "little") {
+        return Err(bad("its byte order is not this machine's".to_owned()));
+    }
+
+    let mut elf = Elf {
+        bytes: Vec::new(),
+        programs: Vec::new(),
+        externs: Vec::new(),
+        manifest: String::new(),
+    };
+    let mut renamed = Vec::new();
+    for section in file.sections() {
+        let title = section.name().map_err(malformed)?;
+        if title == ".nke" {
+            let text = section.data().map_err(malformed)?;
+            elf.manifest = String::from_utf8_lossy(text).trim_matches('\0').to_owned();
+        }
+        if section.kind() != SectionKind::Text || section.size() == 0 {
+            continue;
+        }
+        externs(&file, &section, &mut elf.externs).map_err(malformed)?;
+        if NOT_PROGRAMS.iter().any(|other| title.starts_with(other)) {
+            continue;
+        }
+        let hooks = serves(title).ok_or_else(|| Error::UnknownSection {
+            object: name.to_owned(),
+            section: title.to_owned(),
+        })?;
+        let functions = file.symbols().filter(|symbol| {
+            symbol.section_index() == Some(section.index()) && symbol.kind() == SymbolKind::Text
+        });
+        for symbol in functions {
+            let symbol = symbol.name().map_err(malformed)?.to_owned();
+            let frags = title.trim_start_matches('?').starts_with("xdp.frags");
+            elf.programs.push(Program {
+                symbol,
+                section: title.to_owned(),
+                hooks,
+                frags,
+            });
+        }
+        renamed.push((section.index().0, title));
+    }
+    elf.bytes = rename::programs(bytes, &renamed)
+        .ok_or_else(|| bad("malformed ELF: section table or BTF".to_owned()))?;
+    Ok(elf)
+}
+
+/// Notes the section's references to symbols that the object does not define.
+fn externs<'a>(
+    file: &ElfFile64<'a, Endianness>,
+    section: &impl object::ObjectSection<'a>,
+    found: &mut Vec<Extern>,
+) -> object::Result<()> {
+    for (offset, relocation) in section.relocations() {
+        let RelocationTarget::Symbol(index) = relocation.target() else {
+            continue;
+        };
+        let symbol = file.symbol_by_index(index)?;
+        if symbol.is_undefined() {
+            found.push(Extern {
+                place: (section.index().0, offset),
+                symbol: symbol.name()?.to_owned(),
+                weak: symbol.is_weak(),
+            });
+        }
+    }
+    Ok(())
+}

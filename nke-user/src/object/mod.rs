@@ -1,0 +1,435 @@
+//! A BPF object file: what it holds, and its programs linked to a set of maps.
+//!
+//! aya-obj does the parsing and the relocating; this module adds what it lacks (libbpf's section
+//! names, kernel functions and variables) and turns whatever a hostile file makes of it into an
+//! error. Nothing here changes the kernel but [`Linked::btf`], which is loaded type information.
+//!
+//! ```no_run
+//! use nke::object::Object;
+//!
+//! let object = Object::parse("counter", std::fs::read("counter.o").unwrap())?;
+//! for program in object.programs() {
+//!     println!("{} in {}", program.symbol, program.section);
+//! }
+//! # Ok::<(), nke::error::Error>(())
+//! ```
+
+mod btf;
+mod elf;
+mod rename;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    error::Error as StdError,
+    ffi::CString,
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::OnceLock,
+};
+
+use aya_obj::{
+    btf::{Btf, BtfKind},
+    generated::{bpf_func_info, bpf_insn, bpf_line_info},
+};
+use serde::Deserialize;
+
+pub use self::elf::Program;
+use crate::{
+    error::{Error, Result},
+    hook::Hook,
+    place::Body,
+    sys,
+};
+
+/// A parsed object.
+#[derive(Clone, Debug)]
+pub struct Object {
+    name: String,
+    bytes: Vec<u8>,
+    programs: Vec<Program>,
+    manifest: Manifest,
+    parsed: aya_obj::Object,
+}
+
+/// What an extension says of itself, in its `.nke` section.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Manifest {
+    /// What it is for, in a line.
+    #[serde(default)]
+    pub description: String,
+    /// The maps that every attachment has its own of.
+    #[serde(default)]
+    pub attachment_maps: Vec<String>,
+}
+
+/// A program with its maps and subprograms linked in, ready to be placed.
+#[derive(Debug)]
+pub struct Linked {
+    /// The type information that the infos refer to, loaded; `None` without BTF.
+    pub btf: Option<OwnedFd>,
+    /// The licence.
+    pub license: CString,
+    /// Whether it takes packets of several buffers.
+    pub frags: bool,
+    instructions: Vec<bpf_insn>,
+    main_len: usize,
+    func_info: Vec<bpf_func_info>,
+    line_info: Vec<bpf_line_info>,
+    static_main: Option<u32>,
+}
+
+impl Linked {
+    /// A program that nke wrote itself: no maps, no types.
+    pub(crate) fn bare(instructions: Vec<bpf_insn>) -> Self {
+        let main_len = instructions.len();
+        Self {
+            btf: None,
+            license: c"Dual MIT/GPL".to_owned(),
+            frags: true,
+            instructions,
+            main_len,
+            func_info: Vec::new(),
+            line_info: Vec::new(),
+            static_main: None,
+        }
+    }
+
+    /// The program as placement takes it.
+    pub fn body(&self) -> Body<'_> {
+        Body {
+            instructions: &self.instructions,
+            main_len: self.main_len,
+            func_info: &self.func_info,
+            line_info: &self.line_info,
+            static_main: self.static_main,
+        }
+    }
+}
+
+/// The running kernel's types. Parsing them takes tens of milliseconds, so it is put off until
+/// an object needs them.
+fn kernel_btf() -> Option<&'static Btf> {
+    static BTF: OnceLock<Option<Btf>> = OnceLock::new();
+    BTF.get_or_init(|| Btf::from_sys_fs().ok()).as_ref()
+}
+
+/// An error with its causes, on one line.
+fn causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+/// Runs a step of aya-obj, which panics on some malformed files.
+fn guarded<T>(step: impl FnOnce() -> T) -> Option<T> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(step));
+    std::panic::set_hook(hook);
+    result.ok()
+}
+
+impl Object {
+    /// Parses an object. `name` stands for it in messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAnObject`], [`Error::UnknownSection`], [`Error::NoSymbol`],
+    /// [`Error::Manifest`].
+    pub fn parse(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        let elf::Elf {
+            bytes: renamed,
+            programs,
+            externs,
+            manifest,
+        } = elf::read(name, &bytes)?;
+        let bad = |cause| Error::NotAnObject {
+            object: name.to_owned(),
+            cause,
+        };
+        let mut parsed = guarded(|| aya_obj::Object::parse(&renamed))
+            .ok_or_else(|| bad("malformed ELF: contents".to_owned()))?
+            .map_err(|error| bad(causes(&error)))?;
+        guarded(|| parsed.fixup_and_sanitize_btf(btf_features()).map(drop))
+            .ok_or_else(|| bad("malformed BTF".to_owned()))?
+            .map_err(|error| bad(causes(&error)))?;
+        for reference in &externs {
+            resolve(name, &mut parsed, reference)?;
+        }
+        let manifest = toml::from_str(&manifest).map_err(|error| Error::Manifest {
+            object: name.to_owned(),
+            cause: error.message().to_owned(),
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            bytes,
+            programs,
+            manifest,
+            parsed,
+        })
+    }
+
+    /// The name that it was given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its programs, of any kind.
+    pub fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
+    /// What it says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The hooks that it serves, in their order.
+    pub fn hooks(&self) -> Vec<Hook> {
+        let serves = |hook: &Hook| self.programs.iter().any(|p| p.hooks.contains(hook));
+        Hook::ALL.into_iter().filter(serves).collect()
+    }
+
+    /// Whether a program takes packets of several buffers.
+    pub(crate) fn takes_frags(&self, symbol: &str) -> bool {
+        self.programs
+            .iter()
+            .any(|program| program.symbol == symbol && program.frags)
+    }
+
+    /// Its maps, as aya-obj describes them.
+    pub(crate) fn maps(&self) -> impl Iterator<Item = (&str, &aya_obj::Map)> {
+        self.parsed
+            .maps
+            .iter()
+            .map(|(name, map)| (name.as_str(), map))
+    }
+
+    /// Its type information, as it goes to the kernel.
+    pub(crate) fn btf(&self) -> Option<Vec<u8>> {
+        self.parsed.btf.as_ref().map(Btf::to_bytes)
+    }
+
+    /// Chooses the program and the hook that an attachment means: what is not said is the first
+    /// that fits, of hooks in their order; but of several programs for one hook none is chosen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoProgram`], [`Error::ManyPrograms`].
+    pub fn choose(&self, hook: Option<Hook>, symbol: Option<&str>) -> Result<(Hook, &Program)> {
+        let fits = |program: &&Program| {
+            symbol.is_none_or(|symbol| program.symbol == symbol)
+                && hook.map_or(!program.hooks.is_empty(), |hook| {
+                    program.hooks.contains(&hook)
+                })
+        };
+        let found: Vec<&Program> = self.programs.iter().filter(fits).collect();
+        let chosen = hook.or_else(|| {
+            let explicit = symbol.and_then(|_| found.first()?.hooks.first().copied());
+            explicit.or_else(|| {
+                Hook::ALL
+                    .into_iter()
+                    .find(|h| found.iter().any(|p| p.hooks.contains(h)))
+            })
+        });
+        let Some(hook) = chosen else {
+            return Err(self.no_program(hook, symbol));
+        };
+        let serving: Vec<_> = found
+            .into_iter()
+            .filter(|p| p.hooks.contains(&hook))
+            .collect();
+        match serving.as_slice() {
+            [] => Err(self.no_program(Some(hook), symbol)),
+            [program] => Ok((hook, program)),
+            several => Err(Error::ManyPrograms {
+                object: self.name.clone(),
+                hook,
+                programs: several
+                    .iter()
+                    .map(|program| program.symbol.clone())
+                    .collect(),
+            }),
+        }
+    }
+
+    fn no_program(&self, hook: Option<Hook>, symbol: Option<&str>) -> Error {
+        let mut wanted = symbol.map_or_else(String::new, |symbol| format!("named {symbol} "));
+        wanted += &hook.map_or("for an interface".to_owned(), |hook| format!("for {hook}"));
+        let has = self.programs.iter();
+        let has = has
+            .map(|program| format!("{} ({})", program.symbol, program.section))
+            .collect();
+        Error::NoProgram {
+            object: self.name.clone(),
+            wanted,
+            has,
+        }
+    }
+
+    /// Links the program `symbol` to these maps.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Relocation`], [`Error::NoProgram`].
+    pub fn link(&self, symbol: &str, maps: &BTreeMap<String, BorrowedFd<'_>>) -> Result<Linked> {
+        let mut parsed = self.parsed.clone();
+        parsed.programs.retain(|name, _| name == symbol);
+        let program = parsed
+            .programs
+            .get(symbol)
+            .ok_or_else(|| self.no_program(None, Some(symbol)))?;
+        let key = program.function_key();
+        let license = program.license.clone();
+        let main_len = parsed
+            .functions
+            .get(&key)
+            .map_or(0, |main| main.instructions.len());
+        self.relocate(&mut parsed, maps)?;
+
+        let main = parsed
+            .functions
+            .remove(&key)
+            .ok_or_else(|| self.no_program(None, Some(symbol)))?;
+        let mut btf = self.btf();
+        let static_main = btf
+            .as_mut()
+            .and_then(|btf| btf::add_static_copy(btf, main.func_info.func_info.first()?.type_id));
+        let btf = btf
+            .map(|btf| sys::load_btf(&btf))
+            .transpose()
+            .map_err(|source| {
+                let stage = "load type information";
+                Error::Kernel {
+                    object: self.name.clone(),
+                    stage,
+                    source,
+                    remedy: "compile without -g",
+                }
+            })?;
+        Ok(Linked {
+            btf,
+            license,
+            frags: self.takes_frags(symbol),
+            instructions: main.instructions,
+            main_len,
+            func_info: main.func_info.func_info,
+            line_info: main.line_info.line_info,
+            static_main,
+        })
+    }
+
+    fn relocate(
+        &self,
+        parsed: &mut aya_obj::Object,
+        maps: &BTreeMap<String, BorrowedFd<'_>>,
+    ) -> Result<()> {
+        let failed = |stage, cause, remedy| Error::Relocation {
+            object: self.name.clone(),
+            stage,
+            cause,
+            remedy,
+        };
+        let text: HashSet<usize> = parsed
+            .functions
+            .keys()
+            .map(|(section, _)| *section)
+            .collect();
+        if parsed.has_btf_relocations() {
+            let remedy = "use a kernel with CONFIG_DEBUG_INFO_BTF that has these types";
+            let btf = kernel_btf()
+                .ok_or_else(|| failed("CO-RE", "no /sys/kernel/btf/vmlinux".to_owned(), remedy))?;
+            guarded(|| parsed.relocate_btf(btf))
+                .ok_or_else(|| failed("CO-RE", "malformed relocation".to_owned(), remedy))?
+                .map_err(|error| failed("CO-RE", causes(&error), remedy))?;
+        }
+        let remedy = "compile it again, with a current clang or bpf-linker";
+        let found: Vec<_> = self
+            .parsed
+            .maps
+            .iter()
+            .filter_map(|(name, map)| Some((name.as_str(), maps.get(name)?.as_raw_fd(), map)))
+            .collect();
+        guarded(|| {
+            parsed.relocate_maps(found.into_iter(), &text)?;
+            parsed.relocate_calls(&text)
+        })
+        .ok_or_else(|| failed("relocate", "malformed relocation".to_owned(), remedy))?
+        .map_err(|error| failed("relocate", causes(&error), remedy))?;
+        parsed.sanitize_functions(aya::features());
+        Ok(())
+    }
+}
+
+fn btf_features() -> &'static aya_obj::btf::BtfFeatures {
+    static DEFAULT: OnceLock<aya_obj::btf::BtfFeatures> = OnceLock::new();
+    aya::features()
+        .btf()
+        .unwrap_or_else(|| DEFAULT.get_or_init(Default::default))
+}
+
+const CALL: u8 = 0x85;
+const LOAD_IMM64: u8 = 0x18;
+const PSEUDO_KFUNC_CALL: u8 = 2;
+const PSEUDO_BTF_ID: u8 = 3;
+
+/// Fills in a kernel function's or variable's id. A weak one that this kernel lacks has the
+/// address 0, as with libbpf.
+fn resolve(name: &str, parsed: &mut aya_obj::Object, reference: &elf::Extern) -> Result<()> {
+    let elf::Extern {
+        place: (section, offset),
+        symbol,
+        weak,
+    } = reference;
+    let missing = || Error::NoSymbol {
+        object: name.to_owned(),
+        symbol: symbol.clone(),
+    };
+    let id = kernel_btf().and_then(|btf| {
+        let kinds = [BtfKind::Func, BtfKind::Var];
+        kinds
+            .into_iter()
+            .find_map(|kind| btf.id_by_type_name_kind(symbol, kind).ok())
+    });
+    let instruction = parsed.functions.values_mut().find_map(|function| {
+        let offset = usize::try_from(*offset)
+            .ok()?
+            .checked_sub(function.section_offset)?;
+        let here = function.section_index.0 == *section;
+        function
+            .instructions
+            .get_mut(offset / size_of::<bpf_insn>())
+            .filter(|_| here)
+    });
+    let Some(instruction) = instruction else {
+        return Ok(());
+    };
+    match (instruction.code, id) {
+        (CALL, Some(id)) => {
+            instruction.set_src_reg(PSEUDO_KFUNC_CALL);
+            instruction.imm = id.cast_signed();
+        }
+        (LOAD_IMM64, Some(id)) => {
+            instruction.set_src_reg(PSEUDO_BTF_ID);
+            instruction.imm = id.cast_signed();
+        }
+        // A call that the verifier finds unreachable, behind a test of its address.
+        (CALL, None) if *weak => {
+            instruction.set_src_reg(PSEUDO_KFUNC_CALL);
+            instruction.imm = 0;
+        }
+        (LOAD_IMM64, None) if *weak => instruction.imm = 0,
+        _ => return Err(missing()),
+    }
+    Ok(())
+}
