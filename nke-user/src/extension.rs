@@ -1,0 +1,193 @@
+//! A loaded extension: its object and shared maps, as they lie in the state.
+//!
+//! Its kmid is the kernel's id of the map that holds the object's bytes: given by the kernel,
+//! never used again until reboot, and gone when the extension is.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, Result},
+    loader::{self, Maps},
+    object::{Linked, Object},
+    state::{State, names},
+    sys::{self, map::Shape},
+};
+
+/// What is written of a loaded extension.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) path: PathBuf,
+    /// How often it was asked for by name, beyond its attachments.
+    pub(crate) loads: u32,
+    pub(crate) hooks: Vec<crate::hook::Hook>,
+    pub(crate) description: String,
+}
+
+/// A loaded extension.
+#[derive(Clone, Debug)]
+pub(crate) struct Extension {
+    pub(crate) name: String,
+    pub(crate) kmid: u32,
+    /// Bytes of its object.
+    pub(crate) size: u32,
+    pub(crate) record: Record,
+}
+
+/// An extension, ready to have its programs linked.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) object: Object,
+    maps: Maps,
+}
+
+impl Source {
+    /// Reads a loaded extension's object and maps back.
+    pub(crate) fn open(state: &State, name: &str) -> Result<Self> {
+        let directory = state.extension(name);
+        let object = Object::parse(name, read_object(state, &directory)?)?;
+        Ok(Self {
+            object,
+            maps: state.maps(&directory.join("maps"))?,
+        })
+    }
+
+    /// Makes the maps that an attachment has of its own.
+    pub(crate) fn make_attachment_maps(&self) -> Result<Maps> {
+        let own = &self.object.manifest().attachment_maps;
+        loader::make_maps(&self.object, |map| own.iter().any(|name| name == map))
+    }
+
+    /// Links a program to the shared maps and an attachment's own.
+    pub(crate) fn link(&self, symbol: &str, own: &Maps) -> Result<Linked> {
+        let maps: BTreeMap<_, _> = self
+            .maps
+            .iter()
+            .chain(own)
+            .map(|(name, map)| (name.clone(), map.as_fd()))
+            .collect();
+        self.object.link(symbol, &maps)
+    }
+}
+
+fn read_object(state: &State, directory: &Path) -> Result<Vec<u8>> {
+    let pin = directory.join("object");
+    let failed = |source| state.failed(&pin, "read", source);
+    let map = state.get(&pin)?;
+    let size = sys::map::describe(&map).map_err(failed)?.value_size;
+    let mut bytes = vec![0; size as usize];
+    sys::map::lookup(&map, &0u32.to_ne_bytes(), &mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+impl Extension {
+    /// Loads an object: its bytes and its shared maps go into the state.
+    pub(crate) fn load(state: &State, object: &Object, path: &Path, loads: u32) -> Result<Self> {
+        let name = object.name();
+        let directory = state.extension(name);
+        let made = Self::make(state, object, &directory, path, loads);
+        if made.is_err() {
+            // What cannot be removed now, the next command sweeps.
+            let _: Result<()> = state.remove(&directory);
+        }
+        made
+    }
+
+    fn make(
+        state: &State,
+        object: &Object,
+        directory: &Path,
+        path: &Path,
+        loads: u32,
+    ) -> Result<Self> {
+        let name = object.name().to_owned();
+        let failed = |stage, source| Error::Kernel {
+            object: name.clone(),
+            stage,
+            source,
+            remedy: "check the memory that is free",
+        };
+        state.make_directory(directory)?;
+        let size = u32::try_from(object.bytes().len()).unwrap_or(u32::MAX);
+        let bytes = sys::map::create(Shape::array("nke_object", size))
+            .map_err(|source| failed("keep the object", source))?;
+        sys::map::update(&bytes, &0u32.to_ne_bytes(), object.bytes())
+            .and_then(|()| sys::map::freeze(&bytes))
+            .map_err(|source| failed("keep the object", source))?;
+        let kmid = sys::map::describe(&bytes)
+            .map_err(|source| failed("query", source))?
+            .id;
+        state.pin(&bytes, &directory.join("object"))?;
+        let own = &object.manifest().attachment_maps;
+        let maps = loader::make_maps(object, |map| !own.iter().any(|name| name == map))?;
+        state.pin_maps(&maps, &directory.join("maps"))?;
+        let record = Record {
+            path: path.to_owned(),
+            loads,
+            hooks: object.hooks(),
+            description: object.manifest().description.clone(),
+        };
+        state.write_record(&directory.join("record"), &record)?;
+        Ok(Self {
+            name,
+            kmid,
+            size,
+            record,
+        })
+    }
+
+    /// Reads a loaded extension: `None` if there is none of this name.
+    pub(crate) fn read(state: &State, name: &str) -> Result<Option<Self>> {
+        let directory = state.extension(name);
+        let Some(record) = state.read_record(&directory.join("record"))? else {
+            return Ok(None);
+        };
+        let pin = directory.join("object");
+        let described = sys::map::describe(state.get(&pin)?)
+            .map_err(|source| state.failed(&pin, "query", source))?;
+        Ok(Some(Self {
+            name: name.to_owned(),
+            kmid: described.id,
+            size: described.value_size,
+            record,
+        }))
+    }
+
+    /// All loaded extensions, after removing what killed commands left of others.
+    pub(crate) fn sweep(state: &State) -> Result<Vec<Self>> {
+        let mut extensions = Vec::new();
+        for name in names(&state.extensions()) {
+            match Self::read(state, &name)? {
+                Some(extension) => extensions.push(extension),
+                None => state.remove(&state.extension(&name))?,
+            }
+        }
+        extensions.sort_unstable_by_key(|extension| extension.kmid);
+        Ok(extensions)
+    }
+
+    /// Whether it holds exactly these bytes.
+    pub(crate) fn is(&self, state: &State, bytes: &[u8]) -> Result<bool> {
+        let same_size = usize::try_from(self.size).is_ok_and(|size| size == bytes.len());
+        Ok(same_size && read_object(state, &state.extension(&self.name))? == bytes)
+    }
+
+    /// Writes another load count.
+    pub(crate) fn set_loads(&mut self, state: &State, loads: u32) -> Result<()> {
+        self.record.loads = loads;
+        state.write_record(&state.extension(&self.name).join("record"), &self.record)
+    }
+
+    /// Removes it: its record first, so that half of it is never taken for whole.
+    pub(crate) fn unload(&self, state: &State) -> Result<()> {
+        let directory = state.extension(&self.name);
+        let record = directory.join("record");
+        std::fs::remove_file(&record).map_err(|source| state.failed(&record, "remove", source))?;
+        state.remove(&directory)
+    }
+}

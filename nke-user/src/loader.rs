@@ -1,0 +1,220 @@
+//! From an object to the kernel: its maps made, its programs placed and loaded.
+//!
+//! Never decides where a node goes; [`crate::chain`] does.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use aya::maps::MapData;
+use aya_obj::{EbpfSectionKind, generated::bpf_map_type};
+
+use crate::{
+    error::{Error, Result},
+    hook::Hook,
+    kernel::Version,
+    object::{Linked, Object},
+    place::{self, Form},
+    sys::{self, map::Shape, program},
+};
+
+/// Maps by their names.
+pub(crate) type Maps = BTreeMap<String, OwnedFd>;
+
+/// `BPF_F_XDP_HAS_FRAGS` came with this kernel.
+const FRAGS_SINCE: Version = Version::new(5, 18);
+
+/// Makes those of an object's maps that `wanted` names.
+pub(crate) fn make_maps(object: &Object, wanted: impl Fn(&str) -> bool) -> Result<Maps> {
+    let failed = |name: &str, source| Error::Kernel {
+        object: format!("{}: map {name}", object.name()),
+        stage: "create",
+        source,
+        remedy: "check its type and size, and the memory that is free",
+    };
+    let mut maps = Maps::new();
+    let btf = match object
+        .maps()
+        .any(|(name, _)| wanted(name))
+        .then(|| object.btf())
+        .flatten()
+    {
+        // Maps do without: types only describe them. Those that need them say so below.
+        Some(btf) => sys::load_btf(&btf).ok(),
+        None => None,
+    };
+    for (name, map) in object.maps().filter(|(name, _)| wanted(name)) {
+        let fd = make_map(name, map.clone(), btf.as_ref().map(OwnedFd::as_fd))
+            .map_err(|source| failed(name, source))?;
+        maps.insert(name.to_owned(), fd);
+    }
+    Ok(maps)
+}
+
+/// Makes one map, as libbpf would, with the contents that the object gives it.
+fn make_map(name: &str, mut map: aya_obj::Map, btf: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+    let other = |error: aya::maps::MapError| match error {
+        aya::maps::MapError::CreateError { io_error, .. } => io_error,
+        error => io::Error::other(error.to_string()),
+    };
+    fit(&mut map);
+    let fd = if let Some(inner) = map.inner() {
+        let inner = MapData::create(inner, name, btf).map_err(other)?;
+        let shape = Shape {
+            map_type: map.map_type(),
+            key_size: map.key_size(),
+            value_size: map.value_size(),
+            max_entries: map.max_entries(),
+            flags: map.map_flags(),
+            name,
+        };
+        sys::map::create_of_maps(shape, inner.fd())?
+    } else {
+        let data = MapData::create(map.clone(), name, btf).map_err(other)?;
+        data.fd().as_fd().try_clone_to_owned()?
+    };
+    if !map.data().is_empty() {
+        sys::map::update(&fd, &0u32.to_ne_bytes(), map.data())?;
+    }
+    if map.section_kind() == EbpfSectionKind::Rodata {
+        sys::map::freeze(&fd)?;
+    }
+    Ok(fd)
+}
+
+/// Gives sizes that a definition leaves open, or rounds them as the kernel wants them.
+fn fit(map: &mut aya_obj::Map) {
+    let is = |kind: bpf_map_type| map.map_type() == kind as u32;
+    if is(bpf_map_type::BPF_MAP_TYPE_RINGBUF) {
+        let page = u32::try_from(rustix::param::page_size()).unwrap_or(4096);
+        let pages = map.max_entries().div_ceil(page).next_power_of_two();
+        map.set_max_entries(pages.saturating_mul(page));
+        map.set_value_size(0);
+    } else if is(bpf_map_type::BPF_MAP_TYPE_CPUMAP)
+        || is(bpf_map_type::BPF_MAP_TYPE_DEVMAP)
+        || is(bpf_map_type::BPF_MAP_TYPE_DEVMAP_HASH)
+    {
+        // With a program beside the target, since 5.9 (struct bpf_devmap_val).
+        map.set_value_size(8);
+    }
+}
+
+/// A node's program, loaded.
+pub(crate) struct Loaded {
+    pub(crate) program: OwnedFd,
+    pub(crate) form: Form,
+}
+
+/// Whether the kernel knows programs that take packets of several buffers.
+pub(crate) fn frags_known() -> bool {
+    Version::running() >= FRAGS_SINCE
+}
+
+/// Places a linked program and loads it, in the first form that the verifier takes.
+pub(crate) fn load_placed(
+    object: &str,
+    symbol: &str,
+    linked: &Linked,
+    hook: Hook,
+    frags: bool,
+    links: &place::Maps,
+) -> Result<Loaded> {
+    let body = linked.body();
+    let rule = hook.rule(frags);
+    let mut first = None;
+    for form in place::forms(&body) {
+        let Ok(placed) = place::place(&body, &rule, form, links) else {
+            continue;
+        };
+        let load = program::Load {
+            program_type: hook.row().program_type as u32,
+            expected_attach_type: hook.row().expected_attach_type,
+            flags: if frags { program::XDP_HAS_FRAGS } else { 0 },
+            name: symbol,
+            license: &linked.license,
+            instructions: &placed.instructions,
+            btf: linked.btf.as_ref().map(OwnedFd::as_fd),
+            func_info: &placed.func_info,
+            line_info: &placed.line_info,
+        };
+        match program::load(&load) {
+            Ok(program) => return Ok(Loaded { program, form }),
+            Err(refused) => {
+                let refused_by_verifier = !refused.log.is_empty();
+                first.get_or_insert(refused);
+                if !refused_by_verifier {
+                    break;
+                }
+            }
+        }
+    }
+    Err(match first {
+        Some(refused) => refusal(object, symbol, refused),
+        None => Error::Relocation {
+            object: object.to_owned(),
+            stage: "place",
+            cause: format!("program {symbol} fits no form"),
+            remedy: "use less stack in its main function",
+        },
+    })
+}
+
+/// Loads a root, or another program that nke wrote itself.
+pub(crate) fn load_own(
+    name: &str,
+    hook: Hook,
+    frags: bool,
+    instructions: &[aya_obj::generated::bpf_insn],
+) -> Result<OwnedFd> {
+    program::load(&program::Load {
+        program_type: hook.row().program_type as u32,
+        expected_attach_type: hook.row().expected_attach_type,
+        flags: if frags { program::XDP_HAS_FRAGS } else { 0 },
+        name,
+        license: c"Dual MIT/GPL",
+        instructions,
+        btf: None,
+        func_info: &[],
+        line_info: &[],
+    })
+    .map_err(|refused| refusal("nke", name, refused))
+}
+
+fn refusal(object: &str, symbol: &str, refused: program::Refused) -> Error {
+    let program::Refused { error: source, log } = refused;
+    if source.raw_os_error() == Some(libc::EPERM) {
+        let path = "/sys/kernel/security/lockdown";
+        let mode = std::fs::read_to_string(path).unwrap_or_default();
+        return if mode.contains("[confidentiality]") {
+            Error::Lockdown {
+                object: object.to_owned(),
+                mode: "confidentiality".to_owned(),
+            }
+        } else {
+            Error::NotRoot
+        };
+    }
+    Error::Refused {
+        object: object.to_owned(),
+        program: symbol.to_owned(),
+        reason: last_words(&log).to_owned(),
+        source,
+        log,
+    }
+}
+
+/// The verifier's reason: its last line, before its statistics.
+fn last_words(log: &str) -> &str {
+    let statistics = [
+        "processed ",
+        "verification time",
+        "stack depth",
+        "max_states",
+    ];
+    log.lines()
+        .rev()
+        .find(|line| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start)))
+        .unwrap_or("no reason given")
+}

@@ -1,0 +1,240 @@
+//! The state of nke: all of it in one bpffs, none of it anywhere else.
+//!
+//! ```text
+//! extensions/<name>/object            the object file's bytes, in a one-entry array map
+//! extensions/<name>/maps/<map>        the maps that its attachments share
+//! extensions/<name>/record            a link whose target is JSON: committed by its existence
+//! chains/<hook>/<netns>-<ifindex>/link             what calls the root
+//! chains/<hook>/<netns>-<ifindex>/nodes/<program>/ next, program, counters, maps/, node
+//! ```
+//!
+//! Small records are the targets of symbolic links: made whole by one system call, replaced
+//! whole by a rename, readable with `ls -l`, and gone with the bpffs. This module is the only
+//! maker of paths, and never decides anything.
+
+mod mount;
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, AsRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::FlockOperation;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::{Error, Result},
+    hook::Hook,
+    loader::Maps,
+    sys,
+};
+
+/// The state, locked: whoever holds this is the only writer.
+#[derive(Debug)]
+pub(crate) struct State {
+    directory: OwnedFd,
+    base: PathBuf,
+    path: PathBuf,
+}
+
+/// Which interface, in which network namespace, a chain is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Target {
+    /// The namespace's inode.
+    pub(crate) netns: u64,
+    pub(crate) ifindex: u32,
+}
+
+impl State {
+    /// Opens the state directory and waits for the lock.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        let directory = mount::open(path)?;
+        rustix::fs::flock(&directory, FlockOperation::LockExclusive).map_err(|error| {
+            let (source, remedy) = (error.into(), "try again");
+            Error::State {
+                path: path.to_owned(),
+                stage: "lock",
+                source,
+                remedy,
+            }
+        })?;
+        let base = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        let state = Self {
+            directory,
+            base,
+            path: path.to_owned(),
+        };
+        for directory in [state.extensions(), state.base.join("chains")] {
+            state.make_directory(&directory)?;
+        }
+        Ok(state)
+    }
+
+    pub(crate) fn extensions(&self) -> PathBuf {
+        self.base.join("extensions")
+    }
+
+    pub(crate) fn extension(&self, name: &str) -> PathBuf {
+        self.extensions().join(name)
+    }
+
+    pub(crate) fn chains(&self, hook: Hook) -> PathBuf {
+        self.base.join("chains").join(hook.directory())
+    }
+
+    pub(crate) fn chain(&self, hook: Hook, target: Target) -> PathBuf {
+        self.chains(hook)
+            .join(format!("{}-{}", target.netns, target.ifindex))
+    }
+
+    /// The targets that have a chain at a hook.
+    pub(crate) fn targets(&self, hook: Hook) -> Vec<Target> {
+        let parse = |name: String| {
+            let (netns, ifindex) = name.split_once('-')?;
+            Some(Target {
+                netns: netns.parse().ok()?,
+                ifindex: ifindex.parse().ok()?,
+            })
+        };
+        let mut targets: Vec<_> = names(&self.chains(hook))
+            .into_iter()
+            .filter_map(parse)
+            .collect();
+        targets.sort_unstable();
+        targets
+    }
+
+    /// An error of the file system, under the path that the user knows.
+    pub(crate) fn failed(&self, path: &Path, stage: &'static str, source: io::Error) -> Error {
+        let shown = path
+            .strip_prefix(&self.base)
+            .map_or(path.to_owned(), |p| self.path.join(p));
+        Error::State {
+            path: shown,
+            stage,
+            source,
+            remedy: "check that nothing else writes there",
+        }
+    }
+
+    pub(crate) fn make_directory(&self, path: &Path) -> Result<()> {
+        fs::create_dir_all(path).map_err(|source| self.failed(path, "create", source))
+    }
+
+    pub(crate) fn pin(&self, fd: impl AsFd, path: &Path) -> Result<()> {
+        sys::pin(fd, path).map_err(|source| self.failed(path, "pin", source))
+    }
+
+    pub(crate) fn get(&self, path: &Path) -> Result<OwnedFd> {
+        sys::get(path).map_err(|source| self.failed(path, "open", source))
+    }
+
+    pub(crate) fn pin_maps(&self, maps: &Maps, directory: &Path) -> Result<()> {
+        if !maps.is_empty() {
+            self.make_directory(directory)?;
+        }
+        maps.iter()
+            .try_for_each(|(name, map)| self.pin(map, &directory.join(escape(name))))
+    }
+
+    /// The maps pinned in a directory, which need not exist.
+    pub(crate) fn maps(&self, directory: &Path) -> Result<Maps> {
+        let open = |name: String| Ok((unescape(&name), self.get(&directory.join(name))?));
+        names(directory).into_iter().map(open).collect()
+    }
+
+    /// Writes a record, replacing the one there is.
+    pub(crate) fn write_record<R: Serialize>(&self, path: &Path, record: &R) -> Result<()> {
+        let failed = |source| self.failed(path, "write", source);
+        let text = serde_json::to_string(record).map_err(|error| failed(error.into()))?;
+        let fresh = path.with_file_name("fresh");
+        let _: io::Result<()> = fs::remove_file(&fresh);
+        std::os::unix::fs::symlink(text, &fresh).map_err(failed)?;
+        fs::rename(&fresh, path).map_err(failed)
+    }
+
+    /// Reads a record: `None` if there is none.
+    pub(crate) fn read_record<R: DeserializeOwned>(&self, path: &Path) -> Result<Option<R>> {
+        let failed = |source| self.failed(path, "read", source);
+        let text = match fs::read_link(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let record = serde_json::from_slice(text.as_os_str().as_bytes());
+        record.map(Some).map_err(|error| failed(error.into()))
+    }
+
+    /// Removes a directory and all pins in it.
+    pub(crate) fn remove(&self, path: &Path) -> Result<()> {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed(path, "remove", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let chains = Hook::ALL
+            .iter()
+            .all(|hook| names(&self.chains(*hook)).is_empty());
+        chains && names(&self.extensions()).is_empty()
+    }
+}
+
+impl Drop for State {
+    /// An empty state leaves nothing behind, not even its mount.
+    fn drop(&mut self) {
+        if self.is_empty() {
+            // A descriptor of the bpffs would keep it busy: only a path may be left.
+            if let Ok(null) = fs::File::open("/dev/null") {
+                self.directory = null.into();
+            }
+            mount::close(&self.path);
+        }
+    }
+}
+
+/// The names in a directory, sorted; none if it does not exist.
+pub(crate) fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// A map's name as a pin's: bpffs reserves the dot.
+fn escape(name: &str) -> String {
+    name.replace('%', "%25")
+        .replace('.', "%2e")
+        .replace('/', "%2f")
+}
+
+fn unescape(name: &str) -> String {
+    name.replace("%2f", "/")
+        .replace("%2e", ".")
+        .replace("%25", "%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn map_names_survive_as_pins() {
+        for name in [".rodata", "RULES", "a%2eb", ".rodata.str1.1"] {
+            assert!(!escape(name).contains('.'));
+            assert_eq!(unescape(&escape(name)), name);
+        }
+    }
+}

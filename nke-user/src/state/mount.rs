@@ -1,0 +1,133 @@
+//! The bpffs that holds all state, mounted where every later command finds it.
+//!
+//! `ip netns exec` gives a command a mount namespace of its own, which dies with it. Pins in a
+//! bpffs that was mounted there would die as well, and the chains with them. So the bpffs is
+//! mounted, and opened, in the mount namespace of the outermost ancestor process that can be
+//! entered: PID 1, or, in a sandbox that hides it, the nearest below.
+
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::Path,
+    thread,
+};
+
+use rustix::{
+    fs::{CWD, FlockOperation, Mode, OFlags},
+    io::Errno,
+    mount::{MountFlags, UnmountFlags},
+    thread::LinkNameSpaceType,
+};
+
+use crate::error::{Error, Result};
+
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// The mount namespace to work in: `None` if it is the caller's own.
+fn outermost() -> Option<File> {
+    let own = std::fs::metadata("/proc/self/ns/mnt").ok()?.ino();
+    let mut ancestors = vec![];
+    let mut pid = std::process::id();
+    while pid > 1 {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the command's closing parenthesis: state, then the parent's pid.
+        pid = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        ancestors.push(pid);
+    }
+    let open = |pid: &u32| File::open(format!("/proc/{pid}/ns/mnt")).ok();
+    let outermost = ancestors
+        .iter()
+        .rev()
+        .filter(|pid| **pid != 0)
+        .find_map(open)?;
+    (outermost.metadata().ok()?.ino() != own).then_some(outermost)
+}
+
+/// Runs `work` with the outermost mount namespace in view. A thread is used since entering a
+/// mount namespace needs file-system attributes that are not shared.
+fn in_outermost<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let Some(namespace) = outermost() else {
+        return Ok(work());
+    };
+    thread::scope(|scope| {
+        let entered = scope.spawn(|| {
+            crate::sys::unshare_file_system_attributes()?;
+            rustix::thread::move_into_link_name_space(
+                namespace.as_fd(),
+                Some(LinkNameSpaceType::Mount),
+            )?;
+            io::Result::Ok(work())
+        });
+        entered
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread died")))
+    })
+}
+
+/// Opens the state directory `path`, mounting a bpffs over it if it is not on one.
+pub(super) fn open(path: &Path) -> Result<OwnedFd> {
+    let failed = |stage, source| Error::State {
+        path: path.to_owned(),
+        stage,
+        source,
+        remedy: "give a directory that root can mount a bpffs on with --state",
+    };
+    in_outermost(|| {
+        std::fs::create_dir_all(path).map_err(|source| failed("create", source))?;
+        // Two first commands at once must not mount one bpffs over the other: the directory
+        // below is the lock.
+        let below = open_directory(path).map_err(|source| failed("open", source))?;
+        if on_bpffs(&below).map_err(|source| failed("open", source))? {
+            return checked(path, below);
+        }
+        rustix::fs::flock(&below, FlockOperation::LockExclusive)
+            .map_err(|error| failed("lock", error.into()))?;
+        let again = open_directory(path).map_err(|source| failed("open", source))?;
+        if on_bpffs(&again).map_err(|source| failed("open", source))? {
+            return checked(path, again);
+        }
+        let below = checked(path, below)?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount("nke", path, "bpf", flags, Some(c"mode=0700"))
+            .map_err(|error| failed("mount a bpffs", error.into()))?;
+        drop(below);
+        open_directory(path).map_err(|source| failed("open", source))
+    })
+    .map_err(|source| failed("enter the mount namespace of PID 1", source))?
+}
+
+/// Takes the bpffs away again, if nobody else is using it.
+pub(super) fn close(path: &Path) {
+    // Another command that waits for the lock holds the directory open: the unmounting then
+    // fails with EBUSY, as it should.
+    let unmount = || rustix::mount::unmount(path, UnmountFlags::NOFOLLOW);
+    let _: io::Result<rustix::io::Result<()>> = in_outermost(unmount);
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| match error {
+        Errno::LOOP => io::Error::from(io::ErrorKind::NotADirectory),
+        error => error.into(),
+    })
+}
+
+fn on_bpffs(directory: &OwnedFd) -> io::Result<bool> {
+    Ok(rustix::fs::fstatfs(directory)?.f_type == BPF_FS_MAGIC)
+}
+
+/// Refuses a directory that others could have prepared.
+fn checked(path: &Path, directory: OwnedFd) -> Result<OwnedFd> {
+    let safe = rustix::fs::fstat(&directory).is_ok_and(|s| s.st_uid == 0 && s.st_mode & 0o022 == 0);
+    if safe {
+        Ok(directory)
+    } else {
+        Err(Error::UnsafeState {
+            path: path.to_owned(),
+        })
+    }
+}
