@@ -1,0 +1,241 @@
+//! A chain: the ordered nodes of one hook of one interface, as the kernel's pointers say.
+//!
+//! ```text
+//! link -> root -> NEXT -> node 1 -> NEXT -> node 2 -> NEXT (empty)
+//! ```
+//!
+//! A chain is read by following the pointers, never from a list of what was once asked for. Node
+//! directories that no pointer leads to are left-overs of a command that was killed, and swept.
+//! This module must never touch programs that are not nke's.
+
+mod anchor;
+mod commit;
+
+use std::{
+    collections::BTreeSet,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::anchor::Mode;
+pub(crate) use self::{
+    anchor::Anchor,
+    commit::{Change, Fresh, Ground, Site, Workshop, commit},
+};
+use crate::{
+    error::Result,
+    hook::Hook,
+    place::Form,
+    state::{State, Target, names},
+    sys,
+};
+
+/// Nodes that a chain can have: the kernel follows 33 tail calls, of which one is kept for the
+/// node of a drop policy (`MAX_TAIL_CALL_CNT`, include/linux/bpf.h).
+pub(crate) const MOST_NODES: usize = 32;
+
+/// A chain that is attached.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) hook: Hook,
+    pub(crate) target: Target,
+    pub(crate) directory: PathBuf,
+    pub(crate) anchor: Anchor,
+    /// The root's pointer.
+    pub(crate) first: OwnedFd,
+    /// In the order of the pointers; a drop policy is the last.
+    pub(crate) nodes: Vec<Node>,
+}
+
+/// A node: one loaded program of one attachment.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// The kernel's id of the program, which names the node's directory.
+    pub(crate) program: u32,
+    /// Its pointer to the next node.
+    pub(crate) next: OwnedFd,
+    pub(crate) record: Record,
+}
+
+/// What is written of a node, and never changes: an edit makes another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The attachment's id: that of its first program.
+    pub(crate) id: u32,
+    pub(crate) role: Role,
+    pub(crate) priority: i32,
+    pub(crate) form: RecordedForm,
+    pub(crate) counters: bool,
+    /// Whether the program could take packets of several buffers.
+    pub(crate) takes_frags: bool,
+    /// Whether it was loaded to.
+    pub(crate) frags: bool,
+}
+
+/// What a node is there for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Role {
+    /// An extension's program.
+    Extension {
+        name: String,
+        kmid: u32,
+        symbol: String,
+    },
+    /// The chain's policy is to drop what comes to its end.
+    DropPolicy,
+}
+
+/// A [`Form`], as it is written and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordedForm {
+    /// The body's exits were rewritten.
+    Inline,
+    /// The body is called from a stub.
+    Stub,
+}
+
+impl From<Form> for RecordedForm {
+    fn from(form: Form) -> Self {
+        match form {
+            Form::Inline(_) => Self::Inline,
+            Form::Stub => Self::Stub,
+        }
+    }
+}
+
+impl Chain {
+    /// Reads a chain: `None` if there is none, or what is there is no longer attached.
+    pub(crate) fn read(state: &State, hook: Hook, target: Target) -> Result<Option<Self>> {
+        let directory = state.chain(hook, target);
+        let Some(anchor) = Anchor::open(state, &directory)? else {
+            return Ok(None);
+        };
+        let first = state.get(&node_directory(&directory, anchor.root()).join("next"))?;
+        let mut nodes = Vec::new();
+        let mut pointer = points_to(&first)?;
+        while let Some(program) = pointer {
+            let path = node_directory(&directory, program);
+            let Some(record) = state.read_record(&path.join("node"))? else {
+                break;
+            };
+            let next = state.get(&path.join("next"))?;
+            pointer = points_to(&next)?;
+            nodes.push(Node {
+                program,
+                next,
+                record,
+            });
+        }
+        Ok(Some(Self {
+            hook,
+            target,
+            directory,
+            anchor,
+            first,
+            nodes,
+        }))
+    }
+
+    /// The nodes of extensions, without a policy's.
+    pub(crate) fn attachments(&self) -> impl Iterator<Item = &Node> {
+        self.nodes
+            .iter()
+            .filter(|node| node.record.role != Role::DropPolicy)
+    }
+
+    pub(crate) fn drops(&self) -> bool {
+        self.nodes
+            .last()
+            .is_some_and(|node| node.record.role == Role::DropPolicy)
+    }
+
+    pub(crate) fn node_directory(&self, node: &Node) -> PathBuf {
+        node_directory(&self.directory, node.program)
+    }
+
+    /// Whether its programs take packets of several buffers, on which all must agree.
+    fn frags(&self) -> bool {
+        self.nodes.iter().all(|node| node.record.frags)
+    }
+
+    /// Removes the directories of nodes that no pointer leads to.
+    fn sweep(&self, state: &State) -> Result<()> {
+        let mut reached: BTreeSet<String> = self
+            .nodes
+            .iter()
+            .map(|node| node.program.to_string())
+            .collect();
+        reached.insert(self.anchor.root().to_string());
+        let nodes = self.directory.join("nodes");
+        let left: Vec<_> = names(&nodes)
+            .into_iter()
+            .filter(|name| !reached.contains(name))
+            .collect();
+        if !left.is_empty() {
+            // They may have been cut off a moment ago, with packets still inside.
+            sys::grace_period();
+        }
+        left.iter()
+            .try_for_each(|name| state.remove(&nodes.join(name)))
+    }
+}
+
+/// The directory of the node with this program.
+fn node_directory(chain: &Path, program: u32) -> PathBuf {
+    chain.join("nodes").join(program.to_string())
+}
+
+const FIRST: [u8; 4] = [0; 4];
+
+/// The program that a pointer leads to.
+fn points_to(next: &OwnedFd) -> Result<Option<u32>> {
+    let mut program = [0; 4];
+    match sys::map::lookup(next, &FIRST, &mut program) {
+        Ok(found) => Ok(found.map(|()| u32::from_ne_bytes(program))),
+        Err(source) => Err(pointer_failed("read", source)),
+    }
+}
+
+/// The one write that commits an edit.
+fn point(next: &OwnedFd, program: Option<&OwnedFd>) -> Result<()> {
+    match program {
+        Some(program) => {
+            use std::os::fd::AsRawFd as _;
+            sys::map::update(next, &FIRST, &program.as_fd().as_raw_fd().to_ne_bytes())
+        }
+        None => sys::map::delete(next, &FIRST),
+    }
+    .map_err(|source| pointer_failed("write", source))
+}
+
+fn pointer_failed(stage: &'static str, source: std::io::Error) -> crate::error::Error {
+    crate::error::Error::Kernel {
+        object: "chain pointer".to_owned(),
+        stage,
+        source,
+        remedy: "programs of one chain must agree in type; `nke chain` shows them",
+    }
+}
+
+/// Reads every chain, after removing what killed commands and vanished interfaces left.
+pub(crate) fn sweep(state: &State) -> Result<Vec<Chain>> {
+    let mut chains = Vec::new();
+    for hook in Hook::ALL {
+        for target in state.targets(hook) {
+            match Chain::read(state, hook, target)? {
+                Some(chain) => {
+                    chain.sweep(state)?;
+                    chains.push(chain);
+                }
+                None => {
+                    sys::grace_period();
+                    state.remove(&state.chain(hook, target))?;
+                }
+            }
+        }
+    }
+    Ok(chains)
+}

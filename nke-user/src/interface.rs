@@ -1,0 +1,171 @@
+//! Interfaces and the network namespaces that they are in.
+//!
+//! Interface indexes are not unique across namespaces, so a namespace is always part of what an
+//! interface is known by: its inode, which is what the kernel itself shows (`ip netns`, lsns(8)).
+//!
+//! ```no_run
+//! use nke::interface::Namespace;
+//!
+//! let namespace = Namespace::open(Some("blue"))?;
+//! let index = namespace.index("eth0")?;
+//! # Ok::<(), nke::error::Error>(())
+//! ```
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::thread::LinkNameSpaceType;
+
+use crate::error::{Error, Result};
+
+/// Where `ip netns add` keeps named namespaces.
+const NAMED: &str = "/run/netns";
+const OWN: &str = "/proc/self/ns/net";
+
+/// A network namespace, held open.
+#[derive(Debug)]
+pub struct Namespace {
+    file: File,
+    inode: u64,
+    name: Option<String>,
+}
+
+impl Namespace {
+    /// Opens a namespace: the caller's own, one of a name in /run/netns, or one at a path (what
+    /// holds a `/`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoNamespace`].
+    pub fn open(name: Option<&str>) -> Result<Self> {
+        let path = match name {
+            None => PathBuf::from(OWN),
+            Some(path) if path.contains('/') => PathBuf::from(path),
+            Some(name) => Path::new(NAMED).join(name),
+        };
+        let failed = |source| {
+            let name = name.unwrap_or("of this process").to_owned();
+            Error::NoNamespace { name, source }
+        };
+        let file = File::open(&path).map_err(failed)?;
+        let is_namespace = rustix::fs::fstatfs(&file).is_ok_and(|f| f.f_type == NSFS_MAGIC);
+        if !is_namespace {
+            return Err(failed(io::Error::other("it is not a network namespace")));
+        }
+        let inode = file.metadata().map_err(failed)?.ino();
+        let own = fs::metadata(OWN).is_ok_and(|own| own.ino() == inode);
+        let name = if own { None } else { name.map(str::to_owned) };
+        Ok(Self { file, inode, name })
+    }
+
+    /// The namespace of this inode, if any path to it can be found: the caller's own, a named
+    /// one, or that of a process.
+    pub fn find(inode: u64) -> Option<Self> {
+        let is = |path: &Path| fs::metadata(path).is_ok_and(|found| found.ino() == inode);
+        if is(Path::new(OWN)) {
+            return Self::open(None).ok();
+        }
+        let named = crate::state::names(Path::new(NAMED)).into_iter();
+        if let Some(name) = named
+            .into_iter()
+            .find(|name| is(&Path::new(NAMED).join(name)))
+        {
+            return Self::open(Some(&name)).ok();
+        }
+        let processes = crate::state::names(Path::new("/proc"));
+        let paths = processes.iter().map(|pid| format!("/proc/{pid}/ns/net"));
+        let path = paths.into_iter().find(|path| is(Path::new(path)))?;
+        Self::open(Some(&path)).ok()
+    }
+
+    /// The inode, by which the kernel and nke's state know it.
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Its name or path, as given or found; `None` for the caller's own.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Runs `work` with the calling thread in this namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoNamespace`] if it cannot be entered.
+    pub fn within<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        if self.name.is_none() {
+            return Ok(work());
+        }
+        let failed = |source: io::Error| Error::NoNamespace {
+            name: self.name.clone().unwrap_or_default(),
+            source,
+        };
+        let home = File::open("/proc/thread-self/ns/net").map_err(failed)?;
+        enter(&self.file).map_err(failed)?;
+        let _home = Home(home);
+        Ok(work())
+    }
+
+    /// The index of an interface.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoInterface`].
+    pub fn index(&self, interface: &str) -> Result<u32> {
+        let index = self.within(|| rustix::net::netdevice::name_to_index(socket()?, interface))?;
+        index.map_err(|_| Error::NoInterface {
+            name: interface.to_owned(),
+            namespace: self.describe(),
+        })
+    }
+
+    /// The name of an interface; `None` if it is gone.
+    pub fn interface(&self, index: u32) -> Option<String> {
+        self.within(|| rustix::net::netdevice::index_to_name(socket()?, index))
+            .ok()?
+            .ok()
+    }
+
+    /// How a message speaks of it.
+    pub fn describe(&self) -> String {
+        match &self.name {
+            Some(name) => format!("network namespace {name}"),
+            None => "this network namespace".to_owned(),
+        }
+    }
+}
+
+/// The magic number of the file system that namespaces live in (uapi/linux/magic.h).
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+/// Goes back to the namespace that a thread came from, even when its work panics.
+struct Home(File);
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // A thread that cannot go home would do the rest of its work in the wrong place.
+        if enter(&self.0).is_err() {
+            std::process::abort();
+        }
+    }
+}
+
+fn enter(namespace: &File) -> io::Result<()> {
+    let kind = Some(LinkNameSpaceType::Network);
+    rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).map_err(Into::into)
+}
+
+fn socket() -> rustix::io::Result<rustix::fd::OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    socket_with(
+        AddressFamily::UNIX,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+}

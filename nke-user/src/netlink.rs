@@ -1,0 +1,56 @@
+//! Questions and orders to the kernel's routing netlink (man 7 rtnetlink), one at a time.
+
+use std::io;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+pub(crate) use netlink_packet_route::RouteNetlinkMessage as Message;
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use crate::interface::Namespace;
+
+/// Asks for all of something: an answer for each.
+pub(crate) fn dump(namespace: &Namespace, message: Message) -> io::Result<Vec<Message>> {
+    exchange(namespace, message, NLM_F_DUMP)
+}
+
+/// Orders something, with more `NLM_F_…` flags, or asks for one thing.
+pub(crate) fn order(
+    namespace: &Namespace,
+    message: Message,
+    flags: u16,
+) -> io::Result<Vec<Message>> {
+    exchange(namespace, message, NLM_F_ACK | flags)
+}
+
+fn exchange(namespace: &Namespace, message: Message, flags: u16) -> io::Result<Vec<Message>> {
+    let mut socket = namespace
+        .within(|| Socket::new(NETLINK_ROUTE))
+        .map_err(io::Error::other)??;
+    socket.bind_auto()?;
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+    packet.finalize();
+    let mut bytes = vec![0; packet.buffer_len()];
+    packet.serialize(&mut bytes);
+    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+
+    let mut answers = Vec::new();
+    loop {
+        let (bytes, _) = socket.recv_from_full()?;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let answer = NetlinkMessage::<Message>::deserialize(rest).map_err(io::Error::other)?;
+            let length = (answer.header.length as usize).next_multiple_of(4);
+            rest = rest.get(length..).unwrap_or_default();
+            match answer.payload {
+                NetlinkPayload::InnerMessage(message) => answers.push(message),
+                NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(answers),
+                _ => {}
+            }
+        }
+    }
+}
