@@ -1,2 +1,30 @@
 //! Network Kernel Extensions for Linux: the library.
+//!
+//! An *extension* is a BPF object file. *Attaching* it makes one of its programs a *node* of the
+//! *chain* at a *hook* of an interface. The loader rewrites the program so that a verdict to go
+//! on becomes a jump to the next node; the program's author need not know.
+//!
+//! In reading order: words ([`hook`], [`order`], [`kernel`], [`error`]); from a file to a node
+//! ([`find`], [`object`], [`place`]); the verbs ([`control`]); the rules of the bundled packet
+//! filter ([`filter`]); and the system calls ([`sys`]).
+
+pub mod error;
+pub mod hook;
+pub mod kernel;
+pub mod order;
+
+pub mod find;
+mod loader;
+pub mod object;
 pub mod place;
+
+mod chain;
+mod extension;
+pub mod foreign;
+pub mod interface;
+mod netlink;
+mod state;
+
+pub mod control;
+
+pub mod sys;

@@ -1,2 +1,21 @@
-//! The `nke` command.
-fn main() {}
+//! The `nke` command: parses what was typed into a request, has the library carry it out, and
+//! prints the answer. It never touches the kernel itself.
+
+mod arguments;
+mod output;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = arguments::Arguments::parse();
+    match verbs::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error, arguments.verbose);
+            ExitCode::FAILURE
+        }
+    }
+}

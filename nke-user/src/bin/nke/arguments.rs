@@ -1,0 +1,243 @@
+//! What can be typed. Words become types here; past this module there is no text with a meaning.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use nke::{
+    control::{Mode, Policy, Scope},
+    find::Wanted,
+    hook::Hook,
+    order::{DEFAULT_PRIORITY, Position, Selector},
+};
+
+/// Attach packet filters to live interfaces, in order, and take them away again.
+///
+/// An extension is a BPF object file, made by any compiler. Attaching it makes its program a node
+/// of the chain at a hook of an interface; a packet meets the nodes in order of priority until one
+/// of them ends its way. The verbs take effect at once, under traffic, and without losing a packet.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    /// Keep the state in this directory: a bpffs is mounted over it
+    #[arg(
+        long,
+        env = "NKE_STATE",
+        default_value = "/run/nke",
+        value_name = "DIR",
+        global = true
+    )]
+    pub(crate) state: PathBuf,
+    /// Print a refused program's whole verifier log
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit status: 0 when it was done, 1 when it was not (and nothing has \
+    changed), 2 when the command line was not understood.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Load an extension and hold it, attached or not
+    Load {
+        /// A name to search in $NKE_PATH, or a path (what holds a '/')
+        extension: Wanted,
+    },
+    /// Release an extension; it goes once nothing holds it
+    ///
+    /// Each `load` is undone by one `unload`. The last one is refused while an attachment uses
+    /// the extension, and names those that do.
+    Unload {
+        /// The extension's name
+        name: String,
+    },
+    /// Attach an extension to an interface
+    ///
+    /// An extension that is not loaded is loaded, and goes again with its last attachment.
+    Attach(Attach),
+    /// Take an attachment out of its chain
+    Detach {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Give an attachment another place in its chain
+    Move {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Put another extension in an attachment's place
+    ///
+    /// It gets the attachment's id, priority and place; its counters start from zero.
+    Replace {
+        /// The attachment's id, or its extension's name
+        attachment: Selector,
+        /// The extension that takes its place: a name, or a path (what holds a '/')
+        new: Wanted,
+        #[command(flatten)]
+        place: Place,
+        /// The program to take, by its symbol
+        #[arg(long, value_name = "SYMBOL")]
+        program: Option<String>,
+    },
+    /// Say what a chain does with packets that every extension lets go on
+    Policy {
+        /// pass or drop
+        policy: Policy,
+        /// The interface
+        #[arg(short, long, value_name = "IFACE")]
+        interface: String,
+        /// Its network namespace: a name of `ip netns`, or a path
+        #[arg(long, value_name = "NS")]
+        netns: Option<String>,
+        /// interface/xdp, interface/in or interface/out; needed unless there is just one chain
+        #[arg(long)]
+        hook: Option<Hook>,
+    },
+    /// List the loaded extensions
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show all of one extension or attachment
+    Show {
+        /// An extension's name, its kmid, or an attachment's id
+        which: Selector,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Show chains: what a packet meets, in order
+    ///
+    /// GO-ON, DROPPED and OTHER are packets. The policy is what becomes of a packet that every
+    /// extension lets go on. Programs that are not nke's are shown where they run.
+    Chain {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        format: Format,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Attach {
+    /// A name to search in $NKE_PATH, or a path (what holds a '/')
+    pub(crate) extension: Wanted,
+    /// The interface
+    #[arg(short, long, value_name = "IFACE")]
+    pub(crate) interface: String,
+    /// Its network namespace: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NS")]
+    pub(crate) netns: Option<String>,
+    /// interface/xdp, interface/in or interface/out; by default the first that the extension
+    /// serves
+    #[arg(long)]
+    pub(crate) hook: Option<Hook>,
+    /// The program to take, by its symbol; needed if several serve the hook
+    #[arg(long, value_name = "SYMBOL")]
+    pub(crate) program: Option<String>,
+    #[command(flatten)]
+    pub(crate) to: To,
+    /// How to run XDP; by default native, or generic where the driver has no other
+    #[arg(long)]
+    pub(crate) mode: Option<Typed>,
+    /// Do not count packets and bytes
+    #[arg(long)]
+    pub(crate) no_counters: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Typed {
+    /// In the driver
+    Native,
+    /// Behind the driver, on any interface
+    Generic,
+}
+
+impl From<Typed> for Mode {
+    fn from(typed: Typed) -> Self {
+        match typed {
+            Typed::Native => Self::Native,
+            Typed::Generic => Self::Generic,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Format {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Which {
+    /// The attachment's id, or its extension's name
+    pub(crate) attachment: Selector,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Place {
+    /// Only at this interface
+    #[arg(short, long, value_name = "IFACE")]
+    interface: Option<String>,
+    /// Only in this network namespace: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NS")]
+    netns: Option<String>,
+    /// Only at this hook: interface/xdp, interface/in or interface/out
+    #[arg(long)]
+    hook: Option<Hook>,
+}
+
+impl From<&Place> for Scope {
+    fn from(place: &Place) -> Self {
+        let Place {
+            interface,
+            netns,
+            hook,
+        } = place;
+        Self {
+            interface: interface.clone(),
+            netns: netns.clone(),
+            hook: *hook,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+pub(crate) struct To {
+    /// Its place among the others: lower runs first, equals in order of attachment [default: 50]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    priority: Option<i32>,
+    /// Just before this attachment (an id, or an extension's name)
+    #[arg(long, value_name = "X")]
+    before: Option<Selector>,
+    /// Just after this attachment (an id, or an extension's name)
+    #[arg(long, value_name = "X")]
+    after: Option<Selector>,
+}
+
+impl To {
+    /// The position that was asked for, if one was.
+    pub(crate) fn asked(&self) -> Option<Position> {
+        let Self {
+            priority,
+            before,
+            after,
+        } = self;
+        let before = before.clone().map(Position::Before);
+        before
+            .or(after.clone().map(Position::After))
+            .or(priority.map(Position::Priority))
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.asked().unwrap_or(Position::Priority(DEFAULT_PRIORITY))
+    }
+}

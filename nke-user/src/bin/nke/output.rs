@@ -1,0 +1,304 @@
+//! All that is printed: lines, tables, JSON. Plain text when not on a terminal, 80 columns wide.
+#![expect(clippy::print_stdout, reason = "this is the command's only printer")]
+
+use std::fmt;
+
+use comfy_table::{CellAlignment, Table, presets};
+use nke::{
+    control::{Attached, ChainStatus, ExtensionStatus, NodeStatus},
+    error::Error,
+};
+use serde_json::json;
+
+/// Lines of the verifier's log that are shown without `-v`.
+const LAST_WORDS: usize = 6;
+
+/// Prints a line. A reader that has gone away is no reason to panic.
+pub(crate) fn line(text: fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let _: std::io::Result<()> = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints why a command failed: one line, and what the verifier said.
+pub(crate) fn error(error: &anyhow::Error, verbose: bool) {
+    // Each message of the library says its cause itself.
+    eprintln!("nke: {error}");
+    let log = error
+        .downcast_ref()
+        .and_then(Error::verifier_log)
+        .unwrap_or_default();
+    let lines: Vec<_> = log.lines().filter(|line| !line.is_empty()).collect();
+    let skip = if verbose {
+        0
+    } else {
+        lines.len().saturating_sub(LAST_WORDS)
+    };
+    for line in &lines[skip..] {
+        eprintln!("    {line}");
+    }
+}
+
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    line(format_args!("{}", serde_json::to_string_pretty(value)?));
+    Ok(())
+}
+
+fn table<const N: usize>(headings: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(headings);
+    table
+}
+
+/// Numbers stand to the right.
+fn right(table: &mut Table, columns: &[usize]) {
+    for column in columns {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+fn print_table(table: &Table) {
+    for row in table.lines() {
+        line(format_args!("{}", row.trim_end()));
+    }
+}
+
+pub(crate) fn loaded(extension: &ExtensionStatus) {
+    let ExtensionStatus {
+        name,
+        kmid,
+        path,
+        loads,
+        ..
+    } = extension;
+    line(format_args!(
+        "loaded {name} {kmid} from {}, load count {loads}",
+        path.display()
+    ));
+}
+
+pub(crate) fn unloaded(name: &str, loads: u32) {
+    if loads == 0 {
+        line(format_args!("unloaded {name}"));
+    } else {
+        line(format_args!("released {name}, load count {loads}"));
+    }
+}
+
+/// Prints what has become of an attachment.
+pub(crate) fn attached(done: &str, attached: &Attached) {
+    let Attached { node, chain } = attached;
+    let mode = chain
+        .mode
+        .map_or_else(String::new, |mode| format!(" ({})", mode.name()));
+    line(format_args!(
+        "{done} {} {} to {} of {}{mode}, position {} of {}",
+        node.extension,
+        node.id,
+        chain.hook,
+        chain.interface.as_deref().unwrap_or("?"),
+        node.position,
+        chain.nodes.len(),
+    ));
+}
+
+pub(crate) fn attached_json(attached: &Attached) -> anyhow::Result<()> {
+    let Attached { node, chain } = attached;
+    let mut value = serde_json::to_value(node)?;
+    value["hook"] = json!(chain.hook);
+    value["interface"] = json!(chain.interface);
+    value["netns"] = json!(chain.netns);
+    value["mode"] = json!(chain.mode);
+    print_json(&value)
+}
+
+/// A count of bytes, in the largest unit that leaves a digit before the point.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut scaled = count;
+    let mut rest = 0;
+    let mut unit = 0;
+    while scaled >= 1024 && unit + 1 < UNITS.len() {
+        (scaled, rest, unit) = (scaled / 1024, scaled % 1024, unit + 1);
+    }
+    if unit == 0 || scaled >= 100 {
+        format!("{scaled} {}", UNITS[unit])
+    } else {
+        format!("{scaled}.{} {}", rest * 10 / 1024, UNITS[unit])
+    }
+}
+
+pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return print_json(&json!({ "extensions": extensions }));
+    }
+    if extensions.is_empty() {
+        line(format_args!("no extension is loaded"));
+        return Ok(());
+    }
+    let mut table = table(["KMID", "LOADS", "USES", "SIZE", "NAME", "HOOKS"]);
+    for extension in extensions {
+        let hooks: Vec<_> = extension.hooks.iter().map(|hook| hook.row().name).collect();
+        table.add_row([
+            extension.kmid.to_string(),
+            extension.loads.to_string(),
+            extension.uses.to_string(),
+            bytes(extension.size.into()),
+            extension.name.clone(),
+            hooks.join(" ").replace(" interface/", " "),
+        ]);
+    }
+    right(&mut table, &[0, 1, 2, 3]);
+    print_table(&table);
+    Ok(())
+}
+
+/// A chain's heading: where it is, and what holds for all of it.
+fn heading(chain: &ChainStatus) -> String {
+    let interface = chain
+        .interface
+        .clone()
+        .unwrap_or_else(|| format!("#{}", chain.ifindex));
+    let mut text = format!("{} of {interface}", chain.hook);
+    if let Some(netns) = &chain.netns {
+        text += &format!(" in {netns}");
+    }
+    if let Some(mode) = chain.mode {
+        text += &format!(", {}", mode.name());
+    }
+    format!("{text}, policy {}", chain.policy)
+}
+
+pub(crate) fn chains(chains: &[ChainStatus], as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        return print_json(&json!({ "chains": chains }));
+    }
+    if chains.is_empty() {
+        line(format_args!("no chain"));
+    }
+    for (nth, chain) in chains.iter().enumerate() {
+        if nth > 0 {
+            line(format_args!(""));
+        }
+        line(format_args!("{}", heading(chain)));
+        print_table(&nodes(chain));
+    }
+    Ok(())
+}
+
+fn nodes(chain: &ChainStatus) -> Table {
+    let mut table = table([
+        "#",
+        "ID",
+        "PRIO",
+        "EXTENSION",
+        "GO-ON",
+        "DROPPED",
+        "OTHER",
+        "BYTES",
+    ]);
+    let foreign = |before| {
+        chain
+            .foreign
+            .iter()
+            .filter(move |foreign| foreign.before == before)
+            .map(|foreign| {
+                let how = serde_json::to_value(foreign.how).unwrap_or_default();
+                let how = how.as_str().unwrap_or_default().to_owned();
+                let name = format!(
+                    "{} (not nke's: {how} program {})",
+                    foreign.name, foreign.program_id
+                );
+                [String::new(), String::new(), String::new(), name]
+            })
+    };
+    for row in foreign(true) {
+        table.add_row(row);
+    }
+    for node in &chain.nodes {
+        let packets = |pick: fn(&nke::control::Counts) -> u64| {
+            node.packets
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |counts| pick(counts).to_string())
+        };
+        let total = node.bytes.map_or_else(
+            || "-".to_owned(),
+            |counts| bytes(counts.go_on + counts.dropped + counts.other),
+        );
+        table.add_row([
+            node.position.to_string(),
+            node.id.to_string(),
+            node.priority.to_string(),
+            node.extension.clone(),
+            packets(|counts| counts.go_on),
+            packets(|counts| counts.dropped),
+            packets(|counts| counts.other),
+            total,
+        ]);
+    }
+    for row in foreign(false) {
+        table.add_row(row);
+    }
+    right(&mut table, &[0, 1, 2, 4, 5, 6, 7]);
+    table
+}
+
+pub(crate) fn show(
+    extensions: &[ExtensionStatus],
+    chains: &[ChainStatus],
+    as_json: bool,
+) -> anyhow::Result<()> {
+    if as_json {
+        return print_json(&json!({ "extensions": extensions, "chains": chains }));
+    }
+    for extension in extensions {
+        let hooks: Vec<_> = extension.hooks.iter().map(|hook| hook.row().name).collect();
+        line(format_args!("extension {}", extension.name));
+        field("kmid", extension.kmid);
+        if !extension.description.is_empty() {
+            field("description", &extension.description);
+        }
+        field("file", extension.path.display());
+        field("size", bytes(extension.size.into()));
+        field("load count", extension.loads);
+        field("use count", extension.uses);
+        field("hooks", hooks.join(" "));
+    }
+    for chain in chains {
+        for node in &chain.nodes {
+            attachment(chain, node);
+        }
+    }
+    Ok(())
+}
+
+fn field(name: &str, value: impl fmt::Display) {
+    line(format_args!("  {name:<12} {value}"));
+}
+
+fn attachment(chain: &ChainStatus, node: &NodeStatus) {
+    line(format_args!("attachment {}", node.id));
+    field(
+        "extension",
+        format_args!("{} (kmid {})", node.extension, node.kmid),
+    );
+    field(
+        "program",
+        format_args!("{} (kernel id {})", node.program, node.program_id),
+    );
+    field("chain", heading(chain));
+    field(
+        "position",
+        format_args!("{} of {}", node.position, chain.nodes.len()),
+    );
+    field("priority", node.priority);
+    let form = serde_json::to_value(node.form).unwrap_or_default();
+    field("form", form.as_str().unwrap_or_default());
+    if let (Some(packets), Some(octets)) = (node.packets, node.bytes) {
+        let count = |packets: u64, octets| format!("{packets} packets, {}", bytes(octets));
+        field("go on", count(packets.go_on, octets.go_on));
+        field("dropped", count(packets.dropped, octets.dropped));
+        field("other", count(packets.other, octets.other));
+    }
+}

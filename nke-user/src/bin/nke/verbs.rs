@@ -1,0 +1,106 @@
+//! From a parsed command to the library's verb, and its answer to the printer.
+
+use anyhow::Context as _;
+use nke::{
+    control::{self, Attached, Control, Scope},
+    order::Selector,
+};
+
+use crate::{
+    arguments::{Arguments, Attach, Verb},
+    output,
+};
+
+/// Carries out a command.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut control = Control::open(&arguments.state)?;
+    match &arguments.verb {
+        Verb::Load { extension } => output::loaded(&control.load(extension)?),
+        Verb::Unload { name } => output::unloaded(name, control.unload(name)?),
+        Verb::Attach(attach) => self::attach(&mut control, attach)?,
+        Verb::Detach { which } => {
+            let was = control.detach(&which.attachment, &Scope::from(&which.place))?;
+            output::line(format_args!("detached {} {was}", which.attachment));
+        }
+        Verb::Move { which, to } => {
+            let to = to
+                .asked()
+                .context("move: say where, with --priority, --before or --after")?;
+            let moved = control.reposition(&which.attachment, &Scope::from(&which.place), &to)?;
+            output::attached("moved", &moved);
+        }
+        Verb::Replace {
+            attachment,
+            new,
+            place,
+            program,
+        } => {
+            let scope = Scope::from(place);
+            let replaced = control.replace(attachment, &scope, new, program.as_deref())?;
+            output::attached("put in place", &replaced);
+        }
+        Verb::Policy {
+            policy,
+            interface,
+            netns,
+            hook,
+        } => {
+            let scope = Scope {
+                interface: None,
+                netns: netns.clone(),
+                hook: *hook,
+            };
+            let hook = control.policy(interface, &scope, *policy)?;
+            output::line(format_args!("{hook} of {interface}: policy {policy}"));
+        }
+        Verb::List { format } => output::list(&control.extensions(), format.json)?,
+        Verb::Show { which, format } => show(&control, which, format.json)?,
+        Verb::Chain { place, format } => {
+            output::chains(&control.chains(&Scope::from(place))?, format.json)?;
+        }
+    }
+    Ok(())
+}
+
+fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
+    let attached: Attached = control.attach(&control::Attach {
+        extension: typed.extension.clone(),
+        interface: typed.interface.clone(),
+        netns: typed.netns.clone(),
+        hook: typed.hook,
+        program: typed.program.clone(),
+        position: typed.to.position(),
+        mode: typed.mode.map(Into::into),
+        counters: !typed.no_counters,
+    })?;
+    if typed.format.json {
+        output::attached_json(&attached)
+    } else {
+        output::attached("attached", &attached);
+        Ok(())
+    }
+}
+
+/// A kmid and an attachment's id are both ids of the kernel, but of different kinds of object: a
+/// number can mean an attachment and an extension at once. Both are shown then.
+fn show(control: &Control, which: &Selector, json: bool) -> anyhow::Result<()> {
+    let extensions = control.extensions().into_iter();
+    let extension = extensions
+        .filter(|e| which.is(e.kmid, &e.name))
+        .collect::<Vec<_>>();
+    let mut chains = control.chains(&Scope::default())?;
+    for chain in &mut chains {
+        chain
+            .nodes
+            .retain(|node| which.is(node.id, &node.extension));
+    }
+    chains.retain(|chain| !chain.nodes.is_empty());
+    if extension.is_empty() && chains.is_empty() {
+        return Err(nke::error::Error::NotLoaded {
+            name: which.to_string(),
+            stage: "show",
+        }
+        .into());
+    }
+    output::show(&extension, &chains, json)
+}

@@ -1,0 +1,214 @@
+//! `detach`, `move`, `replace` and `policy`: changes of what is attached.
+
+use std::{fmt, str::FromStr};
+
+use serde::Serialize;
+
+use super::{Attached, Control, Scope, slots};
+use crate::{
+    chain::{Chain, Change, Fresh, Ground, Role, Site},
+    error::{Error, Result},
+    find::Wanted,
+    hook::Hook,
+    interface::Namespace,
+    order::{Position, Selector, insert},
+    state::Target,
+};
+
+/// What a chain answers for a packet that all of its nodes let go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// The kernel goes on with it.
+    Pass,
+    /// It is dropped.
+    Drop,
+}
+
+impl FromStr for Policy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "pass" => Ok(Self::Pass),
+            "drop" => Ok(Self::Drop),
+            _ => Err("a policy is pass or drop".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+        })
+    }
+}
+
+/// All of a chain as it is.
+fn keep_all(chain: &Chain) -> Vec<Change> {
+    (0..chain.nodes.len()).map(Change::Keep).collect()
+}
+
+impl Control {
+    /// Detaches one attachment. Returns it in words.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoAttachment`], [`Error::ManyAttachments`].
+    pub fn detach(&mut self, selector: &Selector, scope: &Scope) -> Result<String> {
+        let (chain, position) = self.attachment(selector, scope, "detach")?;
+        let chain = &self.chains[chain];
+        let (hook, target) = (chain.hook, chain.target);
+        let was = self.describe(chain, &chain.nodes[position]);
+        let mut wanted = keep_all(chain);
+        wanted.remove(position);
+        self.commit(Ground::Chain(chain), &wanted)?;
+        self.reread(hook, target)?;
+        self.unload_unused()?;
+        Ok(was)
+    }
+
+    /// Moves an attachment within its chain, under traffic: a packet meets it once, at the old
+    /// place or at the new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::detach`].
+    pub fn reposition(
+        &mut self,
+        selector: &Selector,
+        scope: &Scope,
+        to: &Position,
+    ) -> Result<Attached> {
+        let (at, from) = self.attachment(selector, scope, "move")?;
+        let chain = &self.chains[at];
+        let (hook, target) = (chain.hook, chain.target);
+        let mut slots = slots(chain);
+        slots.remove(from);
+        let (index, priority) = insert(&slots, to).ok_or_else(|| Error::NoAttachment {
+            name: selector.to_string(),
+            stage: "move",
+            place: format!(": the chain at {hook} has no other of the name to move it beside"),
+        })?;
+        let record = &chain.nodes[from].record;
+        let mut wanted = keep_all(chain);
+        wanted.remove(from);
+        // In its place with its priority, it is left alone.
+        let same = index == from && priority == record.priority;
+        let fresh = Fresh {
+            priority,
+            ..Fresh::copy(from, record)
+        };
+        wanted.insert(
+            index,
+            if same {
+                Change::Keep(from)
+            } else {
+                Change::New(fresh)
+            },
+        );
+        let programs = self.commit(Ground::Chain(chain), &wanted)?;
+        self.reread(hook, target)?;
+        self.attached(hook, target, programs[index])
+    }
+
+    /// Puts another extension in an attachment's place, with its id and priority. Counters and
+    /// the attachment's own maps start anew.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Control::detach`], and of loading an object.
+    pub fn replace(
+        &mut self,
+        selector: &Selector,
+        scope: &Scope,
+        with: &Wanted,
+        program: Option<&str>,
+    ) -> Result<Attached> {
+        let (at, position) = self.attachment(selector, scope, "replace")?;
+        let (hook, target) = (self.chains[at].hook, self.chains[at].target);
+        let kmid = self.obtain(with, 0)?;
+        let committed = self.role(kmid, Some(hook), program).and_then(|(_, role)| {
+            let chain = &self.chains[at];
+            let record = &chain.nodes[position].record;
+            let fresh = Fresh {
+                role,
+                inherits: None,
+                ..Fresh::copy(position, record)
+            };
+            let mut wanted = keep_all(chain);
+            wanted[position] = Change::New(fresh);
+            self.commit(Ground::Chain(chain), &wanted)
+        });
+        if committed.is_ok() {
+            self.reread(hook, target)?;
+        }
+        self.unload_unused()?;
+        self.attached(hook, target, committed?[position])
+    }
+
+    /// Sets a chain's policy. A drop policy stands without any attachment as well.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoChain`] if `hook` is not given and the interface has not just one chain.
+    pub fn policy(&mut self, interface: &str, scope: &Scope, policy: Policy) -> Result<Hook> {
+        let namespace = Namespace::open(scope.netns.as_deref())?;
+        let target = Target {
+            netns: namespace.inode(),
+            ifindex: namespace.index(interface)?,
+        };
+        let hook = match (scope.hook, self.hooks_of(target).as_slice()) {
+            (Some(hook), _) => hook,
+            (None, [hook]) => *hook,
+            (None, _) => {
+                return Err(Error::WhichHook {
+                    interface: interface.to_owned(),
+                });
+            }
+        };
+        let fresh = || {
+            Change::New(Fresh {
+                id: None,
+                role: Role::DropPolicy,
+                priority: i32::MAX,
+                counters: true,
+                inherits: None,
+            })
+        };
+        match (self.chain(hook, target), policy) {
+            (None, Policy::Pass) => {}
+            (None, Policy::Drop) => {
+                let site = Site {
+                    hook,
+                    target,
+                    namespace: &namespace,
+                    interface,
+                    mode: None,
+                };
+                self.commit(Ground::Bare(&site), &[fresh()])?;
+            }
+            (Some(chain), policy) => {
+                let mut wanted = keep_all(chain);
+                match policy {
+                    Policy::Pass => wanted.truncate(slots(chain).len()),
+                    Policy::Drop if chain.drops() => {}
+                    Policy::Drop => wanted.push(fresh()),
+                }
+                self.commit(Ground::Chain(chain), &wanted)?;
+            }
+        }
+        self.reread(hook, target)?;
+        Ok(hook)
+    }
+
+    fn hooks_of(&self, target: Target) -> Vec<Hook> {
+        self.chains
+            .iter()
+            .filter(|chain| chain.target == target)
+            .map(|chain| chain.hook)
+            .collect()
+    }
+}

@@ -1,0 +1,96 @@
+//! `load` and `unload`: extensions held by name.
+
+use super::{Control, ExtensionStatus};
+use crate::{
+    error::{Error, Result},
+    extension::Extension,
+    find::{Wanted, find},
+    object::Object,
+};
+
+impl Control {
+    /// Loads an extension, or raises the load count of one that is loaded.
+    ///
+    /// # Errors
+    ///
+    /// Those of finding and parsing an object, and [`Error::NameClash`].
+    pub fn load(&mut self, wanted: &Wanted) -> Result<ExtensionStatus> {
+        let kmid = self.obtain(wanted, 1)?;
+        let state = &self.state;
+        for extension in self
+            .extensions
+            .iter_mut()
+            .filter(|extension| extension.kmid == kmid)
+        {
+            if extension.record.loads == 0 {
+                extension.set_loads(state, 1)?;
+            }
+        }
+        self.extension_status(kmid)
+    }
+
+    /// Finds the extension that is wanted among those loaded, or loads it with this load count;
+    /// a count above zero is added to that of a loaded one. Its kmid is the result.
+    pub(super) fn obtain(&mut self, wanted: &Wanted, loads: u32) -> Result<u32> {
+        let name = wanted.name();
+        let loaded = self
+            .extensions
+            .iter()
+            .position(|extension| extension.name == name);
+        if let Some(position) = loaded {
+            let extension = &mut self.extensions[position];
+            if let Wanted::Path(_) = wanted {
+                if !extension.is(&self.state, &find(wanted)?.bytes)? {
+                    let path = extension.record.path.clone();
+                    return Err(Error::NameClash { name, path });
+                }
+            }
+            if loads > 0 {
+                let count = extension.record.loads.saturating_add(loads);
+                extension.set_loads(&self.state, count)?;
+            }
+            return Ok(extension.kmid);
+        }
+        let found = find(wanted)?;
+        let object = Object::parse(&name, found.bytes)?;
+        let extension = Extension::load(&self.state, &object, &found.path, loads)?;
+        let kmid = extension.kmid;
+        self.extensions.push(extension);
+        Ok(kmid)
+    }
+
+    /// Lowers an extension's load count; at zero it goes, unless it is in use.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLoaded`], [`Error::InUse`].
+    pub fn unload(&mut self, name: &str) -> Result<u32> {
+        let Some(extension) = self.extension(name) else {
+            return Err(Error::NotLoaded {
+                name: name.to_owned(),
+                stage: "unload",
+            });
+        };
+        let (kmid, loads) = (extension.kmid, extension.record.loads);
+        if loads > 1 {
+            let state = &self.state;
+            for extension in self.extensions.iter_mut().filter(|e| e.kmid == kmid) {
+                extension.set_loads(state, loads - 1)?;
+            }
+            return Ok(loads - 1);
+        }
+        let holders: Vec<_> = self
+            .uses(kmid)
+            .map(|(c, node)| self.describe(c, node))
+            .collect();
+        if !holders.is_empty() {
+            return Err(Error::InUse {
+                name: name.to_owned(),
+                holders,
+            });
+        }
+        extension.unload(&self.state)?;
+        self.extensions.retain(|extension| extension.kmid != kmid);
+        Ok(0)
+    }
+}

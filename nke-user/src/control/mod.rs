@@ -1,0 +1,292 @@
+//! The verbs: what can be asked of nke, one method each. The command calls these, and nothing
+//! else does the work.
+//!
+//! A [`Control`] holds the lock: from [`Control::open`] until it is dropped, nobody else changes
+//! the state or a chain. Opening it removes what killed commands and vanished interfaces left.
+//!
+//! ```no_run
+//! use nke::control::{Attach, Control};
+//!
+//! let mut control = Control::open("/run/nke".as_ref())?;
+//! let attached = control.attach(&Attach::new("counter", "eth0"))?;
+//! println!("{} at position {}", attached.node.id, attached.node.position);
+//! # Ok::<(), nke::error::Error>(())
+//! ```
+
+mod attach;
+mod edit;
+mod load;
+mod status;
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+pub use self::{
+    attach::{Attach, Attached},
+    edit::Policy,
+    status::{ChainStatus, Counts, ExtensionStatus, NodeStatus},
+};
+pub use crate::chain::{Mode, RecordedForm as Form};
+use crate::{
+    chain::{self, Chain, Change, Ground, Node, Role, Workshop},
+    error::{Error, Result},
+    extension::{Extension, Source},
+    hook::Hook,
+    interface::Namespace,
+    order::{Selector, Slot},
+    state::{State, Target},
+};
+
+/// nke's state, locked, as it was read.
+#[derive(Debug)]
+pub struct Control {
+    state: State,
+    extensions: Vec<Extension>,
+    chains: Vec<Chain>,
+    sources: RefCell<HashMap<u32, Rc<Source>>>,
+}
+
+/// Where to look for attachments: what is not said is everywhere.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// The interface's name.
+    pub interface: Option<String>,
+    /// Its network namespace, a name or a path; without one the caller's own, if there is an
+    /// interface.
+    pub netns: Option<String>,
+    /// The hook.
+    pub hook: Option<Hook>,
+}
+
+/// A scope with its names looked up.
+struct Place {
+    netns: Option<u64>,
+    ifindex: Option<u32>,
+    hook: Option<Hook>,
+}
+
+impl Scope {
+    fn resolve(&self) -> Result<Place> {
+        let mut place = Place {
+            netns: None,
+            ifindex: None,
+            hook: self.hook,
+        };
+        if self.interface.is_some() || self.netns.is_some() {
+            let namespace = Namespace::open(self.netns.as_deref())?;
+            place.netns = Some(namespace.inode());
+            place.ifindex = self
+                .interface
+                .as_deref()
+                .map(|i| namespace.index(i))
+                .transpose()?;
+        }
+        Ok(place)
+    }
+
+    /// Where nothing was found, for a message.
+    fn describe(&self) -> String {
+        let mut text = self
+            .hook
+            .map_or_else(String::new, |hook| format!(" at {hook}"));
+        if let Some(interface) = &self.interface {
+            text += &format!(" on {interface}");
+        }
+        if let Some(netns) = &self.netns {
+            text += &format!(" in {netns}");
+        }
+        text
+    }
+}
+
+impl Place {
+    fn has(&self, chain: &Chain) -> bool {
+        self.hook.is_none_or(|hook| hook == chain.hook)
+            && self.netns.is_none_or(|netns| netns == chain.target.netns)
+            && self
+                .ifindex
+                .is_none_or(|ifindex| ifindex == chain.target.ifindex)
+    }
+}
+
+impl Control {
+    /// Opens the state directory, waits for the lock, reads and sweeps.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRoot`], [`Error::State`], [`Error::UnsafeState`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let state = State::open(path)?;
+        let chains = chain::sweep(&state)?;
+        let extensions = Extension::sweep(&state)?;
+        let mut control = Self {
+            state,
+            extensions,
+            chains,
+            sources: RefCell::default(),
+        };
+        control.unload_unused()?;
+        Ok(control)
+    }
+
+    fn extension(&self, name: &str) -> Option<&Extension> {
+        self.extensions
+            .iter()
+            .find(|extension| extension.name == name)
+    }
+
+    /// The attachments of an extension.
+    fn uses(&self, kmid: u32) -> impl Iterator<Item = (&Chain, &Node)> {
+        let nodes = self
+            .chains
+            .iter()
+            .flat_map(|c| c.attachments().map(move |node| (c, node)));
+        nodes.filter(move |(_, node)| {
+            matches!(&node.record.role, Role::Extension { kmid: its, .. } if *its == kmid)
+        })
+    }
+
+    /// Unloads extensions that nobody asked for by name, and that nothing uses (any more).
+    fn unload_unused(&mut self) -> Result<()> {
+        let unused = |e: &Extension| e.record.loads == 0 && self.uses(e.kmid).next().is_none();
+        let gone: Vec<u32> = self
+            .extensions
+            .iter()
+            .filter(|e| unused(e))
+            .map(|e| e.kmid)
+            .collect();
+        for extension in self.extensions.iter().filter(|e| gone.contains(&e.kmid)) {
+            extension.unload(&self.state)?;
+        }
+        self.extensions
+            .retain(|extension| !gone.contains(&extension.kmid));
+        Ok(())
+    }
+
+    /// An extension's object and maps, read once.
+    fn source(&self, role: &Role) -> Result<Option<Rc<Source>>> {
+        let Role::Extension { name, kmid, .. } = role else {
+            return Ok(None);
+        };
+        if let Some(source) = self.sources.borrow().get(kmid) {
+            return Ok(Some(Rc::clone(source)));
+        }
+        let source = Rc::new(Source::open(&self.state, name)?);
+        self.sources.borrow_mut().insert(*kmid, Rc::clone(&source));
+        Ok(Some(source))
+    }
+
+    /// Changes a chain, and reads it again.
+    fn commit(&self, ground: Ground<'_>, wanted: &[Change]) -> Result<Vec<u32>> {
+        let source = |role: &Role| self.source(role);
+        let shop = Workshop {
+            state: &self.state,
+            ground,
+            source: &source,
+        };
+        chain::commit(&shop, wanted)
+    }
+
+    fn reread(&mut self, hook: Hook, target: Target) -> Result<Option<&Chain>> {
+        self.chains
+            .retain(|chain| (chain.hook, chain.target) != (hook, target));
+        let Some(chain) = Chain::read(&self.state, hook, target)? else {
+            return Ok(None);
+        };
+        self.chains.push(chain);
+        self.chains
+            .sort_unstable_by_key(|chain| (chain.target, chain.hook));
+        Ok(self.chain(hook, target))
+    }
+
+    fn chain(&self, hook: Hook, target: Target) -> Option<&Chain> {
+        self.chains
+            .iter()
+            .find(|chain| (chain.hook, chain.target) == (hook, target))
+    }
+
+    /// The one attachment that a selector means.
+    fn attachment(
+        &self,
+        selector: &Selector,
+        scope: &Scope,
+        stage: &'static str,
+    ) -> Result<(usize, usize)> {
+        let place = scope.resolve()?;
+        let mut found = Vec::new();
+        for (at, chain) in self
+            .chains
+            .iter()
+            .enumerate()
+            .filter(|(_, chain)| place.has(chain))
+        {
+            let slots = slots(chain);
+            let fits = slots
+                .iter()
+                .enumerate()
+                .filter(|(_, slot)| selector.is(slot.id, slot.extension));
+            found.extend(fits.map(|(position, _)| (at, position)));
+        }
+        match found.as_slice() {
+            [one] => Ok(*one),
+            [] => Err(Error::NoAttachment {
+                name: selector.to_string(),
+                stage,
+                place: scope.describe(),
+            }),
+            several => Err(Error::ManyAttachments {
+                name: selector.to_string(),
+                stage,
+                found: several
+                    .iter()
+                    .map(|(c, n)| self.describe(&self.chains[*c], &self.chains[*c].nodes[*n]))
+                    .collect(),
+            }),
+        }
+    }
+
+    /// An attachment in words: its id and where it is.
+    fn describe(&self, chain: &Chain, node: &Node) -> String {
+        let namespace = Namespace::find(chain.target.netns);
+        let interface = namespace
+            .as_ref()
+            .and_then(|n| n.interface(chain.target.ifindex));
+        let interface = interface.unwrap_or_else(|| format!("interface {}", chain.target.ifindex));
+        let netns = namespace.as_ref().and_then(Namespace::name);
+        let netns = netns.map_or_else(String::new, |name| format!(" in {name}"));
+        format!("{} ({} of {interface}{netns})", node.record.id, chain.hook)
+    }
+
+    /// The directory of the maps that an attachment has of its own, for those who know what is
+    /// in them, and the attachment's hook.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoAttachment`], [`Error::ManyAttachments`].
+    pub fn attachment_maps(&self, selector: &Selector, scope: &Scope) -> Result<(Hook, PathBuf)> {
+        let (chain, node) = self.attachment(selector, scope, "find")?;
+        let chain = &self.chains[chain];
+        Ok((
+            chain.hook,
+            chain.node_directory(&chain.nodes[node]).join("maps"),
+        ))
+    }
+}
+
+/// A chain's attachments, as far as order goes.
+fn slots(chain: &Chain) -> Vec<Slot<'_>> {
+    let records = chain.nodes.iter().map(|node| &node.record);
+    let slots = records.filter_map(|record| match &record.role {
+        Role::Extension { name, .. } => Some(Slot {
+            id: record.id,
+            extension: name,
+            priority: record.priority,
+        }),
+        Role::DropPolicy => None,
+    });
+    slots.collect()
+}

@@ -1,0 +1,235 @@
+//! `list`, `show` and `chain`: what is, as the kernel has it. The shapes here are what `--json`
+//! prints, and stay as they are.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::{Control, Form, Mode, Policy, Scope};
+use crate::{
+    chain::{Chain, Node, Role},
+    error::{Error, Result},
+    extension::Extension,
+    foreign::{self, Foreign},
+    hook::Hook,
+    interface::Namespace,
+    sys,
+};
+
+/// A loaded extension.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExtensionStatus {
+    /// Its number, never used again until reboot.
+    pub kmid: u32,
+    /// Its name.
+    pub name: String,
+    /// How often it was asked for by name.
+    pub loads: u32,
+    /// How many attachments hold it.
+    pub uses: usize,
+    /// Bytes of its object.
+    pub size: u32,
+    /// The file that it came from.
+    pub path: PathBuf,
+    /// The hooks that it serves.
+    pub hooks: Vec<Hook>,
+    /// What it says of itself.
+    pub description: String,
+}
+
+/// A chain.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChainStatus {
+    /// The hook.
+    pub hook: Hook,
+    /// The interface's name; `null` if it cannot be found out.
+    pub interface: Option<String>,
+    /// Its index, in its namespace.
+    pub ifindex: u32,
+    /// The namespace's name or path; `null` for the caller's own.
+    pub netns: Option<String>,
+    /// How XDP runs; `null` at other hooks.
+    pub mode: Option<Mode>,
+    /// What becomes of a packet that every node lets go on.
+    pub policy: Policy,
+    /// The attachments, in their order.
+    pub nodes: Vec<NodeStatus>,
+    /// Others' programs on the hook.
+    pub foreign: Vec<Foreign>,
+}
+
+/// An attachment.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeStatus {
+    /// Where in the chain, from 1.
+    pub position: usize,
+    /// Its number, which stays when it is moved or replaced.
+    pub id: u32,
+    /// The extension's name.
+    pub extension: String,
+    /// The extension's kmid.
+    pub kmid: u32,
+    /// The program's symbol.
+    pub program: String,
+    /// Its priority.
+    pub priority: i32,
+    /// The kernel's id of the program.
+    pub program_id: u32,
+    /// How the program was placed.
+    pub form: Form,
+    /// Packets by verdict; `null` without counters.
+    pub packets: Option<Counts>,
+    /// Bytes by verdict; `null` without counters.
+    pub bytes: Option<Counts>,
+}
+
+/// A number for each kind of verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Went on to the next node.
+    pub go_on: u64,
+    /// Dropped here.
+    pub dropped: u64,
+    /// Ended here otherwise: sent, redirected, accepted at once.
+    pub other: u64,
+}
+
+impl Control {
+    /// All loaded extensions, in the order of their kmids.
+    pub fn extensions(&self) -> Vec<ExtensionStatus> {
+        self.extensions
+            .iter()
+            .map(|extension| self.status_of(extension))
+            .collect()
+    }
+
+    fn status_of(&self, extension: &Extension) -> ExtensionStatus {
+        let Extension {
+            name,
+            kmid,
+            size,
+            record,
+        } = extension.clone();
+        ExtensionStatus {
+            kmid,
+            name,
+            loads: record.loads,
+            uses: self.uses(kmid).count(),
+            size,
+            path: record.path,
+            hooks: record.hooks,
+            description: record.description,
+        }
+    }
+
+    pub(super) fn extension_status(&self, kmid: u32) -> Result<ExtensionStatus> {
+        let extension = self
+            .extensions
+            .iter()
+            .find(|extension| extension.kmid == kmid);
+        let not_loaded = || Error::NotLoaded {
+            name: kmid.to_string(),
+            stage: "read back",
+        };
+        Ok(self.status_of(extension.ok_or_else(not_loaded)?))
+    }
+
+    /// The chains in a scope.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoInterface`], [`Error::NoNamespace`].
+    pub fn chains(&self, scope: &Scope) -> Result<Vec<ChainStatus>> {
+        let place = scope.resolve()?;
+        let chains = self.chains.iter().filter(|chain| place.has(chain));
+        Ok(chains.map(|chain| self.chain_status(chain)).collect())
+    }
+
+    pub(super) fn chain_status(&self, chain: &Chain) -> ChainStatus {
+        let Chain {
+            hook,
+            target,
+            anchor,
+            ..
+        } = chain;
+        let namespace = Namespace::find(target.netns);
+        let own = Some(anchor.root());
+        let foreign = namespace
+            .as_ref()
+            .map(|n| foreign::programs(*hook, n, *target, own));
+        ChainStatus {
+            hook: *hook,
+            interface: namespace.as_ref().and_then(|n| n.interface(target.ifindex)),
+            ifindex: target.ifindex,
+            netns: match &namespace {
+                Some(namespace) => namespace.name().map(str::to_owned),
+                None => Some(format!("net:[{}]", target.netns)),
+            },
+            mode: anchor.mode,
+            policy: if chain.drops() {
+                Policy::Drop
+            } else {
+                Policy::Pass
+            },
+            nodes: (1..)
+                .zip(&chain.nodes)
+                .filter_map(|(n, node)| self.node(n, chain, node))
+                .collect(),
+            foreign: foreign.unwrap_or_default(),
+        }
+    }
+
+    fn node(&self, position: usize, chain: &Chain, node: &Node) -> Option<NodeStatus> {
+        let Role::Extension { name, kmid, symbol } = &node.record.role else {
+            return None;
+        };
+        let counts = node
+            .record
+            .counters
+            .then(|| self.counts(chain, node))
+            .flatten();
+        Some(NodeStatus {
+            position,
+            id: node.record.id,
+            extension: name.clone(),
+            kmid: *kmid,
+            program: symbol.clone(),
+            priority: node.record.priority,
+            program_id: node.program,
+            form: node.record.form,
+            packets: counts.map(|(packets, _)| packets),
+            bytes: counts.map(|(_, bytes)| bytes),
+        })
+    }
+
+    /// Packets and bytes, summed over the CPUs.
+    fn counts(&self, chain: &Chain, node: &Node) -> Option<(Counts, Counts)> {
+        let map = self
+            .state
+            .get(&chain.node_directory(node).join("counters"))
+            .ok()?;
+        let mut values = vec![0; 48 * sys::map::cpus()];
+        sys::map::lookup(map, &0u32.to_ne_bytes(), &mut values).ok()??;
+        let mut sums = [0u64; 6];
+        for cpu in values.chunks_exact(48) {
+            for (sum, value) in sums.iter_mut().zip(cpu.chunks_exact(8)) {
+                *sum += u64::from_ne_bytes(value.try_into().unwrap_or_default());
+            }
+        }
+        let [go_on, dropped, other, rest @ ..] = sums;
+        let packets = Counts {
+            go_on,
+            dropped,
+            other,
+        };
+        let [go_on, dropped, other] = rest;
+        Some((
+            packets,
+            Counts {
+                go_on,
+                dropped,
+                other,
+            },
+        ))
+    }
+}
