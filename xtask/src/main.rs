@@ -11,6 +11,7 @@
 
 mod build;
 mod check;
+mod demo;
 mod setup;
 mod step;
 mod test;
@@ -66,6 +67,8 @@ enum Verb {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Show it work: filters joining, changing and leaving a live interface
+    Demo,
     /// Check formatting, lints, docs and the rules of the house
     Check,
     /// Measure (nothing here is a test)
@@ -115,6 +118,13 @@ fn run(arguments: Arguments) -> Result<()> {
                 arguments,
             },
         ),
+        Verb::Demo => {
+            setup::need_root("the demo makes namespaces and attaches programs")?;
+            let toolchain = setup::ensure(&workspace, &mut steps, Want::TESTS)?;
+            build::command(&workspace, true)?;
+            build::extensions(&workspace, &toolchain)?;
+            demo::run(&workspace)
+        }
         Verb::Check => check::run(&workspace),
         Verb::Bench { arguments } => bench(&workspace, &mut steps, &arguments),
     }

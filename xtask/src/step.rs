@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::termios::tcgetwinsize;
 
 use crate::workspace::Workspace;
 
@@ -203,13 +204,12 @@ fn fit(line: &str, width: usize) -> String {
         .collect()
 }
 
-/// The width to draw in. Asking the terminal needs a system call that std lacks; the shells
-/// that export it are few, and a short line never wraps.
+/// The width to draw in: one less than the terminal's, so that nothing wraps.
 fn columns() -> usize {
-    std::env::var("COLUMNS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(79)
+    tcgetwinsize(io::stderr())
+        .map_or(80, |size| usize::from(size.ws_col))
+        .max(20)
+        - 1
 }
 
 /// A number that changes whenever a download or an unpacking moves on.

@@ -9,10 +9,7 @@
 //! | `NKE_BIN` | `target/debug/nke` | `../nke`, seen from the test program in `target/debug/deps` |
 //! | `NKE_PATH` | `target/lib/nke` | `../../lib/nke`, likewise |
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 
 use crate::setup::{self, Want};
 use crate::step::Steps;
@@ -36,18 +33,8 @@ pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, options: &Options) -
         check,
         arguments,
     } = options;
-    if fs::metadata("/proc/self")
-        .context("cannot read /proc")?
-        .uid()
-        != 0
-    {
-        bail!("the tests attach programs to interfaces, which needs root\n  remedy: run as root");
-    }
-    let want = Want {
-        tests: true,
-        bench: false,
-    };
-    let toolchain = setup::ensure(workspace, steps, want)?;
+    setup::need_root("the tests make namespaces and attach programs")?;
+    let toolchain = setup::ensure(workspace, steps, Want::TESTS)?;
     if *check {
         check::run(workspace)?;
     }

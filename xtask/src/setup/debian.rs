@@ -4,9 +4,7 @@
 //! the user decides.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -105,12 +103,7 @@ pub(super) fn install(steps: &mut Steps, packages: &[&str]) -> Result<()> {
             super::rustup::NIGHTLY
         );
     }
-    // The owner of our own /proc entry is who we are.
-    if fs::metadata("/proc/self")
-        .context("cannot read /proc")?
-        .uid()
-        != 0
-    {
+    if !super::is_root()? {
         bail!("installing packages needs root\n  remedy: run as root: apt-get install {list}");
     }
     // A list that cannot be refreshed matters only if the packages are then not found.

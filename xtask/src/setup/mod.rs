@@ -19,10 +19,11 @@ mod rustup;
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::step::Steps;
 use crate::workspace::{Workspace, without_our_cargo};
@@ -34,6 +35,31 @@ pub(crate) struct Want {
     pub(crate) tests: bool,
     /// What the benchmarks compare with.
     pub(crate) bench: bool,
+}
+
+impl Want {
+    /// The toolchain and what the tests need.
+    pub(crate) const TESTS: Self = Self {
+        tests: true,
+        bench: false,
+    };
+}
+
+/// Fails unless this is root. `why` is a sentence.
+pub(crate) fn need_root(why: &str) -> Result<()> {
+    ensure!(
+        is_root()?,
+        "{why}, which needs root\n  remedy: run it as root"
+    );
+    Ok(())
+}
+
+fn is_root() -> Result<bool> {
+    // The owner of our own entry is who we are.
+    Ok(fs::metadata("/proc/self")
+        .context("cannot read /proc")?
+        .uid()
+        == 0)
 }
 
 /// Where the compiler came from.
