@@ -1,0 +1,246 @@
+//! Placed programs do what their bodies do, and a chain runs the nodes that it should: random
+//! programs on a machine that knows tail calls.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a failure here is a failed test"
+)]
+
+mod place {
+    pub(crate) mod assemble;
+    pub(crate) mod machine;
+    pub(crate) mod programs;
+}
+
+use nke::place::{self as placement, Body, Form, Home, Length, Maps, Rule};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use place::assemble::Assembled;
+use place::machine::{Kernel, Run};
+use place::programs::{self, Context, Program, SK_BUFF, STRANGER_ANSWER, STRANGER_MAP, XDP_MD};
+
+const XDP: Rule = Rule {
+    go_on: &[2],
+    dropped: &[0, 1],
+    length: Length::XdpLinear,
+};
+const FRAGS: Rule = Rule {
+    length: Length::XdpFrags,
+    ..XDP
+};
+const TC: Rule = Rule {
+    go_on: &[-1, 3],
+    dropped: &[2],
+    length: Length::SkbLen,
+};
+const EVENTS: Rule = Rule {
+    go_on: &[1],
+    dropped: &[],
+    length: Length::None,
+};
+
+/// Descriptors of the maps of a node by its position; 0 is the root's.
+fn maps(position: usize, counted: bool) -> Maps {
+    let position = position as i32;
+    Maps {
+        next: 1000 + position,
+        counters: counted.then_some(2000 + position),
+    }
+}
+
+/// One node: what it runs, the form (modulo those it takes), whether it counts.
+#[derive(Debug, Clone)]
+struct Node {
+    program: Program,
+    form: usize,
+    counted: bool,
+}
+
+fn node() -> impl Strategy<Value = Node> {
+    (programs::program(), any::<usize>(), any::<bool>()).prop_map(|(program, form, counted)| Node {
+        program,
+        form,
+        counted,
+    })
+}
+
+fn body(assembled: &Assembled) -> Body<'_> {
+    Body {
+        main_len: assembled.main_len,
+        ..Body::of(&assembled.instructions)
+    }
+}
+
+fn form(body: &Body<'_>, choice: usize) -> Form {
+    // A deeper slot is only for what a scan could miss, and so always right too.
+    let forms: Vec<_> = placement::forms(body).collect();
+    forms[choice % forms.len()]
+}
+
+/// A kernel with the program that bodies call by themselves.
+fn kernel() -> (Kernel, usize) {
+    let mut kernel = Kernel::default();
+    let stranger = load(&mut kernel, placement::constant(STRANGER_ANSWER));
+    kernel.arrays.insert((STRANGER_MAP, 0), stranger);
+    (kernel, stranger)
+}
+
+fn load(kernel: &mut Kernel, program: Vec<aya_obj::generated::bpf_insn>) -> usize {
+    kernel.programs.push(program);
+    kernel.programs.len() - 1
+}
+
+/// What the bodies would do one after the other, each alone.
+fn expected(
+    nodes: &[Node],
+    rule: &Rule,
+    context: Context,
+    packet: &[u8],
+    answer: i32,
+) -> (Run, Vec<[u64; 6]>) {
+    let mut run = Run {
+        verdict: answer as u32,
+        entered: Vec::new(),
+        packet: packet.to_vec(),
+    };
+    let mut counts = vec![[0; 6]; nodes.len()];
+    for (position, node) in nodes.iter().enumerate() {
+        let (mut kernel, stranger) = kernel();
+        let program = load(&mut kernel, node.program.assemble(context).instructions);
+        let alone = kernel.run(program, context, &run.packet);
+        run.entered.push(position);
+        assert!(
+            alone.entered[1..]
+                .iter()
+                .all(|entered| *entered == stranger)
+        );
+        (run.verdict, run.packet) = (alone.verdict, alone.packet);
+        let verdict = run.verdict as i32;
+        let goes_on = rule.go_on.contains(&verdict);
+        if node.counted {
+            let class = if goes_on {
+                0
+            } else {
+                2 - usize::from(rule.dropped.contains(&verdict))
+            };
+            counts[position][class] += 1;
+            if rule.length != Length::None {
+                counts[position][3 + class] += run.packet.len() as u64;
+            }
+        }
+        if !goes_on {
+            break;
+        }
+    }
+    (run, counts)
+}
+
+/// The chain as the loader builds it, and what it counted.
+fn chained(
+    nodes: &[Node],
+    rule: &Rule,
+    context: Context,
+    packet: &[u8],
+    answer: i32,
+) -> (Run, Vec<[u64; 6]>) {
+    let (mut kernel, stranger) = kernel();
+    let root = load(&mut kernel, placement::root(maps(0, false).next, answer));
+    let mut programs = Vec::new();
+    for (position, node) in nodes.iter().enumerate() {
+        let assembled = node.program.assemble(context);
+        let body = body(&assembled);
+        let maps = maps(position + 1, node.counted);
+        let placed = placement::place(&body, rule, form(&body, node.form), &maps).unwrap();
+        programs.push(load(&mut kernel, placed.instructions));
+        kernel
+            .counters
+            .extend(maps.counters.map(|counters| (counters, [0; 48])));
+        kernel
+            .arrays
+            .insert((self::maps(position, false).next, 0), programs[position]);
+    }
+    let mut run = kernel.run(root, context, packet);
+    let position = |entered: &usize| programs.iter().position(|program| program == entered);
+    assert_eq!(run.entered.remove(0), root);
+    run.entered.retain(|entered| *entered != stranger);
+    run.entered = run
+        .entered
+        .iter()
+        .map(|entered| position(entered).unwrap())
+        .collect();
+    let counts = (0..nodes.len()).map(|position| {
+        let bytes = kernel
+            .counters
+            .get(&(2001 + position as i32))
+            .unwrap_or(&[0; 48]);
+        std::array::from_fn(|at| u64::from_le_bytes(bytes[at * 8..][..8].try_into().unwrap()))
+    });
+    (run, counts.collect())
+}
+
+fn rules() -> impl Strategy<Value = (Rule, Context)> {
+    prop_oneof![
+        2 => Just((XDP, XDP_MD)),
+        1 => Just((FRAGS, XDP_MD)),
+        2 => Just((TC, SK_BUFF)),
+        1 => Just((EVENTS, SK_BUFF)),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_form_gives_the_verdict_of_the_body_alone(
+        program in programs::program(),
+        (rule, context) in rules(),
+        counted in any::<bool>(),
+        packet in vec(any::<u8>(), 14..24),
+    ) {
+        let assembled = program.assemble(context);
+        let forms = placement::forms(&body(&assembled)).count();
+        for form in 0..forms {
+            let nodes = [Node { program: program.clone(), form, counted }];
+            let expected = expected(&nodes, &rule, context, &packet, 0);
+            prop_assert_eq!(chained(&nodes, &rule, context, &packet, 0), expected);
+        }
+    }
+
+    #[test]
+    fn a_chain_runs_exactly_its_nodes(
+        // No more, for some call a stranger of their own, and the kernel counts those calls too.
+        nodes in vec(node(), 0..=16),
+        (rule, context) in rules(),
+        packet in vec(any::<u8>(), 14..24),
+        answer in -1..4i32,
+    ) {
+        let expected = expected(&nodes, &rule, context, &packet, answer);
+        prop_assert_eq!(chained(&nodes, &rule, context, &packet, answer), expected);
+    }
+}
+
+/// Every body goes on, so that the whole length is run.
+#[test]
+fn thirty_two_nodes_are_reached() {
+    let mut kernel = Kernel::default();
+    let root = load(&mut kernel, placement::root(1000, 1));
+    let pass = placement::constant(2);
+    for position in 0..33 {
+        let body = Body::of(&pass);
+        let form = [
+            Form::Stub,
+            Form::Inline(Home::Slot(-8)),
+            Form::Inline(Home::Register(7)),
+        ][position % 3];
+        let placed = placement::place(&body, &XDP, form, &maps(position + 1, false)).unwrap();
+        let program = load(&mut kernel, placed.instructions);
+        kernel.arrays.insert((1000 + position as i32, 0), program);
+    }
+    let run = kernel.run(root, XDP_MD, &[0; 14]);
+    assert_eq!(
+        (run.verdict, run.entered),
+        (2, (0..=33).collect::<Vec<_>>())
+    );
+}
