@@ -4,7 +4,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{hook::Hook, kernel::Version};
+use crate::{hook::Hook, kernel::Version, mode::Mode};
 
 /// A result of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -298,14 +298,16 @@ pub enum Error {
         /// The interface.
         interface: String,
         /// The mode that it runs in.
-        running: &'static str,
+        running: Mode,
     },
 
-    /// A mode was asked for where there is none.
-    #[error("{hook}: attach: only interface/xdp has modes; leave --mode out")]
+    /// A mode was asked for that the hook does not have.
+    #[error("{hook}: attach: there is no mode {mode} here; leave --mode out")]
     NoMode {
         /// The hook.
         hook: Hook,
+        /// As given.
+        mode: Mode,
     },
 
     /// The driver refuses native XDP.

@@ -1,12 +1,10 @@
 //! Programs on our hooks that are not nke's: shown, and never touched.
 
-use netlink_packet_route::{
-    link::{LinkAttribute, LinkMessage, LinkXdp},
-    tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
-};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use serde::Serialize;
 
 use crate::{
+    clsact,
     hook::{Hook, ProgramType},
     interface::Namespace,
     netlink::{self, Message},
@@ -60,7 +58,7 @@ pub(crate) fn programs(
                 .unwrap_or_default();
             let tcx = tcx.into_iter().map(|id| (id, How::Tcx));
             tcx.chain(
-                clsact(hook, namespace, target)
+                filters(hook, namespace, target)
                     .into_iter()
                     .map(|id| (id, How::Clsact)),
             )
@@ -117,33 +115,11 @@ fn xdp(namespace: &Namespace, target: Target) -> Option<u32> {
     })
 }
 
-fn clsact(hook: Hook, namespace: &Namespace, target: Target) -> Vec<u32> {
-    let Ok(index) = i32::try_from(target.ifindex) else {
-        return Vec::new();
-    };
-    let mut message = TcMessage::with_index(index);
-    message.header.parent = match hook {
-        Hook::InterfaceOut => TcHandle {
-            major: u16::MAX,
-            minor: TcHandle::MIN_EGRESS,
-        },
-        Hook::InterfaceXdp | Hook::InterfaceIn => TcHandle {
-            major: u16::MAX,
-            minor: TcHandle::MIN_INGRESS,
-        },
-    };
-    let filters = netlink::dump(namespace, Message::GetTrafficFilter(message)).unwrap_or_default();
-    let options = filters.into_iter().filter_map(|filter| match filter {
-        Message::NewTrafficFilter(filter) => Some(filter.attributes),
-        _ => None,
-    });
-    let options = options.flatten().filter_map(|attribute| match attribute {
-        TcAttribute::Options(options) => Some(options),
-        _ => None,
-    });
-    let ids = options.flatten().filter_map(|option| match option {
-        TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(id),
-        _ => None,
-    });
-    ids.collect()
+fn filters(hook: Hook, namespace: &Namespace, target: Target) -> Vec<u32> {
+    let filters = clsact::filters(namespace, target.ifindex, hook == Hook::InterfaceOut);
+    filters
+        .unwrap_or_default()
+        .into_iter()
+        .map(|filter| filter.program)
+        .collect()
 }

@@ -14,7 +14,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{kernel::Version, place};
+use crate::{kernel::Version, mode::Mode, place};
 
 /// One place in a layer of the network stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,6 +55,8 @@ pub struct Row {
     pub go_on: &'static [i32],
     /// Verdicts that drop the packet, compared as 32 bits.
     pub dropped: &'static [i32],
+    /// The ways to attach the root, the best first.
+    pub modes: &'static [Mode],
     /// The verdict of an empty chain whose policy is to pass, and what a pass policy means.
     pub pass: i32,
     /// The verdict of a drop policy.
@@ -80,6 +82,7 @@ static XDP: Row = Row {
     program_type: ProgramType::Xdp,
     expected_attach_type: BPF_XDP,
     attach_type: BPF_XDP,
+    modes: &[Mode::Native, Mode::Generic],
     go_on: &[XDP_PASS],
     dropped: &[XDP_DROP, XDP_ABORTED],
     pass: XDP_PASS,
@@ -92,6 +95,7 @@ static IN: Row = Row {
     program_type: ProgramType::SchedCls,
     expected_attach_type: 0,
     attach_type: BPF_TCX_INGRESS,
+    modes: &[Mode::Tcx, Mode::Clsact],
     go_on: &[TC_ACT_UNSPEC, TC_ACT_PIPE],
     dropped: &[TC_ACT_SHOT],
     pass: TC_ACT_UNSPEC,

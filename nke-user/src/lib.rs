@@ -11,6 +11,7 @@
 pub mod error;
 pub mod hook;
 pub mod kernel;
+pub mod mode;
 pub mod order;
 
 pub mod find;
@@ -19,6 +20,7 @@ pub mod object;
 pub mod place;
 
 mod chain;
+mod clsact;
 mod extension;
 pub mod foreign;
 pub mod interface;

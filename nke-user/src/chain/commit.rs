@@ -17,13 +17,14 @@ use std::{
     rc::Rc,
 };
 
-use super::{Anchor, Chain, Mode, Node, Record, Role, node_directory, point};
+use super::{Anchor, Chain, Node, Record, Role, node_directory, point};
 use crate::{
     error::Result,
     extension::Source,
     hook::{Hook, ProgramType},
     interface::Namespace,
     loader::{self, Maps},
+    mode::Mode,
     object::Linked,
     place,
     state::{State, Target},
@@ -393,7 +394,7 @@ fn renew(shop: &Workshop<'_>, first: Option<&Built<'_>>, frags: bool) -> Result<
     let mut pending = Pending::new(state, node_directory(&directory, describe(&root)?))?;
     state.pin(&next, &pending.directory.join("next"))?;
     match ground {
-        Ground::Chain(chain) => chain.anchor.update(&root)?,
+        Ground::Chain(chain) => chain.anchor.update(chain.target, &root)?,
         Ground::Bare(site) => Anchor::attach(state, site, &directory, &root)?,
     }
     pending.keep();
@@ -417,7 +418,7 @@ fn clear(state: &State, chain: &Chain, old: &[Node], renewed: bool, shared: bool
 
 /// Takes a whole chain off its hook.
 fn remove(state: &State, chain: &Chain) -> Result<Vec<u32>> {
-    chain.anchor.detach()?;
+    chain.anchor.detach(chain.target)?;
     sys::grace_period();
     state.remove(&chain.directory)?;
     Ok(Vec::new())

@@ -19,7 +19,6 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use self::anchor::Mode;
 pub(crate) use self::{
     anchor::Anchor,
     commit::{Change, Fresh, Ground, Site, Workshop, commit},
@@ -110,7 +109,7 @@ impl Chain {
     /// Reads a chain: `None` if there is none, or what is there is no longer attached.
     pub(crate) fn read(state: &State, hook: Hook, target: Target) -> Result<Option<Self>> {
         let directory = state.chain(hook, target);
-        let Some(anchor) = Anchor::open(state, &directory)? else {
+        let Some(anchor) = Anchor::open(state, &directory, target)? else {
             return Ok(None);
         };
         let first = state.get(&node_directory(&directory, anchor.root()).join("next"))?;
@@ -231,6 +230,7 @@ pub(crate) fn sweep(state: &State) -> Result<Vec<Chain>> {
                     chains.push(chain);
                 }
                 None => {
+                    Anchor::discard(state, &state.chain(hook, target), target)?;
                     sys::grace_period();
                     state.remove(&state.chain(hook, target))?;
                 }

@@ -2,11 +2,12 @@
 
 use super::{ChainStatus, Control, NodeStatus, slots};
 use crate::{
-    chain::{Change, Fresh, Ground, MOST_NODES, Mode, Role, Site},
+    chain::{Change, Fresh, Ground, MOST_NODES, Role, Site},
     error::{Error, Result},
     find::Wanted,
-    hook::{Hook, ProgramType},
+    hook::Hook,
     interface::Namespace,
+    mode::Mode,
     order::{Position, insert},
     state::Target,
 };
@@ -92,8 +93,8 @@ impl Control {
     ) -> Result<Attached> {
         let role = self.role(kmid, attach.hook, attach.program.as_deref())?;
         let (hook, role) = role;
-        if attach.mode.is_some() && hook.row().program_type != ProgramType::Xdp {
-            return Err(Error::NoMode { hook });
+        if let Some(mode) = attach.mode.filter(|mode| !hook.row().modes.contains(mode)) {
+            return Err(Error::NoMode { hook, mode });
         }
         let fresh = |priority| Fresh {
             id: None,
@@ -127,13 +128,14 @@ impl Control {
             }
             Some(chain) => {
                 let interface = attach.interface.clone();
-                if let (Some(asked), Some(running)) = (attach.mode, chain.anchor.mode)
-                    && asked != running
+                if let Some(asked) = attach.mode
+                    && asked != chain.anchor.mode
                 {
+                    let running = chain.anchor.mode;
                     return Err(Error::ModeMismatch {
                         hook,
                         interface,
-                        running: running.name(),
+                        running,
                     });
                 }
                 let slots = slots(chain);

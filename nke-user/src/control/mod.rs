@@ -30,7 +30,7 @@ pub use self::{
     edit::Policy,
     status::{ChainStatus, Counts, ExtensionStatus, NodeStatus},
 };
-pub use crate::chain::{Mode, RecordedForm as Form};
+pub use crate::chain::RecordedForm as Form;
 use crate::{
     chain::{self, Chain, Change, Ground, Node, Role, Workshop},
     error::{Error, Result},

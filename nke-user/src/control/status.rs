@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Control, Form, Mode, Policy, Scope};
+use super::{Control, Form, Policy, Scope};
 use crate::{
     chain::{Chain, Node, Role},
     error::{Error, Result},
@@ -13,6 +13,7 @@ use crate::{
     foreign::{self, Foreign},
     hook::Hook,
     interface::Namespace,
+    mode::Mode,
     sys,
 };
 
@@ -48,7 +49,7 @@ pub struct ChainStatus {
     pub ifindex: u32,
     /// The namespace's name or path; `null` for the caller's own.
     pub netns: Option<String>,
-    /// How XDP runs; `null` at other hooks.
+    /// How it is called; `null` if it is not nke's.
     pub mode: Option<Mode>,
     /// What becomes of a packet that every node lets go on.
     pub policy: Policy,
@@ -165,7 +166,7 @@ impl Control {
                 Some(namespace) => namespace.name().map(str::to_owned),
                 None => Some(format!("net:[{}]", target.netns)),
             },
-            mode: anchor.mode,
+            mode: Some(anchor.mode),
             policy: if chain.drops() {
                 Policy::Drop
             } else {

@@ -81,7 +81,9 @@ unsafe impl Attribute for DetachAttribute {}
 pub fn detach(link: impl AsFd) -> io::Result<()> {
     bpf(
         Command::LinkDetach,
-        &mut DetachAttribute { link_fd: raw(&link) },
+        &mut DetachAttribute {
+            link_fd: raw(&link),
+        },
     )
     .map(drop)
 }

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use nke::{
-    control::{Mode, Policy, Scope},
+    control::{Policy, Scope},
     find::Wanted,
     hook::Hook,
+    mode::Mode,
     order::{DEFAULT_PRIORITY, Position, Selector},
 };
 
@@ -139,31 +140,15 @@ pub(crate) struct Attach {
     pub(crate) program: Option<String>,
     #[command(flatten)]
     pub(crate) to: To,
-    /// How to run XDP; by default native, or generic where the driver has no other
+    /// How to have it called: interface/xdp native or generic, interface/in and interface/out tcx
+    /// or clsact; by default the first that the driver and the kernel have
     #[arg(long)]
-    pub(crate) mode: Option<Typed>,
+    pub(crate) mode: Option<Mode>,
     /// Do not count packets and bytes
     #[arg(long)]
     pub(crate) no_counters: bool,
     #[command(flatten)]
     pub(crate) format: Format,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Typed {
-    /// In the driver
-    Native,
-    /// Behind the driver, on any interface
-    Generic,
-}
-
-impl From<Typed> for Mode {
-    fn from(typed: Typed) -> Self {
-        match typed {
-            Typed::Native => Self::Native,
-            Typed::Generic => Self::Generic,
-        }
-    }
 }
 
 #[derive(Args, Debug)]

@@ -20,7 +20,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Verb::Attach(attach) => self::attach(&mut control, attach)?,
         Verb::Detach { which } => {
             let was = control.detach(&which.attachment, &Scope::from(&which.place))?;
-            output::line(format_args!("detached {} {was}", which.attachment));
+            output::line(format_args!("detached {was}"));
         }
         Verb::Move { which, to } => {
             let to = to
@@ -70,7 +70,7 @@ fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
         hook: typed.hook,
         program: typed.program.clone(),
         position: typed.to.position(),
-        mode: typed.mode.map(Into::into),
+        mode: typed.mode,
         counters: !typed.no_counters,
     })?;
     if typed.format.json {

@@ -1,0 +1,50 @@
+//! The modes of a hook: the ways in which the kernel can be made to call a root.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// How a chain is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// XDP in the driver, before an `sk_buff` is made.
+    Native,
+    /// XDP behind that, for drivers that have none.
+    Generic,
+    /// A link on the interface's list of `sched_cls` programs (since 6.6).
+    Tcx,
+    /// A filter of the interface's clsact queueing discipline.
+    Clsact,
+}
+
+impl Mode {
+    /// As typed and printed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Native, Self::Generic, Self::Tcx, Self::Clsact];
+        all.into_iter().find(|mode| mode.name() == text).ok_or_else(|| {
+            "no such mode; those of interface/xdp are native and generic, those of interface/in \
+             and interface/out are tcx and clsact"
+                .to_owned()
+        })
+    }
+}
