@@ -119,6 +119,11 @@ pub(crate) enum Verb {
         #[command(flatten)]
         format: Format,
     },
+    /// Print the log lines of extensions as they come, until interrupted
+    Log {
+        /// Only this extension's
+        name: Option<String>,
+    },
 }
 
 #[derive(Args, Debug)]

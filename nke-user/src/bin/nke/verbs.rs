@@ -8,13 +8,18 @@ use nke::{
 
 use crate::{
     arguments::{Arguments, Attach, Verb},
-    output,
+    log, output,
 };
 
 /// Carries out a command.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    // The one verb that must not hold the lock while it runs.
+    if let Verb::Log { name } = &arguments.verb {
+        return log::run(&arguments.state, name.as_deref());
+    }
     let mut control = Control::open(&arguments.state)?;
     match &arguments.verb {
+        Verb::Log { .. } => {}
         Verb::Load { extension } => output::loaded(&control.load(extension)?),
         Verb::Unload { name } => output::unloaded(name, control.unload(name)?),
         Verb::Attach(attach) => self::attach(&mut control, attach)?,
