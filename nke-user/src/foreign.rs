@@ -1,5 +1,7 @@
 //! Programs on our hooks that are not nke's: shown, and never touched.
 
+use std::fmt;
+
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use serde::Serialize;
 
@@ -35,6 +37,16 @@ pub enum How {
     Tcx,
     /// A filter of the clsact queueing discipline.
     Clsact,
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Xdp => "XDP",
+            Self::Tcx => "TCX",
+            Self::Clsact => "clsact",
+        })
+    }
 }
 
 /// The programs on a hook but `own`, in the order in which they run.

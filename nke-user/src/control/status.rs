@@ -14,6 +14,7 @@ use crate::{
     hook::Hook,
     interface::Namespace,
     mode::Mode,
+    state::Target,
     sys,
 };
 
@@ -135,7 +136,8 @@ impl Control {
         Ok(self.status_of(extension.ok_or_else(not_loaded)?))
     }
 
-    /// The chains in a scope.
+    /// The chains in a scope. For an interface that is named, also hooks where nke has no chain
+    /// but others have programs.
     ///
     /// # Errors
     ///
@@ -143,7 +145,20 @@ impl Control {
     pub fn chains(&self, scope: &Scope) -> Result<Vec<ChainStatus>> {
         let place = scope.resolve()?;
         let chains = self.chains.iter().filter(|chain| place.has(chain));
-        Ok(chains.map(|chain| self.chain_status(chain)).collect())
+        let mut chains: Vec<_> = chains.map(|chain| self.chain_status(chain)).collect();
+        if let Some(interface) = &scope.interface {
+            let namespace = Namespace::open(scope.netns.as_deref())?;
+            let hooks = Hook::ALL
+                .into_iter()
+                .filter(|hook| scope.hook.is_none_or(|h| h == *hook));
+            let absent = hooks.filter(|hook| chains.iter().all(|chain| chain.hook != *hook));
+            let absent: Vec<_> = absent
+                .filter_map(|hook| others(hook, &namespace, interface).transpose())
+                .collect::<Result<_>>()?;
+            chains.extend(absent);
+            chains.sort_by_key(|chain| chain.hook);
+        }
+        Ok(chains)
     }
 
     pub(super) fn chain_status(&self, chain: &Chain) -> ChainStatus {
@@ -233,4 +248,23 @@ impl Control {
             },
         ))
     }
+}
+
+/// A hook that only others have programs on.
+fn others(hook: Hook, namespace: &Namespace, interface: &str) -> Result<Option<ChainStatus>> {
+    let target = Target {
+        netns: namespace.inode(),
+        ifindex: namespace.index(interface)?,
+    };
+    let foreign = foreign::programs(hook, namespace, target, None);
+    Ok((!foreign.is_empty()).then(|| ChainStatus {
+        hook,
+        interface: Some(interface.to_owned()),
+        ifindex: target.ifindex,
+        netns: namespace.name().map(str::to_owned),
+        mode: None,
+        policy: Policy::Pass,
+        nodes: Vec::new(),
+        foreign,
+    }))
 }

@@ -105,7 +105,10 @@ fn find(
 
 /// Prints one extension's lines, for ever.
 async fn read(kmid: u32, logger: EbpfLogger<Printer>) -> anyhow::Result<()> {
-    #[expect(deprecated, reason = "what replaces it is unsafe; a logger keeps its descriptor")]
+    #[expect(
+        deprecated,
+        reason = "what replaces it is unsafe; a logger keeps its descriptor"
+    )]
     let mut logger = AsyncFd::new(logger)?;
     loop {
         let mut ready = logger.readable_mut().await?;

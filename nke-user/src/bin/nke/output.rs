@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use nke::{
     control::{Attached, ChainStatus, ExtensionStatus, NodeStatus},
     error::Error,
+    foreign::Foreign,
 };
 use serde_json::json;
 
@@ -164,10 +165,10 @@ fn heading(chain: &ChainStatus) -> String {
     if let Some(netns) = &chain.netns {
         text += &format!(" in {netns}");
     }
-    if let Some(mode) = chain.mode {
-        text += &format!(", {}", mode.name());
+    match chain.mode {
+        Some(mode) => format!("{text}, {mode}, policy {}", chain.policy),
+        None => format!("{text}: no chain of nke's"),
     }
-    format!("{text}, policy {}", chain.policy)
 }
 
 pub(crate) fn chains(chains: &[ChainStatus], as_json: bool) -> anyhow::Result<()> {
@@ -182,9 +183,32 @@ pub(crate) fn chains(chains: &[ChainStatus], as_json: bool) -> anyhow::Result<()
             line(format_args!(""));
         }
         line(format_args!("{}", heading(chain)));
-        print_table(&nodes(chain));
+        foreign(chain, true);
+        if !chain.nodes.is_empty() {
+            print_table(&nodes(chain));
+        }
+        foreign(chain, false);
     }
     Ok(())
+}
+
+/// Others' programs, those before nke's chain or those behind it.
+fn foreign(chain: &ChainStatus, before: bool) {
+    for foreign in chain
+        .foreign
+        .iter()
+        .filter(|foreign| foreign.before == before)
+    {
+        let Foreign {
+            program_id,
+            name,
+            how,
+            ..
+        } = foreign;
+        line(format_args!(
+            "    {how} program {program_id} ({name}), not nke's"
+        ));
+    }
 }
 
 fn nodes(chain: &ChainStatus) -> Table {
@@ -198,24 +222,6 @@ fn nodes(chain: &ChainStatus) -> Table {
         "OTHER",
         "BYTES",
     ]);
-    let foreign = |before| {
-        chain
-            .foreign
-            .iter()
-            .filter(move |foreign| foreign.before == before)
-            .map(|foreign| {
-                let how = serde_json::to_value(foreign.how).unwrap_or_default();
-                let how = how.as_str().unwrap_or_default().to_owned();
-                let name = format!(
-                    "{} (not nke's: {how} program {})",
-                    foreign.name, foreign.program_id
-                );
-                [String::new(), String::new(), String::new(), name]
-            })
-    };
-    for row in foreign(true) {
-        table.add_row(row);
-    }
     for node in &chain.nodes {
         let packets = |pick: fn(&nke::control::Counts) -> u64| {
             node.packets
@@ -236,9 +242,6 @@ fn nodes(chain: &ChainStatus) -> Table {
             packets(|counts| counts.other),
             total,
         ]);
-    }
-    for row in foreign(false) {
-        table.add_row(row);
     }
     right(&mut table, &[0, 1, 2, 4, 5, 6, 7]);
     table
