@@ -29,4 +29,6 @@ mod state;
 
 pub mod control;
 
+pub mod filter;
+
 pub mod sys;

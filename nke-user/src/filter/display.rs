@@ -1,0 +1,194 @@
+//! Rules as text: what `nke filter list` prints, and what the parser reads back as the same rule.
+//!
+//! Every rule has one spelling here, without the words that add nothing. Ports and unnamed
+//! protocols are numbers, because a number leaves no question.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::names;
+use super::rule::{
+    Action, Addresses, Direction, PortRange, Prefix, Protocol, Rule, RuleSet, Transport,
+};
+
+impl fmt::Display for RuleSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { default, rules } = self;
+        writeln!(f, "default {default}")?;
+        rules.iter().try_for_each(|rule| writeln!(f, "{rule}"))
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            action,
+            direction,
+            log,
+            addresses,
+            transport,
+        } = self;
+        write!(f, "{action}")?;
+        if let Some(direction) = direction {
+            write!(f, " {direction}")?;
+        }
+        if *log {
+            f.write_str(" log")?;
+        }
+        // An address says its family already.
+        match addresses {
+            Addresses::V4 {
+                source: Prefix::<Ipv4Addr>::ANY,
+                destination: Prefix::<Ipv4Addr>::ANY,
+            } => {
+                f.write_str(" inet")?;
+            }
+            Addresses::V6 {
+                source: Prefix::<Ipv6Addr>::ANY,
+                destination: Prefix::<Ipv6Addr>::ANY,
+            } => {
+                f.write_str(" inet6")?;
+            }
+            Addresses::Any | Addresses::V4 { .. } | Addresses::V6 { .. } => {}
+        }
+        match transport {
+            Transport::Protocol(protocol) => write!(f, " proto {protocol}")?,
+            Transport::Ports {
+                protocol: Some(protocol),
+                ..
+            } => {
+                write!(f, " proto {}", protocol.protocol())?;
+            }
+            Transport::Any | Transport::Ports { protocol: None, .. } => {}
+        }
+        ends(self)
+            .into_iter()
+            .try_for_each(|end| write!(f, "{end}"))
+    }
+}
+
+/// The sender's or the receiver's half of a rule.
+struct End {
+    word: &'static str,
+    /// Nothing for any address.
+    address: Option<String>,
+    /// Nothing for any port, or none.
+    ports: Option<PortRange>,
+}
+
+fn ends(rule: &Rule) -> [End; 2] {
+    let named = |prefix: String| (prefix != ANY).then_some(prefix);
+    let (from, to) = match rule.addresses {
+        Addresses::Any => (None, None),
+        Addresses::V4 {
+            source,
+            destination,
+        } => (named(source.to_string()), named(destination.to_string())),
+        Addresses::V6 {
+            source,
+            destination,
+        } => (named(source.to_string()), named(destination.to_string())),
+    };
+    let some = |range: PortRange| (range != PortRange::ALL).then_some(range);
+    let (from_ports, to_ports) = match rule.transport {
+        Transport::Any | Transport::Protocol(_) => (None, None),
+        // "Something with ports" has no word of its own.
+        Transport::Ports {
+            source: PortRange::ALL,
+            destination: PortRange::ALL,
+            protocol: _,
+        } => (None, Some(PortRange::ALL)),
+        Transport::Ports {
+            source,
+            destination,
+            protocol: _,
+        } => (some(source), some(destination)),
+    };
+    [
+        End {
+            word: "from",
+            address: from,
+            ports: from_ports,
+        },
+        End {
+            word: "to",
+            address: to,
+            ports: to_ports,
+        },
+    ]
+}
+
+const ANY: &str = "any";
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            word,
+            address,
+            ports,
+        } = self;
+        if address.is_none() && ports.is_none() {
+            return Ok(());
+        }
+        write!(f, " {word} {}", address.as_deref().unwrap_or(ANY))?;
+        match ports {
+            Some(ports) => write!(f, " port {ports}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+        })
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::In => "in",
+            Self::Out => "out",
+        })
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match names::protocol_name(self.0) {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) = (self.first(), self.last());
+        if first == last {
+            write!(f, "{first}")
+        } else {
+            write!(f, "{first}-{last}")
+        }
+    }
+}
+
+macro_rules! prefix {
+    ($address:ty) => {
+        impl fmt::Display for Prefix<$address> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self.length() {
+                    0 => f.write_str(ANY),
+                    Self::LONGEST => write!(f, "{}", self.address()),
+                    length => write!(f, "{}/{length}", self.address()),
+                }
+            }
+        }
+    };
+}
+
+prefix!(Ipv4Addr);
+prefix!(Ipv6Addr);

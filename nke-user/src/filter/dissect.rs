@@ -1,0 +1,171 @@
+//! Bytes of a packet, read by the book: what the rules ask of it, and no more.
+//!
+//! The kernel side reads packets in its own way (`nke_ebpf::Flow`), which must come to the same.
+//! This one is written from the same page of words, in another hand: slices, and no cleverness.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::rule::{Direction, PortProtocol, Protocol};
+
+/// What the rules can ask of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Sender and receiver, if it is an IP packet.
+    pub ends: Option<Ends>,
+    /// What it carries, if that shows.
+    pub protocol: Option<Protocol>,
+    /// The sender's port and the receiver's, if they show.
+    pub ports: Option<(u16, u16)>,
+}
+
+/// Sender and receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// Of an IPv4 packet.
+    V4(Ipv4Addr, Ipv4Addr),
+    /// Of an IPv6 packet.
+    V6(Ipv6Addr, Ipv6Addr),
+}
+
+/// The packet hides what it carries behind too many extension headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Obscured;
+
+/// Reads a packet that begins with its Ethernet header.
+///
+/// # Errors
+///
+/// [`Obscured`] if the packet hides what it carries behind too many extension headers.
+pub fn dissect(bytes: &[u8], direction: Direction) -> Result<Packet, Obscured> {
+    let nothing = Packet {
+        direction,
+        ends: None,
+        protocol: None,
+        ports: None,
+    };
+    let Some(mut kind) = number(bytes, 12) else {
+        return Ok(nothing);
+    };
+    let mut start = 14;
+    for _ in 0..nke_ebpf::VLAN_TAGS {
+        if kind != 0x8100 && kind != 0x88a8 {
+            break;
+        }
+        let Some(inner) = number(bytes, start + 2) else {
+            return Ok(nothing);
+        };
+        (kind, start) = (inner, start + 4);
+    }
+    match kind {
+        0x0800 => Ok(ipv4(bytes, start, nothing)),
+        0x86dd => ipv6(bytes, start, nothing),
+        _ => Ok(nothing),
+    }
+}
+
+fn ipv4(bytes: &[u8], start: usize, nothing: Packet) -> Packet {
+    let Some(header) = bytes.get(start..start + 20) else {
+        return nothing;
+    };
+    let length = usize::from(header[0] & 15) * 4;
+    if header[0] >> 4 != 4 || length < 20 {
+        return nothing;
+    }
+    let address =
+        |at: usize| Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
+    let later_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
+    let protocol = Protocol(header[9]);
+    Packet {
+        ends: Some(Ends::V4(address(12), address(16))),
+        protocol: Some(protocol),
+        ports: if later_fragment {
+            None
+        } else {
+            ports(bytes, start + length, protocol)
+        },
+        ..nothing
+    }
+}
+
+fn ipv6(bytes: &[u8], start: usize, nothing: Packet) -> Result<Packet, Obscured> {
+    let Some(header) = bytes.get(start..start + 40) else {
+        return Ok(nothing);
+    };
+    if header[0] >> 4 != 6 {
+        return Ok(nothing);
+    }
+    let address = |at: usize| {
+        let mut octets = [0; 16];
+        octets.copy_from_slice(&header[at..at + 16]);
+        Ipv6Addr::from(octets)
+    };
+    let plain = Packet {
+        ends: Some(Ends::V6(address(8), address(24))),
+        ..nothing
+    };
+    let (mut kind, mut at, mut passed) = (header[6], start + 40, 0);
+    while is_extension(kind) {
+        if passed == nke_ebpf::EXTENSION_HEADERS || at > nke_ebpf::REACH {
+            return Err(Obscured);
+        }
+        let Some(extension) = bytes.get(at..at + 8) else {
+            return Ok(plain);
+        };
+        let later_fragment =
+            kind == FRAGMENT && u16::from_be_bytes([extension[2], extension[3]]) >> 3 != 0;
+        if later_fragment {
+            let shown = !is_extension(extension[0]);
+            return Ok(Packet {
+                protocol: shown.then_some(Protocol(extension[0])),
+                ..plain
+            });
+        }
+        at += match kind {
+            FRAGMENT => 8,
+            AUTHENTICATION => (usize::from(extension[1]) + 2) * 4,
+            _ => (usize::from(extension[1]) + 1) * 8,
+        };
+        kind = extension[0];
+        passed += 1;
+    }
+    if at > nke_ebpf::REACH {
+        return Err(Obscured);
+    }
+    let protocol = Protocol(kind);
+    Ok(Packet {
+        protocol: Some(protocol),
+        ports: ports(bytes, at, protocol),
+        ..plain
+    })
+}
+
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+
+fn is_extension(kind: u8) -> bool {
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const DESTINATION_OPTIONS: u8 = 60;
+    [
+        HOP_BY_HOP,
+        ROUTING,
+        FRAGMENT,
+        AUTHENTICATION,
+        DESTINATION_OPTIONS,
+    ]
+    .contains(&kind)
+}
+
+fn ports(bytes: &[u8], start: usize, protocol: Protocol) -> Option<(u16, u16)> {
+    PortProtocol::try_from(protocol).ok()?;
+    // A header that is cut in the middle shows neither.
+    let second = number(bytes, start + 2)?;
+    Some((number(bytes, start)?, second))
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u16> {
+    let pair = bytes.get(at..at + 2)?;
+    Some(u16::from_be_bytes([pair[0], pair[1]]))
+}

@@ -1,0 +1,202 @@
+//! A rule as the kernel side compares it, and back.
+//!
+//! The kernel's form is masks and values: it says what is compared, not what was meant. Still,
+//! every rule has exactly one such form, and it can be read back from it; so that the kernel can
+//! be asked what is in force, and nothing else need be remembered.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use nke_ebpf::abi::{self, PORT_GUARD, facts};
+
+use super::rule::{
+    Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, Transport,
+};
+
+/// The kernel's form of a rule whose hits are counted in this slot.
+pub(super) fn encode(rule: &Rule, slot: u32) -> abi::Rule {
+    let Rule {
+        action,
+        direction,
+        log,
+        addresses,
+        transport,
+    } = rule;
+    let mut encoded = abi::Rule {
+        slot,
+        outcome: outcome(*action),
+        ..abi::Rule::ANY
+    };
+    if *log {
+        encoded.outcome |= abi::Rule::LOG;
+    }
+    match direction {
+        None => {}
+        Some(Direction::In) => demand(&mut encoded, facts::IN, facts::IN),
+        Some(Direction::Out) => demand(&mut encoded, facts::OUT, facts::OUT),
+    }
+    let ends = match addresses {
+        Addresses::Any => None,
+        Addresses::V4 {
+            source,
+            destination,
+        } => {
+            demand(&mut encoded, facts::V4, facts::V4);
+            Some((words_v4(source), words_v4(destination)))
+        }
+        Addresses::V6 {
+            source,
+            destination,
+        } => {
+            demand(&mut encoded, facts::V6, facts::V6);
+            Some((words_v6(source), words_v6(destination)))
+        }
+    };
+    if let Some((source, destination)) = ends {
+        (encoded.source, encoded.source_mask) = source;
+        (encoded.destination, encoded.destination_mask) = destination;
+    }
+    match transport {
+        Transport::Any => {}
+        Transport::Protocol(protocol) => demand_protocol(&mut encoded, *protocol),
+        Transport::Ports {
+            protocol,
+            source,
+            destination,
+        } => {
+            if let Some(protocol) = protocol {
+                demand_protocol(&mut encoded, protocol.protocol());
+            }
+            demand(&mut encoded, facts::PORTS, facts::PORTS);
+            encoded.first_ports = abi::ports(source.first(), destination.first());
+            encoded.last_ports = abi::ports(source.last(), destination.last()) | PORT_GUARD;
+        }
+    }
+    encoded
+}
+
+/// The kernel's form of an action.
+pub(super) const fn outcome(action: Action) -> u32 {
+    match action {
+        Action::Pass => 0,
+        Action::Drop => abi::Rule::DROP,
+    }
+}
+
+/// The action of which this is the kernel's form.
+pub(super) const fn action(outcome: u32) -> Action {
+    if outcome & abi::Rule::DROP == 0 {
+        Action::Pass
+    } else {
+        Action::Drop
+    }
+}
+
+/// The rule of which this is the kernel's form; nothing if it is of none.
+pub(super) fn decode(encoded: &abi::Rule) -> Option<Rule> {
+    let wanted = |fact: u32| encoded.facts_mask & fact != 0;
+    let direction = match (wanted(facts::IN), wanted(facts::OUT)) {
+        (false, false) => None,
+        (true, false) => Some(Direction::In),
+        (false, true) => Some(Direction::Out),
+        (true, true) => return None,
+    };
+    let addresses = match (wanted(facts::V4), wanted(facts::V6)) {
+        (false, false) => Addresses::Any,
+        (true, false) => Addresses::V4 {
+            source: prefix_v4(encoded.source, encoded.source_mask)?,
+            destination: prefix_v4(encoded.destination, encoded.destination_mask)?,
+        },
+        (false, true) => Addresses::V6 {
+            source: prefix_v6(encoded.source, encoded.source_mask)?,
+            destination: prefix_v6(encoded.destination, encoded.destination_mask)?,
+        },
+        (true, true) => return None,
+    };
+    let number = (encoded.facts & facts::PROTOCOL_MASK) >> facts::PROTOCOL_SHIFT;
+    let protocol = match wanted(facts::PROTOCOL) {
+        true => Some(Protocol(u8::try_from(number).ok()?)),
+        false => None,
+    };
+    let transport = match (wanted(facts::PORTS), protocol) {
+        (false, None) => Transport::Any,
+        (false, Some(protocol)) => Transport::Protocol(protocol),
+        (true, protocol) => {
+            let last_ports = encoded.last_ports & !PORT_GUARD;
+            Transport::Ports {
+                protocol: protocol.map(PortProtocol::try_from).transpose().ok()?,
+                source: range(encoded.first_ports, last_ports)?,
+                destination: range(encoded.first_ports >> 32, last_ports >> 32)?,
+            }
+        }
+    };
+    let rule = Rule {
+        action: action(encoded.outcome),
+        direction,
+        log: encoded.outcome & abi::Rule::LOG != 0,
+        addresses,
+        transport,
+    };
+    // Whatever else it says (bits of a later version), this is not the rule that it is.
+    (encode(&rule, encoded.slot) == *encoded).then_some(rule)
+}
+
+fn demand(encoded: &mut abi::Rule, mask: u32, value: u32) {
+    encoded.facts |= value;
+    encoded.facts_mask |= mask;
+}
+
+fn demand_protocol(encoded: &mut abi::Rule, Protocol(number): Protocol) {
+    let value = u32::from(number) << facts::PROTOCOL_SHIFT;
+    demand(
+        encoded,
+        facts::PROTOCOL | facts::PROTOCOL_MASK,
+        facts::PROTOCOL | value,
+    );
+}
+
+type Words = ([u64; 2], [u64; 2]);
+
+fn words_v4(prefix: &Prefix<Ipv4Addr>) -> Words {
+    (v4_words(prefix.address()), v4_words(prefix.mask()))
+}
+
+fn words_v6(prefix: &Prefix<Ipv6Addr>) -> Words {
+    (v6_words(prefix.address()), v6_words(prefix.mask()))
+}
+
+/// An IPv4 address is the first four of sixteen bytes.
+fn v4_words(address: Ipv4Addr) -> [u64; 2] {
+    let [a, b, c, d] = address.octets();
+    [u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]), 0]
+}
+
+fn v6_words(address: Ipv6Addr) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
+    [
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+        u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+    ]
+}
+
+fn prefix_v4(value: [u64; 2], mask: [u64; 2]) -> Option<Prefix<Ipv4Addr>> {
+    let address = |[first, _]: [u64; 2]| {
+        let [a, b, c, d, ..] = first.to_ne_bytes();
+        Ipv4Addr::new(a, b, c, d)
+    };
+    Prefix::<Ipv4Addr>::with_mask(address(value), address(mask))
+}
+
+fn prefix_v6(value: [u64; 2], mask: [u64; 2]) -> Option<Prefix<Ipv6Addr>> {
+    let address = |[first, second]: [u64; 2]| {
+        let [a, b, c, d, e, f, g, h] = first.to_ne_bytes();
+        let [i, j, k, l, m, n, o, p] = second.to_ne_bytes();
+        Ipv6Addr::from([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+    };
+    Prefix::<Ipv6Addr>::with_mask(address(value), address(mask))
+}
+
+/// The low half of both words holds one end of the range each.
+fn range(first: u64, last: u64) -> Option<PortRange> {
+    let port = |word: u64| u16::try_from(word & u64::from(u32::MAX)).ok();
+    PortRange::new(port(first)?, port(last)?)
+}

@@ -1,0 +1,221 @@
+//! What a user may have meant: the way out that an error shows.
+//!
+//! Most who write a rule wrongly write it rightly in another language; so the words of pf, nft and
+//! iptables are known here.
+
+use std::fmt;
+
+use super::names;
+
+/// A way out of a [`ParseError`](super::ParseError).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hint {
+    /// It looks like a misspelling of this word.
+    DidYouMean(&'static str),
+    /// The same thing has another name here.
+    Called(&'static str),
+    /// The word adds nothing, because the first match always decides.
+    FirstMatchDecides,
+    /// The interface is not part of a rule.
+    InterfaceIsAnOption,
+    /// The word exists, and stands elsewhere.
+    Order,
+    /// There is no negation.
+    NoNegation,
+    /// There are no comparisons.
+    WriteARange,
+    /// Names of hosts are not looked up.
+    NoHostNames,
+    /// IPv4 addresses have four numbers, whatever the prefix.
+    FourNumbers,
+    /// Connections are not tracked.
+    NoState,
+    /// A default is a line of a file, or a command of its own.
+    DefaultIsNoRule,
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DidYouMean(word) => return write!(f, "did you mean `{word}`?"),
+            Self::Called(word) => return write!(f, "it is called `{word}` here"),
+            Self::FirstMatchDecides => "leave it out: the first rule that matches always decides",
+            Self::InterfaceIsAnOption => {
+                "leave it out: a rule belongs to the interface given by -i"
+            }
+            Self::Order => {
+                "the order is: pass|drop [in|out] [log] [inet|inet6] [proto P] \
+                 [from ADDRESS [port N]] [to ADDRESS [port N]]"
+            }
+            Self::NoNegation => "there is no `!`: put a rule with the other action in front",
+            Self::WriteARange => "there are no comparisons: write a range, as in `port 1024-65535`",
+            Self::NoHostNames => "names of hosts are not looked up: write the address",
+            Self::FourNumbers => "write all four numbers, as in `10.0.0.0/8`",
+            Self::NoState => "leave it out: packets are judged one by one",
+            Self::DefaultIsNoRule => "use `nke filter default`, or a file and `nke filter load`",
+        })
+    }
+}
+
+/// Every word of the language, to tell a misspelt one from a misplaced one.
+const KEYWORDS: &[&str] = &[
+    "pass", "drop", "in", "out", "log", "inet", "inet6", "proto", "all", "from", "to", "port",
+];
+
+/// What to say of a word that stands where none of these was expected.
+pub(super) fn for_word(found: &str, expected: &[&'static str]) -> Option<Hint> {
+    // Inside of a list there is nothing to guess.
+    if expected.contains(&",") {
+        return None;
+    }
+    let found = found.to_ascii_lowercase();
+    let called = |word: &'static str| expected.contains(&word).then_some(Hint::Called(word));
+    if found.starts_with('!') || found == "not" {
+        return Some(Hint::NoNegation);
+    }
+    if found.starts_with(['<', '>', '=']) {
+        return Some(Hint::WriteARange);
+    }
+    let foreign = match found.as_str() {
+        "accept" | "allow" | "permit" => called("pass"),
+        "block" | "deny" | "reject" | "return" | "discard" => called("drop"),
+        "quick" => Some(Hint::FirstMatchDecides),
+        "on" | "iif" | "oif" | "iifname" | "oifname" | "-i" | "-o" => {
+            Some(Hint::InterfaceIsAnOption)
+        }
+        "input" | "ingress" | "incoming" => called("in"),
+        "output" | "egress" | "outgoing" => called("out"),
+        "ip" | "ip4" | "ipv4" => called("inet"),
+        "ip6" | "ipv6" => called("inet6"),
+        "protocol" | "-p" => called("proto"),
+        "src" | "saddr" | "source" | "-s" => called("from"),
+        "dst" | "daddr" | "destination" | "-d" => called("to"),
+        "sport" | "dport" | "--sport" | "--dport" => Some(Hint::Order),
+        "keep" | "state" | "ct" | "flags" | "modulate" => Some(Hint::NoState),
+        "default" => Some(Hint::DefaultIsNoRule),
+        _ => None,
+    };
+    foreign
+        .or_else(|| nearest(&found, expected.iter().copied()).map(Hint::DidYouMean))
+        .or_else(|| is_out_of_place(&found, expected).then_some(Hint::Order))
+}
+
+/// What to say of a word that is no protocol.
+pub(super) fn for_protocol(found: &str) -> Option<Hint> {
+    nearest(&found.to_ascii_lowercase(), names::protocols()).map(Hint::DidYouMean)
+}
+
+/// What to say of a word that is no port.
+pub(super) fn for_port(found: &str) -> Option<Hint> {
+    match found.chars().next() {
+        Some('<' | '>' | '=') => Some(Hint::WriteARange),
+        Some('!') => Some(Hint::NoNegation),
+        _ => nearest(&found.to_ascii_lowercase(), names::ports()).map(Hint::DidYouMean),
+    }
+}
+
+/// What to say of a word that is no address.
+pub(super) fn for_address(found: &str) -> Option<Hint> {
+    if found.starts_with('!') {
+        return Some(Hint::NoNegation);
+    }
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let front = found.split('/').next().unwrap_or(found);
+    let numbers = front.trim_end_matches('.').split('.');
+    if numbers.clone().all(digits) && numbers.count() < 4 {
+        return Some(Hint::FourNumbers);
+    }
+    if let Some(word) = nearest(found, ["any"]) {
+        return Some(Hint::DidYouMean(word));
+    }
+    let is_name = front.bytes().any(|byte| byte.is_ascii_alphabetic()) && !front.contains(':');
+    is_name.then_some(Hint::NoHostNames)
+}
+
+/// A word or a protocol that the language has, but not here.
+fn is_out_of_place(found: &str, expected: &[&str]) -> bool {
+    (KEYWORDS.contains(&found) && !expected.contains(&found)) || names::protocol(found).is_some()
+}
+
+/// The word that takes the fewest letters to get to, if they are few.
+fn nearest(found: &str, known: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
+    known
+        .into_iter()
+        .map(|word| (distance(found, word), word))
+        .filter(|&(distance, word)| distance > 0 && distance <= 2 && distance * 2 <= word.len())
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, word)| word)
+}
+
+/// How many letters must be inserted, removed, replaced or swapped with their neighbour.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    if one.len().abs_diff(other.len()) > 2 {
+        return usize::MAX;
+    }
+    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
+    for (i, a) in one.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in other.iter().enumerate() {
+            let replaced = rows[i][j] + usize::from(a != b);
+            let mut best = replaced.min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
+                best = best.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_counted_in_letters() {
+        for (one, other, expected) in [
+            ("tcp", "tcp", 0),
+            ("tpc", "tcp", 1),
+            ("frm", "from", 1),
+            ("inett", "inet", 1),
+            ("", "in", 2),
+        ] {
+            assert_eq!(distance(one, other), expected, "{one} {other}");
+        }
+        assert_eq!(distance("a", "abcdef"), usize::MAX);
+    }
+
+    #[test]
+    fn hints_know_other_languages() {
+        assert_eq!(
+            for_word("accept", &["pass", "drop"]),
+            Some(Hint::Called("pass"))
+        );
+        assert_eq!(
+            for_word("BLOCK", &["pass", "drop"]),
+            Some(Hint::Called("drop"))
+        );
+        assert_eq!(for_word("quick", &["proto"]), Some(Hint::FirstMatchDecides));
+        assert_eq!(for_word("tcp", &["pass", "drop"]), Some(Hint::Order));
+        assert_eq!(for_word("port", &["from", "to"]), Some(Hint::Order));
+        assert_eq!(
+            for_word("form", &["from", "to"]),
+            Some(Hint::DidYouMean("from"))
+        );
+        assert_eq!(for_word("zzz", &["from", "to"]), None);
+    }
+
+    #[test]
+    fn hints_for_addresses_and_ports() {
+        assert_eq!(for_address("10/8"), Some(Hint::FourNumbers));
+        assert_eq!(for_address("example.org"), Some(Hint::NoHostNames));
+        assert_eq!(for_address("!10.0.0.1"), Some(Hint::NoNegation));
+        assert_eq!(for_address("ayn"), Some(Hint::DidYouMean("any")));
+        assert_eq!(for_address("fe80:::1"), None);
+        assert_eq!(for_port("htps"), Some(Hint::DidYouMean("https")));
+        assert_eq!(for_port(">1023"), Some(Hint::WriteARange));
+        assert_eq!(for_protocol("tpc"), Some(Hint::DidYouMean("tcp")));
+    }
+}

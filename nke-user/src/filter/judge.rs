@@ -1,0 +1,109 @@
+//! What the language means: a packet goes down the rules, and the first that matches decides.
+//!
+//! This is so plain that it can be believed. It is what the kernel side is tested against, and it
+//! never runs in the way of a packet.
+
+use super::dissect::{Ends, Obscured, Packet};
+use super::rule::{Action, Addresses, Rule, RuleSet, Transport};
+
+/// What becomes of a packet, and by which word of whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What becomes of it.
+    pub action: Action,
+    /// Who says so.
+    pub by: Decider,
+}
+
+/// Who decides about a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decider {
+    /// The rule at this index.
+    Rule(usize),
+    /// The default.
+    Default,
+    /// Nobody: the packet could not be judged, and is dropped.
+    Obscured,
+}
+
+impl RuleSet {
+    /// What becomes of a packet.
+    #[must_use]
+    pub fn judge(&self, packet: &Result<Packet, Obscured>) -> Judgement {
+        let Ok(packet) = packet else {
+            return Judgement {
+                action: Action::Drop,
+                by: Decider::Obscured,
+            };
+        };
+        match self.rules.iter().position(|rule| rule.matches(packet)) {
+            Some(index) => Judgement {
+                action: self.rules[index].action,
+                by: Decider::Rule(index),
+            },
+            None => Judgement {
+                action: self.default,
+                by: Decider::Default,
+            },
+        }
+    }
+}
+
+impl Rule {
+    /// Whether this rule is about a packet.
+    #[must_use]
+    pub fn matches(&self, packet: &Packet) -> bool {
+        let Self {
+            action: _,
+            direction: _,
+            log: _,
+            addresses,
+            transport,
+        } = self;
+        self.applies(packet.direction) && addresses.matches(packet) && transport.matches(packet)
+    }
+}
+
+impl Addresses {
+    fn matches(&self, packet: &Packet) -> bool {
+        match (self, packet.ends) {
+            (Self::Any, _) => true,
+            (
+                Self::V4 {
+                    source,
+                    destination,
+                },
+                Some(Ends::V4(from, to)),
+            ) => source.contains(from) && destination.contains(to),
+            (
+                Self::V6 {
+                    source,
+                    destination,
+                },
+                Some(Ends::V6(from, to)),
+            ) => source.contains(from) && destination.contains(to),
+            (Self::V4 { .. }, Some(Ends::V6(..)) | None)
+            | (Self::V6 { .. }, Some(Ends::V4(..)) | None) => false,
+        }
+    }
+}
+
+impl Transport {
+    fn matches(&self, packet: &Packet) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Protocol(protocol) => packet.protocol == Some(*protocol),
+            Self::Ports {
+                protocol,
+                source,
+                destination,
+            } => {
+                let carried = protocol.is_none_or(|it| packet.protocol == Some(it.protocol()));
+                let ports = packet
+                    .ports
+                    .is_some_and(|(from, to)| source.contains(from) && destination.contains(to));
+                carried && ports
+            }
+        }
+    }
+}

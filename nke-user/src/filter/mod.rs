@@ -1,0 +1,61 @@
+//! The packet filter's rules: their language, their meaning, and the way into the kernel.
+//!
+//! A packet goes down an ordered list of rules, and the first that matches decides; where none
+//! does, the default. What the words mean to a user is in `docs/filter-language.md`.
+//!
+//! ```
+//! use nke::filter::RuleSet;
+//!
+//! let rules: RuleSet = "
+//!     default drop
+//!     pass in proto tcp to any port { ssh, https }   # a list is a rule each
+//!     pass proto icmp
+//! "
+//! .parse()?;
+//! assert_eq!(rules.rules.len(), 3);
+//! assert_eq!(rules.rules[1].to_string(), "pass in proto tcp to any port 443");
+//! # Ok::<(), nke::filter::ParseError>(())
+//! ```
+//!
+//! In reading order: [`rule`](Rule) is the pure model, `parse` its language, `judge` what it means
+//! (in so few words that it can be believed, and so the test of everything else), `encode` the
+//! kernel's form of a rule, and [`Table`] the rules of one attachment.
+//!
+//! Only [`Table`] does any I/O. Nothing above it knows how the kernel side searches.
+
+mod names;
+mod rule;
+
+mod display;
+
+mod cursor;
+mod hint;
+mod parse;
+mod parse_error;
+mod words;
+
+mod dissect;
+mod judge;
+
+mod encode;
+mod slots;
+
+mod error;
+mod table;
+
+#[cfg(test)]
+mod arbitrary;
+#[cfg(test)]
+mod tests;
+
+pub use dissect::{Ends, Obscured, Packet, dissect};
+pub use error::Error;
+pub use hint::Hint;
+pub use judge::{Decider, Judgement};
+pub use parse::parse_rules;
+pub use parse_error::{Expected, Found, ParseError, Problem};
+pub use rule::{
+    Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
+    Transport,
+};
+pub use table::{Hits, Listing, Table};

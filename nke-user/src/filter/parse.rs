@@ -1,0 +1,353 @@
+//! The language's grammar, by recursive descent (docs/filter-language.md has it in full).
+//!
+//! A list in braces stands for a rule each, so that one line may be several rules.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use nke_ebpf::abi::CAPACITY;
+
+use super::cursor::{Cursor, Said};
+use super::parse_error::{ParseError, Problem};
+use super::rule::{
+    Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
+    Transport,
+};
+use super::{hint, names};
+
+/// The rules that one line of text stands for.
+///
+/// # Errors
+///
+/// [`ParseError`], which knows the column.
+pub fn parse_rules(line: &str) -> Result<Vec<Rule>, ParseError> {
+    rules(&mut Cursor::new(1, line))
+}
+
+impl FromStr for Rule {
+    type Err = ParseError;
+
+    /// One rule, not a list of them.
+    fn from_str(line: &str) -> Result<Self, ParseError> {
+        let mut cursor = Cursor::new(1, line);
+        match rules(&mut cursor)?.as_slice() {
+            [rule] => Ok(*rule),
+            rules => Err(cursor.problem(Problem::Several { rules: rules.len() }, None, None)),
+        }
+    }
+}
+
+impl FromStr for RuleSet {
+    type Err = ParseError;
+
+    /// A file: on each line a rule, a default, a comment or nothing.
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let mut default = None;
+        let mut all = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let mut cursor = Cursor::new(number, line);
+            if cursor.is_done() {
+                continue;
+            }
+            if !cursor.keyword("default") {
+                all.extend(rules(&mut cursor)?);
+                continue;
+            }
+            let is = action(&mut cursor)?;
+            cursor.end()?;
+            if let Some((earlier, _)) = default.replace((number, is)) {
+                return Err(cursor.problem(Problem::SecondDefault { earlier }, None, None));
+            }
+        }
+        Ok(Self {
+            default: default.map_or(Action::Pass, |(_, action)| action),
+            rules: all,
+        })
+    }
+}
+
+/// The family of a rule that says it without an address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+#[derive(Clone, Copy)]
+enum Host {
+    Any,
+    V4(Prefix<Ipv4Addr>),
+    V6(Prefix<Ipv6Addr>),
+}
+
+/// The sender's or the receiver's half of a line.
+struct End<'a> {
+    hosts: Vec<Said<'a, Host>>,
+    /// Empty if there is nothing about ports.
+    ports: Vec<Said<'a, PortRange>>,
+}
+
+fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
+    let action = action(cursor)?;
+    let direction = if cursor.keyword("in") {
+        Some(Direction::In)
+    } else {
+        cursor.keyword("out").then_some(Direction::Out)
+    };
+    let log = cursor.keyword("log");
+    let family = if cursor.keyword("inet") {
+        Some(Family::V4)
+    } else {
+        cursor.keyword("inet6").then_some(Family::V6)
+    };
+    let protocols = if cursor.keyword("proto") {
+        cursor.list(protocol)?
+    } else {
+        Vec::new()
+    };
+    let all = cursor.keyword("all");
+    let from = end("from", !all, cursor)?;
+    let to = end("to", !all, cursor)?;
+    cursor.end()?;
+
+    let addresses = addresses(cursor, family, &from.hosts, &to.hosts)?;
+    let transports = transports(cursor, &protocols, &from.ports, &to.ports)?;
+    within_capacity(cursor, &[addresses.len(), transports.len()])?;
+    let mut rules = Vec::with_capacity(addresses.len() * transports.len());
+    for addresses in addresses {
+        let one = |&transport| Rule {
+            action,
+            direction,
+            log,
+            addresses,
+            transport,
+        };
+        rules.extend(transports.iter().map(one));
+    }
+    Ok(rules)
+}
+
+fn action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
+    if cursor.keyword("pass") {
+        Ok(Action::Pass)
+    } else if cursor.keyword("drop") {
+        Ok(Action::Drop)
+    } else {
+        Err(cursor.unexpected_word())
+    }
+}
+
+fn end<'a>(
+    word: &'static str,
+    wanted: bool,
+    cursor: &mut Cursor<'a>,
+) -> Result<End<'a>, ParseError> {
+    if !wanted || !cursor.keyword(word) {
+        return Ok(End {
+            hosts: vec![Said {
+                thing: Host::Any,
+                word: None,
+            }],
+            ports: Vec::new(),
+        });
+    }
+    let hosts = cursor.list(host)?;
+    let ports = if cursor.keyword("port") {
+        cursor.list(port)?
+    } else {
+        Vec::new()
+    };
+    Ok(End { hosts, ports })
+}
+
+fn protocol(cursor: &mut Cursor<'_>) -> Result<Protocol, ParseError> {
+    cursor.thing(
+        "a protocol, by name or number",
+        hint::for_protocol,
+        |text| {
+            let known = names::protocol(text).map(Ok);
+            let number =
+                is_number(text).then(|| text.parse().map_err(|_| Problem::ProtocolTooHigh));
+            known.or(number).map(|number| number.map(Protocol))
+        },
+    )
+}
+
+fn port(cursor: &mut Cursor<'_>) -> Result<PortRange, ParseError> {
+    cursor.thing(
+        "a port, by name or number, or a range of them",
+        hint::for_port,
+        |text| {
+            if let Some(port) = names::port(text) {
+                return Some(Ok(PortRange::one(port)));
+            }
+            let (first, last) = text.split_once(['-', ':']).unwrap_or((text, text));
+            let range = match (first.parse(), last.parse()) {
+                (Ok(first), Ok(last)) => {
+                    PortRange::new(first, last).ok_or(Problem::PortsReversed { first, last })
+                }
+                _ => Err(Problem::PortTooHigh),
+            };
+            (is_number(first) && is_number(last)).then_some(range)
+        },
+    )
+}
+
+fn host(cursor: &mut Cursor<'_>) -> Result<Host, ParseError> {
+    if cursor.keyword("any") {
+        return Ok(Host::Any);
+    }
+    cursor.thing("an address", hint::for_address, |text| {
+        let (address, length) = match text.split_once('/') {
+            Some((address, length)) => (address, Some(length)),
+            None => (text, None),
+        };
+        if let Ok(address) = address.parse() {
+            let longest = Prefix::<Ipv4Addr>::LONGEST;
+            let prefix = Prefix::<Ipv4Addr>::new(address, prefix_length(length, longest));
+            return Some(
+                prefix
+                    .map(Host::V4)
+                    .ok_or(Problem::PrefixLength { longest }),
+            );
+        }
+        let longest = Prefix::<Ipv6Addr>::LONGEST;
+        let prefix = Prefix::<Ipv6Addr>::new(address.parse().ok()?, prefix_length(length, longest));
+        Some(
+            prefix
+                .map(Host::V6)
+                .ok_or(Problem::PrefixLength { longest }),
+        )
+    })
+}
+
+/// The length behind the slash: the longest if there is none, and too long if it is no length.
+fn prefix_length(text: Option<&str>, longest: u8) -> u8 {
+    let Some(text) = text else {
+        return longest;
+    };
+    text.parse()
+        .ok()
+        .filter(|_| is_number(text))
+        .unwrap_or(u8::MAX)
+}
+
+/// Both ends' addresses, each with each.
+fn addresses<'a>(
+    cursor: &Cursor<'a>,
+    family: Option<Family>,
+    from: &[Said<'a, Host>],
+    to: &[Said<'a, Host>],
+) -> Result<Vec<Addresses>, ParseError> {
+    within_capacity(cursor, &[from.len(), to.len()])?;
+    let mut all = Vec::with_capacity(from.len() * to.len());
+    for source in from {
+        for destination in to {
+            let mut family = family;
+            for end in [source, destination] {
+                let of = end.thing.family();
+                if of.is_some() && family.is_some() && of != family {
+                    return Err(cursor.problem(Problem::MixedFamilies, end.word, None));
+                }
+                family = family.or(of);
+            }
+            let (source, destination) = (source.thing, destination.thing);
+            all.push(match family {
+                None => Addresses::Any,
+                Some(Family::V4) => Addresses::V4 {
+                    source: source.v4(),
+                    destination: destination.v4(),
+                },
+                Some(Family::V6) => Addresses::V6 {
+                    source: source.v6(),
+                    destination: destination.v6(),
+                },
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Protocols and both ends' ports, each with each.
+fn transports<'a>(
+    cursor: &Cursor<'a>,
+    protocols: &[Said<'a, Protocol>],
+    from: &[Said<'a, PortRange>],
+    to: &[Said<'a, PortRange>],
+) -> Result<Vec<Transport>, ParseError> {
+    let Some(port) = from.first().or(to.first()) else {
+        let each = protocols.iter().map(|said| Transport::Protocol(said.thing));
+        return Ok(if protocols.is_empty() {
+            vec![Transport::Any]
+        } else {
+            each.collect()
+        });
+    };
+    let mut carriers = Vec::new();
+    for said in protocols {
+        let carrier = PortProtocol::try_from(said.thing)
+            .map_err(|protocol| cursor.problem(Problem::NoPorts { protocol }, port.word, None))?;
+        carriers.push(Some(carrier));
+    }
+    if carriers.is_empty() {
+        carriers.push(None);
+    }
+    let or_all = |ports: &[Said<'a, PortRange>]| match ports {
+        [] => vec![PortRange::ALL],
+        ports => ports.iter().map(|said| said.thing).collect(),
+    };
+    let (from, to) = (or_all(from), or_all(to));
+    within_capacity(cursor, &[carriers.len(), from.len(), to.len()])?;
+    let mut all = Vec::with_capacity(carriers.len() * from.len() * to.len());
+    for protocol in carriers {
+        for &source in &from {
+            let one = |&destination| Transport::Ports {
+                protocol,
+                source,
+                destination,
+            };
+            all.extend(to.iter().map(one));
+        }
+    }
+    Ok(all)
+}
+
+/// A handful of lists can stand for more rules than there is memory.
+fn within_capacity(cursor: &Cursor<'_>, factors: &[usize]) -> Result<(), ParseError> {
+    let rules = factors
+        .iter()
+        .fold(1, |all: usize, factor| all.saturating_mul(*factor));
+    if rules <= CAPACITY {
+        return Ok(());
+    }
+    Err(cursor.problem(Problem::TooMany { rules }, None, None))
+}
+
+impl Host {
+    const fn family(self) -> Option<Family> {
+        match self {
+            Self::Any => None,
+            Self::V4(_) => Some(Family::V4),
+            Self::V6(_) => Some(Family::V6),
+        }
+    }
+
+    const fn v4(self) -> Prefix<Ipv4Addr> {
+        match self {
+            Self::V4(prefix) => prefix,
+            Self::Any | Self::V6(_) => Prefix::<Ipv4Addr>::ANY,
+        }
+    }
+
+    const fn v6(self) -> Prefix<Ipv6Addr> {
+        match self {
+            Self::V6(prefix) => prefix,
+            Self::Any | Self::V4(_) => Prefix::<Ipv6Addr>::ANY,
+        }
+    }
+}
+
+/// Only digits: `parse` alone would take a sign as well.
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}

@@ -1,0 +1,203 @@
+//! What is wrong with a line of rules, where, and what to do.
+//!
+//! ```
+//! use nke::filter::{ParseError, Rule};
+//!
+//! let error: ParseError = "drop in proto tpc".parse::<Rule>().unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "line 1, column 15: expected a protocol, by name or number, found `tpc`; \
+//!      did you mean `tcp`?"
+//! );
+//! assert_eq!(error.marked(), "drop in proto tpc\n              ^^^");
+//! ```
+
+use std::fmt;
+
+use super::hint::Hint;
+use super::rule::Protocol;
+
+/// A line that is no rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The first character that is wrong, counted from 1.
+    pub column: usize,
+    /// How many characters are wrong.
+    pub width: usize,
+    /// The line itself.
+    pub text: String,
+    /// What is wrong.
+    pub problem: Problem,
+    /// What to do instead, where that can be guessed.
+    pub hint: Option<Hint>,
+}
+
+/// What is wrong with a line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Something else had to stand here.
+    #[error("expected {}, found {found}", Alternatives(expected))]
+    Unexpected {
+        /// What could have stood here.
+        expected: Vec<Expected>,
+        /// What stands here.
+        found: Found,
+    },
+    /// The number behind the slash.
+    #[error("the length of this prefix must be a number from 0 to {longest}")]
+    PrefixLength {
+        /// The highest that it may be.
+        longest: u8,
+    },
+    /// A port beyond 65535.
+    #[error("a port is a number from 0 to 65535")]
+    PortTooHigh,
+    /// A range that ends before it begins.
+    #[error("the range ends before it begins: {last} is lower than {first}")]
+    PortsReversed {
+        /// Where it begins.
+        first: u16,
+        /// Where it ends.
+        last: u16,
+    },
+    /// A protocol beyond 255.
+    #[error("a protocol is a number from 0 to 255")]
+    ProtocolTooHigh,
+    /// IPv4 and IPv6 in one rule.
+    #[error("no packet is both IPv4 and IPv6: this address is not of the family given before it")]
+    MixedFamilies,
+    /// Ports of a protocol that has none.
+    #[error("{protocol} has no ports: they need proto tcp, udp, sctp, dccp or udplite, or none")]
+    NoPorts {
+        /// The protocol.
+        protocol: Protocol,
+    },
+    /// Lists in braces where one rule was wanted.
+    #[error("this is {rules} rules, and one is wanted")]
+    Several {
+        /// How many they stand for.
+        rules: usize,
+    },
+    /// Lists in braces that stand for more rules than there can be.
+    #[error("this is {rules} rules, more than a filter can hold")]
+    TooMany {
+        /// How many they stand for.
+        rules: usize,
+    },
+    /// Two defaults.
+    #[error("there is a default already, on line {earlier}")]
+    SecondDefault {
+        /// The line of the first one.
+        earlier: usize,
+    },
+}
+
+/// Something that could have stood in a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// This word.
+    Keyword(&'static str),
+    /// Something of this kind.
+    Thing(&'static str),
+}
+
+impl Expected {
+    /// The word, if it is one.
+    pub(super) const fn keyword(&self) -> Option<&'static str> {
+        match self {
+            Self::Keyword(word) => Some(word),
+            Self::Thing(_) => None,
+        }
+    }
+}
+
+/// What stands in a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A word.
+    Word(String),
+    /// Nothing more.
+    End,
+}
+
+impl ParseError {
+    /// The line with a mark below what is wrong.
+    #[must_use]
+    pub fn marked(&self) -> String {
+        let Self {
+            column,
+            width,
+            text,
+            line: _,
+            problem: _,
+            hint: _,
+        } = self;
+        // A tab stays one, so that the mark stands below its word however wide tabs are.
+        let indent: String = text
+            .chars()
+            .chain(std::iter::repeat(' '))
+            .take(column - 1)
+            .map(|character| if character == '\t' { '\t' } else { ' ' })
+            .collect();
+        format!("{text}\n{indent}{}", "^".repeat(*width))
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            line,
+            column,
+            problem,
+            hint,
+            width: _,
+            text: _,
+        } = self;
+        write!(f, "line {line}, column {column}: {problem}")?;
+        match hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keyword(word) => write!(f, "`{word}`"),
+            Self::Thing(what) => f.write_str(what),
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => write!(f, "`{word}`"),
+            Self::End => f.write_str("the end of the line"),
+        }
+    }
+}
+
+/// "a, b or c"
+struct Alternatives<'a>(&'a [Expected]);
+
+impl fmt::Display for Alternatives<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(all) = self;
+        for (index, one) in all.iter().enumerate() {
+            let between = match index {
+                0 => "",
+                index if index + 1 == all.len() => " or ",
+                _ => ", ",
+            };
+            write!(f, "{between}{one}")?;
+        }
+        Ok(())
+    }
+}

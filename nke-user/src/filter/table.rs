@@ -1,0 +1,237 @@
+//! The rules of one attachment, in the kernel.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use nke::filter::Table;
+//!
+//! let mut table = Table::open(Path::new("/run/nke/chains/…/maps"))?;
+//! let mut rules = table.read()?.rules();
+//! rules.rules.insert(0, "drop in proto udp to any port 53".parse()?);
+//! table.write(&rules)?;
+//! # Ok::<(), nke::filter::Error>(())
+//! ```
+//!
+//! A rule set is one value of one map, and is never changed. An edit makes another map of it and
+//! puts that into the place of the old one: a single pointer, so that a packet is judged by all of
+//! the old rules or by all of the new ones. The kernel returns from that write only when no packet
+//! goes by the old ones any more.
+//!
+//! This must never write a rule set in place, and never empty a count that a rule in force adds
+//! to. It takes no lock: whoever reads, edits and writes holds nke's.
+
+use std::path::Path;
+
+use aya::maps::{Array, ArrayOfMaps, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
+use nke_ebpf::abi::{
+    CAPACITY, DEFAULT_SLOT, OBSCURED_SLOT, RULE_SET_WORDS, RULE_WORDS, Rule as EncodedRule, join,
+    map, split,
+};
+
+use super::encode;
+use super::error::Error;
+use super::rule::{Rule, RuleSet};
+use super::slots;
+
+/// A rule set as the kernel has it.
+type Words = [u64; RULE_SET_WORDS];
+
+/// A count as the kernel has it: packets, bytes.
+type CountWords = [u64; 2];
+
+/// The maps of one attached packet filter.
+pub struct Table {
+    rules: ArrayOfMaps<MapData, Array<MapData, Words>>,
+    hits: PerCpuArray<MapData, CountWords>,
+}
+
+/// How many packets something has happened to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes, link headers included.
+    pub bytes: u64,
+}
+
+/// The rules in force, and how many packets each has decided about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// What happens to a packet that no rule matches.
+    pub default: super::Action,
+    /// The rules in order, each with its hits.
+    pub rules: Vec<(Rule, Hits)>,
+    /// Packets that no rule matched.
+    pub default_hits: Hits,
+    /// Packets that could not be judged, and were dropped for it.
+    pub obscured_hits: Hits,
+}
+
+impl Listing {
+    /// The rules alone.
+    #[must_use]
+    pub fn rules(&self) -> RuleSet {
+        let rules = self.rules.iter().map(|(rule, _)| *rule).collect();
+        RuleSet {
+            default: self.default,
+            rules,
+        }
+    }
+}
+
+/// The rules in force, each with the slot of its hits.
+struct InForce {
+    default: super::Action,
+    rules: Vec<(Rule, u32)>,
+}
+
+impl Table {
+    /// Opens the maps that are pinned in the directory of an attachment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMap`] if they are not there, or are not the packet filter's.
+    pub fn open(maps: &Path) -> Result<Self, Error> {
+        let no_map = |name: &'static str| {
+            let path = maps.join(name);
+            move |source| Error::NoMap { path, source }
+        };
+        let open = |name: &str| MapData::from_pin(maps.join(name)).and_then(Map::from_map_data);
+        let rules = open(map::RULES)
+            .and_then(ArrayOfMaps::try_from)
+            .map_err(no_map(map::RULES))?;
+        let hits = open(map::HITS)
+            .and_then(PerCpuArray::try_from)
+            .map_err(no_map(map::HITS))?;
+        Ok(Self { rules, hits })
+    }
+
+    /// The rules in force and their hits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Map`] if the kernel refuses, and [`Error::ForeignRule`] if it holds what this
+    /// version cannot have written.
+    pub fn read(&self) -> Result<Listing, Error> {
+        let InForce { default, rules } = self.in_force()?;
+        let rules = rules
+            .into_iter()
+            .map(|(rule, slot)| Ok((rule, self.hits_of(slot)?)))
+            .collect::<Result<_, Error>>()?;
+        Ok(Listing {
+            default,
+            rules,
+            default_hits: self.hits_of(DEFAULT_SLOT)?,
+            obscured_hits: self.hits_of(OBSCURED_SLOT)?,
+        })
+    }
+
+    /// Puts other rules in force, all at once. Rules that were in force before keep their hits.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] before anything is changed. [`Error::Map`] if the kernel refuses; then the
+    /// old rules are in force, whole.
+    pub fn write(&mut self, new: &RuleSet) -> Result<(), Error> {
+        let full = || Error::Full {
+            wanted: new.rules.len(),
+            limit: CAPACITY,
+        };
+        let old = self.in_force()?;
+        let slots = slots::assign(&old.rules, &new.rules).ok_or_else(full)?;
+        let words = encode_set(new, &slots.of_rules).ok_or_else(full)?;
+
+        let failed = |operation| move |source| Error::Map { operation, source };
+        let mut next = Array::create(1, 0).map_err(failed("make a map for the new rules"))?;
+        next.set(0, words, 0)
+            .map_err(failed("write the new rules"))?;
+        self.empty(&slots.free)?;
+        self.rules
+            .set(0, &next, 0)
+            .map_err(failed("put the new rules in force"))?;
+        self.empty(&slots.contested)
+    }
+
+    fn in_force(&self) -> Result<InForce, Error> {
+        let failed = |source| Error::Map {
+            operation: "read the rules in force",
+            source,
+        };
+        let set = match self.rules.get(&0, 0) {
+            Ok(set) => set,
+            // No rules have been written yet.
+            Err(MapError::KeyNotFound) => {
+                let RuleSet { default, rules: _ } = RuleSet::default();
+                return Ok(InForce {
+                    default,
+                    rules: Vec::new(),
+                });
+            }
+            Err(source) => return Err(failed(source)),
+        };
+        decode_set(&set.get(&0, 0).map_err(failed)?)
+    }
+
+    fn hits_of(&self, slot: u32) -> Result<Hits, Error> {
+        let failed = |source| Error::Map {
+            operation: "read the hits of a rule",
+            source,
+        };
+        let mut hits = Hits::default();
+        for [packets, bytes] in self.hits.get(&slot, 0).map_err(failed)?.iter() {
+            hits.packets += packets;
+            hits.bytes += bytes;
+        }
+        Ok(hits)
+    }
+
+    fn empty(&mut self, slots: &[u32]) -> Result<(), Error> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let failed = |source| Error::Map {
+            operation: "empty the hits of a new rule",
+            source,
+        };
+        let cpus = nr_cpus().map_err(|(_, error)| failed(MapError::IoError(error)))?;
+        for slot in slots {
+            let zeros = PerCpuValues::try_from(vec![[0; 2]; cpus])
+                .map_err(|error| failed(MapError::IoError(error)))?;
+            self.hits.set(*slot, zeros, 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// The kernel's form of a rule set; nothing if it has more rules than fit.
+fn encode_set(new: &RuleSet, slots: &[u32]) -> Option<Box<Words>> {
+    let length = u32::try_from(new.rules.len()).ok()?;
+    let mut words = Vec::with_capacity(RULE_SET_WORDS);
+    words.push(join(length, encode::outcome(new.default)));
+    for (rule, slot) in new.rules.iter().zip(slots) {
+        words.extend(encode::encode(rule, *slot).to_words());
+    }
+    if words.len() > RULE_SET_WORDS {
+        return None;
+    }
+    words.resize(RULE_SET_WORDS, 0);
+    words.into_boxed_slice().try_into().ok()
+}
+
+fn decode_set(words: &Words) -> Result<InForce, Error> {
+    let (length, default) = split(words[0]);
+    let (encoded, _) = words[1..].as_chunks::<RULE_WORDS>();
+    let rules = (1..)
+        .zip(encoded)
+        .take(length as usize)
+        .map(|(number, words)| {
+            let encoded = EncodedRule::from_words(words);
+            let rule = encode::decode(&encoded).ok_or(Error::ForeignRule { number })?;
+            Ok((rule, encoded.slot))
+        })
+        .collect::<Result<_, Error>>()?;
+    Ok(InForce {
+        default: encode::action(default),
+        rules,
+    })
+}

@@ -1,0 +1,331 @@
+//! The language and its meaning, together.
+
+use proptest::prelude::*;
+
+use super::arbitrary;
+use super::*;
+
+/// What lines are read as, and printed again.
+#[track_caller]
+fn check(line: &str, printed: &[&str]) {
+    let rules = parse_rules(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    let found: Vec<_> = rules.iter().map(Rule::to_string).collect();
+    assert_eq!(found, printed, "{line}");
+}
+
+/// What is said of a wrong line: where, and what.
+#[track_caller]
+fn check_error(line: &str, column: usize, width: usize, message: &str) {
+    let error = parse_rules(line).unwrap_err();
+    let at = (error.line, error.column, error.width);
+    assert_eq!(at, (1, column, width), "{line}: {error}");
+    assert_eq!(
+        error.to_string(),
+        format!("line 1, column {column}: {message}"),
+        "{line}"
+    );
+}
+
+#[test]
+fn rules_are_printed_without_what_adds_nothing() {
+    check(
+        "drop in proto tcp from 10.0.0.0/8 to any port 22",
+        &["drop in proto tcp from 10.0.0.0/8 to any port 22"],
+    );
+    check("pass", &["pass"]);
+    check("  drop\tall # everything", &["drop"]);
+    check("drop from any to any", &["drop"]);
+    check(
+        "pass out log inet proto icmp",
+        &["pass out log inet proto icmp"],
+    );
+    check("pass inet from 10.1.2.3/8", &["pass from 10.0.0.0/8"]);
+    check("pass from 10.1.2.3/32", &["pass from 10.1.2.3"]);
+    check("pass inet6 to fe80::/10", &["pass to fe80::/10"]);
+    check("pass from 0.0.0.0/0", &["pass inet"]);
+    check("pass proto ipv6-icmp", &["pass proto icmp6"]);
+    check("pass proto 6", &["pass proto tcp"]);
+    check("pass proto 99", &["pass proto 99"]);
+    check("pass to any port domain", &["pass to any port 53"]);
+    check(
+        "pass from any port 1024:65535",
+        &["pass from any port 1024-65535"],
+    );
+    check(
+        "pass from any port 0-65535 to any port 7",
+        &["pass to any port 7"],
+    );
+    check(
+        "pass proto udp from any port 0-65535",
+        &["pass proto udp to any port 0-65535"],
+    );
+}
+
+#[test]
+fn a_list_is_a_rule_each() {
+    check(
+        "drop in proto { tcp, udp } to any port { 53, 853 }",
+        &[
+            "drop in proto tcp to any port 53",
+            "drop in proto tcp to any port 853",
+            "drop in proto udp to any port 53",
+            "drop in proto udp to any port 853",
+        ],
+    );
+    check(
+        "pass from {10.0.0.0/8,fd00::/8}",
+        &["pass from 10.0.0.0/8", "pass from fd00::/8"],
+    );
+    let error = "pass proto {tcp,udp}".parse::<Rule>().unwrap_err();
+    assert_eq!(error.problem, Problem::Several { rules: 2 });
+}
+
+#[test]
+fn errors_name_the_place_and_the_way_out() {
+    check_error(
+        "",
+        1,
+        1,
+        "expected `pass` or `drop`, found the end of the line",
+    );
+    check_error(
+        "accept in",
+        1,
+        6,
+        "expected `pass` or `drop`, found `accept`; it is called `pass` here",
+    );
+    check_error(
+        "tcp dport 22 drop",
+        1,
+        3,
+        "expected `pass` or `drop`, found `tcp`; the order is: pass|drop [in|out] [log] \
+         [inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]]",
+    );
+    check_error(
+        "drop quick",
+        6,
+        5,
+        "expected `in`, `out`, `log`, `inet`, `inet6`, `proto`, `all`, `from`, `to` or the end of \
+         the line, found `quick`; leave it out: the first rule that matches always decides",
+    );
+    check_error(
+        "drop frm any",
+        6,
+        3,
+        "expected `in`, `out`, `log`, `inet`, `inet6`, `proto`, `all`, `from`, `to` or the end of \
+         the line, found `frm`; did you mean `from`?",
+    );
+    check_error(
+        "drop from 10/8",
+        11,
+        4,
+        "expected `{`, `any` or an address, found `10/8`; write all four numbers, as in \
+         `10.0.0.0/8`",
+    );
+    check_error(
+        "drop to any port",
+        18,
+        1,
+        "expected `{` or a port, by name or number, or a range of them, found the end of the line",
+    );
+    check_error(
+        "drop proto {tcp",
+        17,
+        1,
+        "expected `}` or `,`, found the end of the line",
+    );
+    check_error(
+        "drop proto {tcp udp}",
+        17,
+        3,
+        "expected `}` or `,`, found `udp`",
+    );
+}
+
+#[test]
+fn errors_name_what_is_too_much() {
+    check_error(
+        "drop from 10.0.0.0/33",
+        11,
+        11,
+        "the length of this prefix must be a number from 0 to 32",
+    );
+    check_error(
+        "drop from fd00::/+8",
+        11,
+        9,
+        "the length of this prefix must be a number from 0 to 128",
+    );
+    check_error(
+        "drop to any port 65536",
+        18,
+        5,
+        "a port is a number from 0 to 65535",
+    );
+    check_error(
+        "drop to any port 9-1",
+        18,
+        3,
+        "the range ends before it begins: 1 is lower than 9",
+    );
+    check_error(
+        "drop proto 256",
+        12,
+        3,
+        "a protocol is a number from 0 to 255",
+    );
+    check_error(
+        "drop inet from fd00::1",
+        16,
+        7,
+        "no packet is both IPv4 and IPv6: this address is not of the family given before it",
+    );
+    check_error(
+        "drop from 10.0.0.1 to fd00::1",
+        23,
+        7,
+        "no packet is both IPv4 and IPv6: this address is not of the family given before it",
+    );
+    check_error(
+        "drop proto icmp to any port 7",
+        29,
+        1,
+        "icmp has no ports: they need proto tcp, udp, sctp, dccp or udplite, or none",
+    );
+    let many = format!("drop to any port {{ {} }}", vec!["1"; 1025].join(","));
+    check_error(
+        &many,
+        1,
+        many.len(),
+        "this is 1025 rules, more than a filter can hold",
+    );
+}
+
+#[test]
+fn the_mark_stands_below_the_word() {
+    let error = parse_rules("\tdrop  in\tporto tcp").unwrap_err();
+    assert_eq!(error.marked(), "\tdrop  in\tporto tcp\n\t        \t^^^^^");
+    let error = parse_rules("drop in proto").unwrap_err();
+    assert_eq!(error.marked(), "drop in proto\n              ^");
+}
+
+#[test]
+fn a_file_has_rules_and_a_default() {
+    let text = "# a comment\n\ndefault drop\npass in proto { tcp, udp } to any port 53 # two\n";
+    let rules: RuleSet = text.parse().unwrap();
+    assert_eq!(
+        rules.to_string(),
+        "default drop\npass in proto tcp to any port 53\npass in proto udp to any port 53\n"
+    );
+    assert_eq!("".parse(), Ok(RuleSet::default()));
+
+    let error = "default drop\npass\ndefault pass"
+        .parse::<RuleSet>()
+        .unwrap_err();
+    assert_eq!((error.line, error.column, error.width), (3, 1, 12));
+    assert_eq!(error.problem, Problem::SecondDefault { earlier: 1 });
+    let error = "pass\n drop it".parse::<RuleSet>().unwrap_err();
+    assert_eq!((error.line, error.column), (2, 7));
+}
+
+#[test]
+fn rules_know_where_they_can_apply() {
+    let rule: Rule = "drop in".parse().unwrap();
+    assert!(rule.applies(Direction::In) && !rule.applies(Direction::Out));
+    let rule: Rule = "drop".parse().unwrap();
+    assert!(rule.applies(Direction::In) && rule.applies(Direction::Out));
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_is_read_back(rule in arbitrary::rule()) {
+        prop_assert_eq!(rule.to_string().parse(), Ok(rule));
+    }
+
+    #[test]
+    fn a_printed_set_is_read_back(rules in arbitrary::rule_set()) {
+        prop_assert_eq!(rules.to_string().parse(), Ok(rules));
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in "\\PC*") {
+        if let Err(error) = text.parse::<RuleSet>() {
+            prop_assert!(error.column >= 1 && error.width >= 1);
+            prop_assert!(!error.marked().is_empty() && !error.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn almost_rules_are_read_or_refused(
+        words in prop::collection::vec(
+            prop::sample::select(vec![
+                "pass", "drop", "in", "out", "log", "inet", "inet6", "proto", "tcp", "from", "to",
+                "port", "any", "all", "{", "}", ",", "22", "1-5", "10.0.0.0/8", "::/0", "#", "é",
+            ]),
+            0..12,
+        )
+    ) {
+        let text = words.join(" ");
+        match parse_rules(&text) {
+            Ok(rules) => for rule in rules {
+                prop_assert_eq!(rule.to_string().parse(), Ok(rule));
+            },
+            Err(error) => prop_assert!(error.column <= text.chars().count() + 2),
+        }
+    }
+
+    #[test]
+    fn the_first_match_decides(rules in arbitrary::rule_set(), packet in arbitrary::packet()) {
+        let judgement = rules.judge(&Ok(packet));
+        match judgement.by {
+            Decider::Rule(index) => {
+                prop_assert!(rules.rules[index].matches(&packet));
+                prop_assert!(!rules.rules[..index].iter().any(|rule| rule.matches(&packet)));
+                prop_assert_eq!(judgement.action, rules.rules[index].action);
+            }
+            Decider::Default => {
+                prop_assert!(!rules.rules.iter().any(|rule| rule.matches(&packet)));
+                prop_assert_eq!(judgement.action, rules.default);
+            }
+            Decider::Obscured => prop_assert!(false, "the packet is not obscured"),
+        }
+    }
+
+    #[test]
+    fn the_kernels_form_is_read_back(rule in arbitrary::rule(), slot in 0u32..1024) {
+        let encoded = encode::encode(&rule, slot);
+        prop_assert_eq!(encode::decode(&encoded), Some(rule));
+        let again = nke_ebpf::abi::Rule::from_words(&encoded.to_words());
+        prop_assert_eq!(again, encoded);
+    }
+
+    #[test]
+    fn any_words_are_a_rule_or_none(words in any::<[u64; nke_ebpf::abi::RULE_WORDS]>()) {
+        let encoded = nke_ebpf::abi::Rule::from_words(&words);
+        if let Some(rule) = encode::decode(&encoded) {
+            prop_assert_eq!(encode::encode(&rule, encoded.slot), encoded);
+        }
+    }
+
+    #[test]
+    fn both_readers_of_packets_agree(
+        bytes in prop::collection::vec(any::<u8>(), 0..120),
+        kind in prop::sample::select(vec![0x0800u16, 0x86dd, 0x8100, 0x88a8, 0x0806]),
+    ) {
+        let mut bytes = bytes;
+        if let Some(place) = bytes.get_mut(12..14) {
+            place.copy_from_slice(&kind.to_be_bytes());
+        }
+        let frame = nke_ebpf::Frame::new(&bytes, nke_ebpf::Direction::In);
+        let other = nke_ebpf::Flow::of(&frame);
+        match dissect(&bytes, Direction::In) {
+            Err(Obscured) => prop_assert_eq!(other, Err(nke_ebpf::Obscured)),
+            Ok(packet) => {
+                let flow = other.unwrap();
+                prop_assert_eq!(flow.protocol().map(Protocol), packet.protocol);
+                let ports = flow.source_port().zip(flow.destination_port());
+                prop_assert_eq!(ports, packet.ports);
+            }
+        }
+    }
+}
