@@ -98,7 +98,8 @@ fn unsafe_elsewhere(page: &Page<'_>) -> Option<String> {
         concat!("unsafe", " {"),
         concat!("unsafe", " fn"),
         concat!("unsafe", " impl"),
-        concat!("(unsafe", "_code"),
+        concat!("allow(unsafe", "_code"),
+        concat!("expect(unsafe", "_code"),
     ];
     if !is_rust(page) || is_below(page.path, UNSAFE) {
         return None;

@@ -73,7 +73,7 @@ pub(super) fn install(workspace: &Workspace, steps: &mut Steps) -> Result<Option
         return Ok(compiler(workspace));
     }
     fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
-    steps.note("rustup cannot fetch it here; Debian's packages will do");
+    steps.note("rustup cannot fetch it here");
     Ok(None)
 }
 
