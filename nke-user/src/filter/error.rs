@@ -4,18 +4,15 @@ use std::path::PathBuf;
 
 use aya::maps::MapError;
 
-use super::parse_error::ParseError;
-
 /// Why rules could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The text is no rule.
-    #[error(transparent)]
-    Parse(#[from] ParseError),
-
     /// There is no room for so many rules. Nothing was changed.
-    #[error("{wanted} rules are more than the {limit} that a filter holds; nothing was changed")]
+    #[error(
+        "packet-filter: write: {wanted} rules are more than the {limit} that a filter holds; \
+         nothing was changed: delete some, or merge them into prefixes and ranges"
+    )]
     Full {
         /// How many there would be.
         wanted: usize,
@@ -24,27 +21,32 @@ pub enum Error {
     },
 
     /// A map of the attachment is missing, or is no such map.
-    #[error("{} is no map of a packet filter of this version", path.display())]
+    #[error(
+        "{}: open: {source}; it is no map of a packet filter of this version: attach packet-filter \
+         again",
+        path.display()
+    )]
     NoMap {
         /// Where it should be pinned.
         path: PathBuf,
         /// What the kernel says.
-        #[source]
         source: MapError,
     },
 
     /// The kernel refused to read or write a map.
-    #[error("cannot {operation}")]
+    #[error("packet-filter: {operation}: {source}; the rules in force are whole")]
     Map {
-        /// What was tried, in words that follow "cannot".
+        /// What was tried.
         operation: &'static str,
         /// What the kernel says.
-        #[source]
         source: MapError,
     },
 
     /// What is in the kernel was not written by this version.
-    #[error("rule {number} in the kernel was written by another version of nke")]
+    #[error(
+        "packet-filter: read: rule {number} in the kernel was written by another version of nke; \
+         attach packet-filter again"
+    )]
     ForeignRule {
         /// The rule's place in the list, from 1.
         number: usize,

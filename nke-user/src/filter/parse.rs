@@ -24,6 +24,16 @@ pub fn parse_rules(line: &str) -> Result<Vec<Rule>, ParseError> {
     rules(&mut Cursor::new(1, line))
 }
 
+impl FromStr for Action {
+    type Err = ParseError;
+
+    fn from_str(word: &str) -> Result<Self, ParseError> {
+        let mut cursor = Cursor::new(1, word);
+        let action = action(&mut cursor)?;
+        cursor.end().map(|()| action)
+    }
+}
+
 impl FromStr for Rule {
     type Err = ParseError;
 

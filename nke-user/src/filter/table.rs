@@ -154,7 +154,7 @@ impl Table {
 
     fn in_force(&self) -> Result<InForce, Error> {
         let failed = |source| Error::Map {
-            operation: "read the rules in force",
+            operation: "read the rules",
             source,
         };
         let set = match self.rules.get(&0, 0) {
@@ -174,7 +174,7 @@ impl Table {
 
     fn hits_of(&self, slot: u32) -> Result<Hits, Error> {
         let failed = |source| Error::Map {
-            operation: "read the hits of a rule",
+            operation: "read hits",
             source,
         };
         let mut hits = Hits::default();

@@ -11,6 +11,8 @@ use nke::{
     order::{DEFAULT_PRIORITY, Position, Selector},
 };
 
+use crate::filter::Filter;
+
 /// Attach packet filters to live interfaces, in order, and take them away again.
 ///
 /// An extension is a BPF object file, made by any compiler. Attaching it makes its program a node
@@ -119,6 +121,12 @@ pub(crate) enum Verb {
         #[command(flatten)]
         format: Format,
     },
+    /// See and change the rules of the packet filter, live
+    ///
+    /// A packet goes down the rules, and the first that matches decides. Every change is one step:
+    /// a packet is judged by all of the old rules or by all of the new ones.
+    #[command(subcommand)]
+    Filter(Filter),
     /// Print the log lines of extensions as they come, until interrupted
     Log {
         /// Only this extension's

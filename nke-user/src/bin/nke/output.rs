@@ -39,19 +39,19 @@ pub(crate) fn error(error: &anyhow::Error, verbose: bool) {
     }
 }
 
-fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+pub(crate) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     line(format_args!("{}", serde_json::to_string_pretty(value)?));
     Ok(())
 }
 
-fn table<const N: usize>(headings: [&str; N]) -> Table {
+pub(crate) fn table<const N: usize>(headings: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(headings);
     table
 }
 
 /// Numbers stand to the right.
-fn right(table: &mut Table, columns: &[usize]) {
+pub(crate) fn right(table: &mut Table, columns: &[usize]) {
     for column in columns {
         if let Some(column) = table.column_mut(*column) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -59,7 +59,7 @@ fn right(table: &mut Table, columns: &[usize]) {
     }
 }
 
-fn print_table(table: &Table) {
+pub(crate) fn print_table(table: &Table) {
     for row in table.lines() {
         line(format_args!("{}", row.trim_end()));
     }
@@ -115,7 +115,7 @@ pub(crate) fn attached_json(attached: &Attached) -> anyhow::Result<()> {
 }
 
 /// A count of bytes, in the largest unit that leaves a digit before the point.
-fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut scaled = count;
     let mut rest = 0;

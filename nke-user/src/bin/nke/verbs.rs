@@ -8,7 +8,7 @@ use nke::{
 
 use crate::{
     arguments::{Arguments, Attach, Verb},
-    log, output,
+    filter, log, output,
 };
 
 /// Carries out a command.
@@ -17,9 +17,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Verb::Log { name } = &arguments.verb {
         return log::run(&arguments.state, name.as_deref());
     }
+    // Reads its file before it takes the lock.
+    if let Verb::Filter(filter) = &arguments.verb {
+        return filter::run(&arguments.state, filter);
+    }
     let mut control = Control::open(&arguments.state)?;
     match &arguments.verb {
-        Verb::Log { .. } => {}
+        Verb::Log { .. } | Verb::Filter(_) => {}
         Verb::Load { extension } => output::loaded(&control.load(extension)?),
         Verb::Unload { name } => output::unloaded(name, control.unload(name)?),
         Verb::Attach(attach) => self::attach(&mut control, attach)?,
