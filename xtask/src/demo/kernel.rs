@@ -42,10 +42,12 @@ impl Objects {
     pub(super) fn news(&self, before: &Self) -> String {
         let count = |word| {
             let new = |key: &&(&str, u64)| key.0 == word && !before.0.contains_key(key);
-            self.0.keys().filter(new).count()
+            match self.0.keys().filter(new).count() {
+                1 => format!("1 {word}"),
+                n => format!("{n} {word}s"),
+            }
         };
-        let counts = KINDS.map(|(_, word)| format!("{} {word}s", count(word)));
-        counts.join(", ")
+        KINDS.map(|(_, word)| count(word)).join(", ")
     }
 
     /// Waits until none is left of what came since `before`. What others load in the meantime

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -58,18 +58,17 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let scratch = workspace.target.join("demo");
     let stage = Stage::build(&shell, &scratch)?;
     let traffic = Traffic::start(&interrupted)?;
-    let mut play = Play {
+    let play = Play {
         shell: &shell,
         scratch: quoted(workspace.short(&scratch))?,
         traffic,
-        steady: Vec::new(),
     };
     play.steady("no extension yet", &[])?;
     play.packet_filter()?;
     play.change_rules(&scratch)?;
     play.join(&stage)?;
     shell.finding(&format!(
-        "in the kernel: {}",
+        "in the kernel for it: {}",
         Objects::now(&shell)?.news(&before)
     ));
     play.leave()?;
@@ -86,8 +85,6 @@ struct Play<'a> {
     shell: &'a Shell<'a>,
     scratch: String,
     traffic: Traffic,
-    /// The acts in which nothing changed.
-    steady: Vec<usize>,
 }
 
 impl Play<'_> {
@@ -99,9 +96,8 @@ impl Play<'_> {
     }
 
     /// Lets the traffic flow, and demands that exactly the flows named are dropped.
-    fn steady(&mut self, when: &str, dropped: &[&str]) -> Result<()> {
+    fn steady(&self, when: &str, dropped: &[&str]) -> Result<()> {
         let act = self.traffic.steady()?;
-        self.steady.push(act);
         let tally = self.traffic.tally([act]);
         let mut shown = Vec::new();
         for (flow, (sent, arrived)) in FLOWS.iter().zip(tally) {
@@ -122,7 +118,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    fn packet_filter(&mut self) -> Result<()> {
+    fn packet_filter(&self) -> Result<()> {
         self.shell
             .chapter("The packet filter joins the live interface");
         self.run(&format!("nke attach packet-filter {TARGET}"))?;
@@ -132,7 +128,7 @@ impl Play<'_> {
         self.run(&format!("nke filter list {TARGET}"))
     }
 
-    fn change_rules(&mut self, scratch: &Path) -> Result<()> {
+    fn change_rules(&self, scratch: &Path) -> Result<()> {
         self.shell
             .chapter("The rules change under traffic, all at once");
         let file = scratch.join("evening.rules");
@@ -147,7 +143,7 @@ impl Play<'_> {
         self.run(&format!("nke filter list {TARGET}"))
     }
 
-    fn join(&mut self, stage: &Stage<'_>) -> Result<()> {
+    fn join(&self, stage: &Stage<'_>) -> Result<()> {
         self.shell
             .chapter("A counter, and a stranger that clang compiled, join before it");
         let scratch = &self.scratch;
@@ -170,7 +166,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    fn leave(&mut self) -> Result<()> {
+    fn leave(&self) -> Result<()> {
         self.shell.chapter("Everything leaves again");
         self.run(&format!("nke detach packet-filter {TARGET}"))?;
         self.steady("the filter has left", &["backup"])?;
@@ -191,13 +187,12 @@ impl Play<'_> {
         stage.strike()?;
         stage.is_gone()?;
         let time = Objects::gone_again(self.shell, before)?;
-        for kind in ["prog", "map", "link"] {
-            self.shell.run(&format!("bpftool {kind} list"))?;
-        }
         self.shell.finding(&format!(
-            "no program, map, link, pin, mount or namespace is left (the kernel took {} ms)",
+            "bpftool finds no program, map or link of it any more (the kernel took {} ms);",
             time.as_millis()
         ));
+        self.shell
+            .finding("no pin, no mount and no namespace is left");
         self.shell.chapter("What was sent, passed and dropped");
         say(&table);
         Ok(())
@@ -228,30 +223,28 @@ impl Play<'_> {
 
     /// What the chain counted as dropped must be what did not arrive. The traffic goes on
     /// meanwhile, so the truth lies between what was lost before asking and after.
-    fn expect_counts(&mut self) -> Result<()> {
-        let least = self.lost(self.steady.iter().copied());
+    fn expect_counts(&self) -> Result<()> {
+        self.traffic.fence()?;
+        let least = self.lost();
         let nodes = self.nodes()?;
-        self.traffic.steady()?;
-        let most = self.lost(0..self.traffic.act());
-        let counted: u64 = nodes
-            .iter()
-            .filter_map(|node| node["packets"]["dropped"].as_u64())
-            .sum();
-        if !(least..=most).contains(&counted) {
-            bail!("the chain says that it dropped {counted}, but it was {least} to {most}");
-        }
+        self.traffic.fence()?;
+        let most = self.lost();
+        let dropped = nodes.iter().map(|node| &node["packets"]["dropped"]);
+        let counted: u64 = dropped.filter_map(Value::as_u64).sum();
+        ensure!(
+            (least..=most).contains(&counted),
+            "the chain says that it dropped {counted}, but it was {least} to {most}"
+        );
         self.shell.finding(&format!(
-            "the chain counted {counted} drops; {least} to {most} did not arrive"
+            "dropped, as the chain counts: {counted}; not arrived: {least} before asking, {most} after"
         ));
         Ok(())
     }
 
-    fn lost(&self, acts: impl IntoIterator<Item = usize>) -> u64 {
-        let tally = self.traffic.tally(acts);
-        tally
-            .iter()
-            .map(|(sent, arrived)| sent - arrived.min(sent))
-            .sum()
+    /// How many datagrams did not arrive, in all acts that are over.
+    fn lost(&self) -> u64 {
+        let tally = self.traffic.tally(0..self.traffic.act());
+        tally.iter().map(|(sent, arrived)| sent - arrived).sum()
     }
 
     fn table(&self) -> String {

@@ -121,7 +121,7 @@ impl Traffic {
 
     /// Plays a steady act and returns its number. On return another act of changes is on.
     pub(super) fn steady(&self) -> Result<usize> {
-        self.next_act()?;
+        self.fence()?;
         let act = self.act();
         self.wait("the traffic to flow", || {
             FLOWS
@@ -129,12 +129,12 @@ impl Traffic {
                 .enumerate()
                 .all(|(flow, _)| self.counts.sent(flow, act) >= ENOUGH)
         })?;
-        self.next_act()?;
+        self.fence()?;
         Ok(act)
     }
 
-    /// Turns to the next act, and waits for the fence.
-    fn next_act(&self) -> Result<()> {
+    /// Turns to the next act, and waits until all of the act before is accounted for.
+    pub(super) fn fence(&self) -> Result<()> {
         let next = self.act() + 1;
         ensure!(next < ACTS, "the demo has more acts than it has room for");
         let answers = self.counts.answers.load(Ordering::SeqCst);
