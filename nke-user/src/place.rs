@@ -36,8 +36,11 @@
 mod asm;
 mod epilogue;
 mod scan;
+mod stub;
 #[cfg(test)]
 mod tests;
+
+pub use stub::plain_btf;
 
 use std::os::fd::RawFd;
 
@@ -61,7 +64,8 @@ pub struct Body<'a> {
     /// BTF's word on the source lines; may be empty.
     pub line_info: &'a [bpf_line_info],
     /// The BTF id of a function like main but static. A stub takes main's own id and calls the
-    /// body by this one, so a stub with `func_info` needs it.
+    /// body by this one, so a stub with `func_info` needs it; and without, if the body tail-calls
+    /// for itself: see [`plain_btf`].
     pub static_main: Option<u32>,
 }
 
@@ -223,7 +227,7 @@ pub fn place(body: &Body<'_>, rule: &Rule, form: Form, maps: &Maps) -> Result<Pl
     }
     match form {
         Form::Inline(home) => inline(body, rule, home, maps),
-        Form::Stub => stub(body, rule, maps),
+        Form::Stub => stub::place(body, rule, maps),
     }
 }
 
@@ -238,7 +242,15 @@ fn inline(body: &Body<'_>, rule: &Rule, home: Home, maps: &Maps) -> Result<Place
         }
         Home::Register(_) | Home::Slot(_) => return Err(PlaceError::Home { home }),
     };
-    let epilogue = Epilogue { home, rule, maps }.write();
+    let Maps { next, counters } = *maps;
+    let epilogue = Epilogue {
+        home,
+        spare: None,
+        rule,
+        next,
+        counters,
+    }
+    .write();
     let main_len = body.main_len;
     // One instruction stands in front of main, the epilogue between main and its subprograms.
     let behind = 1 + epilogue.len();
@@ -271,7 +283,11 @@ fn inline(body: &Body<'_>, rule: &Rule, home: Home, maps: &Maps) -> Result<Place
     };
     Ok(Placed {
         instructions,
-        func_info: body.func_info.iter().map(|info| at(info, offset)).collect(),
+        func_info: body
+            .func_info
+            .iter()
+            .map(|info| function_at(info, offset))
+            .collect(),
         line_info: body
             .line_info
             .iter()
@@ -287,7 +303,7 @@ fn moved_distance(at: usize, distance: i32, moved: impl Fn(usize) -> usize) -> i
     moved(target).wrapping_sub(moved(at)).wrapping_sub(1) as i32
 }
 
-fn at(info: &bpf_func_info, offset: impl Fn(u32) -> u32) -> bpf_func_info {
+fn function_at(info: &bpf_func_info, offset: impl Fn(u32) -> u32) -> bpf_func_info {
     bpf_func_info {
         insn_off: offset(info.insn_off),
         ..*info
@@ -299,40 +315,6 @@ fn line_at(line: &bpf_line_info, offset: impl Fn(u32) -> u32) -> bpf_line_info {
         insn_off: offset(line.insn_off),
         ..*line
     }
-}
-
-fn stub(body: &Body<'_>, rule: &Rule, maps: &Maps) -> Result<Placed, PlaceError> {
-    // Kept in a register, the context costs no stack, which may all be the body's.
-    let context = SAVED[0];
-    let home = Home::Register(context.0);
-    let epilogue = Epilogue { home, rule, maps }.write();
-    let mut instructions = vec![asm::mov(context, R1)];
-    instructions.push(asm::call_subprogram(epilogue.len() as i32));
-    instructions.extend(epilogue);
-    let stub_len = instructions.len() as u32;
-    // Calls within the body are distances, and the body moves as one.
-    instructions.extend_from_slice(body.instructions);
-
-    let offset = |at: u32| at + stub_len;
-    let mut func_info = Vec::new();
-    if let Some(main) = body.func_info.first() {
-        let static_main = body.static_main.ok_or(PlaceError::NoStaticType)?;
-        func_info.push(*main);
-        func_info.extend(body.func_info.iter().map(|info| at(info, offset)));
-        func_info[1].type_id = static_main;
-    }
-    // The stub is said to come from where the body begins.
-    let line_info = body
-        .line_info
-        .first()
-        .map(|line| line_at(line, |_| 0))
-        .into_iter();
-    let line_info = line_info.chain(body.line_info.iter().map(|line| line_at(line, offset)));
-    Ok(Placed {
-        instructions,
-        func_info,
-        line_info: line_info.collect(),
-    })
 }
 
 /// The program that the kernel calls: it enters the chain behind `next`, and gives `answer` when

@@ -10,16 +10,18 @@
 mod place {
     pub(crate) mod assemble;
     pub(crate) mod machine;
+    pub(crate) mod model;
     pub(crate) mod programs;
 }
 
 use nke::place::{self as placement, Body, Form, Home, Length, Maps, Rule};
-use proptest::collection::vec;
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 
-use place::assemble::Assembled;
-use place::machine::{Kernel, Run};
-use place::programs::{self, Context, Program, SK_BUFF, STRANGER_ANSWER, STRANGER_MAP, XDP_MD};
+use place::{
+    machine::{Kernel, Run},
+    model::{Node, body, expected, form, kernel, node},
+    programs::{self, Context, SK_BUFF, XDP_MD},
+};
 
 const XDP: Rule = Rule {
     go_on: &[2],
@@ -50,93 +52,6 @@ fn maps(position: usize, counted: bool) -> Maps {
     }
 }
 
-/// One node: what it runs, the form (modulo those it takes), whether it counts.
-#[derive(Debug, Clone)]
-struct Node {
-    program: Program,
-    form: usize,
-    counted: bool,
-}
-
-fn node() -> impl Strategy<Value = Node> {
-    (programs::program(), any::<usize>(), any::<bool>()).prop_map(|(program, form, counted)| Node {
-        program,
-        form,
-        counted,
-    })
-}
-
-fn body(assembled: &Assembled) -> Body<'_> {
-    Body {
-        main_len: assembled.main_len,
-        ..Body::of(&assembled.instructions)
-    }
-}
-
-fn form(body: &Body<'_>, choice: usize) -> Form {
-    // A deeper slot is only for what a scan could miss, and so always right too.
-    let forms: Vec<_> = placement::forms(body).collect();
-    forms[choice % forms.len()]
-}
-
-/// A kernel with the program that bodies call by themselves.
-fn kernel() -> (Kernel, usize) {
-    let mut kernel = Kernel::default();
-    let stranger = load(&mut kernel, placement::constant(STRANGER_ANSWER));
-    kernel.arrays.insert((STRANGER_MAP, 0), stranger);
-    (kernel, stranger)
-}
-
-fn load(kernel: &mut Kernel, program: Vec<aya_obj::generated::bpf_insn>) -> usize {
-    kernel.programs.push(program);
-    kernel.programs.len() - 1
-}
-
-/// What the bodies would do one after the other, each alone.
-fn expected(
-    nodes: &[Node],
-    rule: &Rule,
-    context: Context,
-    packet: &[u8],
-    answer: i32,
-) -> (Run, Vec<[u64; 6]>) {
-    let mut run = Run {
-        verdict: answer as u32,
-        entered: Vec::new(),
-        packet: packet.to_vec(),
-    };
-    let mut counts = vec![[0; 6]; nodes.len()];
-    for (position, node) in nodes.iter().enumerate() {
-        let (mut kernel, stranger) = kernel();
-        let program = load(&mut kernel, node.program.assemble(context).instructions);
-        let alone = kernel.run(program, context, &run.packet);
-        run.entered.push(position);
-        assert!(
-            alone.entered[1..]
-                .iter()
-                .all(|entered| *entered == stranger)
-        );
-        (run.verdict, run.packet) = (alone.verdict, alone.packet);
-        let verdict = run.verdict as i32;
-        let goes_on = rule.go_on.contains(&verdict);
-        if node.counted {
-            let class = if goes_on {
-                0
-            } else {
-                2 - usize::from(rule.dropped.contains(&verdict))
-            };
-            counts[position][class] += 1;
-            if rule.length != Length::None {
-                counts[position][3 + class] += run.packet.len() as u64;
-            }
-        }
-        if !goes_on {
-            break;
-        }
-    }
-    (run, counts)
-}
-
 /// The chain as the loader builds it, and what it counted.
 fn chained(
     nodes: &[Node],
@@ -146,14 +61,14 @@ fn chained(
     answer: i32,
 ) -> (Run, Vec<[u64; 6]>) {
     let (mut kernel, stranger) = kernel();
-    let root = load(&mut kernel, placement::root(maps(0, false).next, answer));
+    let root = kernel.load(placement::root(maps(0, false).next, answer));
     let mut programs = Vec::new();
     for (position, node) in nodes.iter().enumerate() {
         let assembled = node.program.assemble(context);
         let body = body(&assembled);
         let maps = maps(position + 1, node.counted);
         let placed = placement::place(&body, rule, form(&body, node.form), &maps).unwrap();
-        programs.push(load(&mut kernel, placed.instructions));
+        programs.push(kernel.load(placed.instructions));
         kernel
             .counters
             .extend(maps.counters.map(|counters| (counters, [0; 48])));
@@ -190,7 +105,7 @@ fn rules() -> impl Strategy<Value = (Rule, Context)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_form_gives_the_verdict_of_the_body_alone(
@@ -225,7 +140,7 @@ proptest! {
 #[test]
 fn thirty_two_nodes_are_reached() {
     let mut kernel = Kernel::default();
-    let root = load(&mut kernel, placement::root(1000, 1));
+    let root = kernel.load(placement::root(1000, 1));
     let pass = placement::constant(2);
     for position in 0..33 {
         let body = Body::of(&pass);
@@ -235,7 +150,7 @@ fn thirty_two_nodes_are_reached() {
             Form::Inline(Home::Register(7)),
         ][position % 3];
         let placed = placement::place(&body, &XDP, form, &maps(position + 1, false)).unwrap();
-        let program = load(&mut kernel, placed.instructions);
+        let program = kernel.load(placed.instructions);
         kernel.arrays.insert((1000 + position as i32, 0), program);
     }
     let run = kernel.run(root, XDP_MD, &[0; 14]);

@@ -37,7 +37,7 @@ pub use self::elf::Program;
 use crate::{
     error::{Error, Result},
     hook::Hook,
-    place::Body,
+    place::{self, Body},
     sys,
 };
 
@@ -301,10 +301,7 @@ impl Object {
             .functions
             .remove(&key)
             .ok_or_else(|| self.no_program(None, Some(symbol)))?;
-        let mut btf = self.btf();
-        let static_main = btf
-            .as_mut()
-            .and_then(|btf| btf::add_static_copy(btf, main.func_info.func_info.first()?.type_id));
+        let (btf, static_main) = self.types(&main, main_len);
         let btf = btf
             .map(|btf| sys::load_btf(&btf))
             .transpose()
@@ -327,6 +324,27 @@ impl Object {
             line_info: main.line_info.line_info,
             static_main,
         })
+    }
+
+    /// The object's types, with one for the body in a stub. A body without any gets the little
+    /// that the kernel asks for if it can be placed in a stub only.
+    fn types(&self, main: &aya_obj::Function, main_len: usize) -> (Option<Vec<u8>>, Option<u32>) {
+        let mut btf = self.btf();
+        if let Some(info) = main.func_info.func_info.first() {
+            let static_main = btf
+                .as_mut()
+                .and_then(|btf| btf::add_static_copy(btf, info.type_id));
+            return (btf, static_main);
+        }
+        let body = Body {
+            main_len,
+            ..Body::of(&main.instructions)
+        };
+        if place::forms(&body).next() != Some(place::Form::Stub) {
+            return (btf, None);
+        }
+        let (btf, static_main) = place::plain_btf();
+        (Some(btf), Some(static_main))
     }
 
     fn relocate(

@@ -20,7 +20,7 @@ use std::os::fd::RawFd;
 use aya_obj::generated::{bpf_func_id, bpf_insn};
 
 use super::asm::{self, Code, Compare, FP, R0, R1, R2, R3, Reg, SAVED};
-use super::{Home, Length, Maps, Rule};
+use super::{Home, Length, Rule};
 
 /// Where the verdict outlives a call.
 const VERDICT: i16 = -8;
@@ -32,12 +32,17 @@ const COUNTER: i16 = -24;
 /// Packets and bytes in a counter's value, `[u64; 6]`: each for gone on, dropped, other.
 const PACKETS: i16 = 0;
 const BYTES: i16 = 3 * 8;
+/// From one class to the next.
+const CLASS: i32 = 8;
 
 /// What an epilogue is written for.
 pub(super) struct Epilogue<'a> {
     pub(super) home: Home,
+    /// A register that may keep the verdict, for an epilogue that must do without stack.
+    pub(super) spare: Option<Reg>,
     pub(super) rule: &'a Rule,
-    pub(super) maps: &'a Maps,
+    pub(super) next: RawFd,
+    pub(super) counters: Option<RawFd>,
 }
 
 /// The verdict when an instruction can name it, or where it was put.
@@ -76,47 +81,51 @@ impl Epilogue<'_> {
 
     /// The next node is asked; should there be none, the body's own verdict stands.
     fn go_on(&self, code: &mut Code, verdict: Verdict) {
-        match self.maps.counters {
-            Some(counters) => {
-                let context = self.context(code, SAVED[0]);
-                keep(code, verdict);
-                self.count(code, counters, context, |_, _| {});
-                code.push(asm::mov(R1, context));
-            }
-            None => {
-                let context = self.context(code, R1);
-                keep(code, verdict);
-                if context != R1 {
-                    code.push(asm::mov(R1, context));
-                }
-            }
+        let context = self.context(
+            code,
+            if self.counters.is_some() {
+                SAVED[0]
+            } else {
+                R1
+            },
+        );
+        match verdict {
+            Verdict::Known(_) => {}
+            Verdict::Kept => self.keep(code),
         }
-        code.extend(asm::load_map(R2, self.maps.next));
+        if let Some(counters) = self.counters {
+            count(code, counters, self.rule.length, context, |_, _| {});
+        }
+        if context != R1 {
+            code.push(asm::mov(R1, context));
+        }
+        code.extend(asm::load_map(R2, self.next));
         code.push(asm::mov_imm(R3, 0));
         code.push(asm::call(bpf_func_id::BPF_FUNC_tail_call));
         code.push(match verdict {
             Verdict::Known(verdict) => asm::mov_imm(R0, verdict),
-            Verdict::Kept => asm::load64(R0, FP, VERDICT),
+            Verdict::Kept => self.kept(R0),
         });
         code.push(asm::exit());
     }
 
     /// The verdict ends the chain here.
     fn end(&self, code: &mut Code) {
-        if let Some(counters) = self.maps.counters {
+        if let Some(counters) = self.counters {
             let context = self.context(code, SAVED[0]);
-            keep(code, Verdict::Kept);
-            self.count(code, counters, context, |code, counter| {
-                code.push(asm::load64(R3, FP, VERDICT));
-                code.push(asm::add_imm(counter, 8));
-                let compare = |verdict: &i32| code.jump_if(Compare::Equal32, R3, *verdict);
-                let dropped: Vec<_> = self.rule.dropped.iter().map(compare).collect();
-                code.push(asm::add_imm(counter, 8));
-                for jump in dropped {
-                    code.land(jump);
-                }
-            });
-            code.push(asm::load64(R0, FP, VERDICT));
+            self.keep(code);
+            count(
+                code,
+                counters,
+                self.rule.length,
+                context,
+                |code, counter| {
+                    code.push(self.kept(R3));
+                    code.push(asm::add_imm(counter, CLASS));
+                    classify(code, counter, &[self.rule.dropped]);
+                },
+            );
+            code.push(self.kept(R0));
         }
         code.push(asm::exit());
     }
@@ -132,60 +141,102 @@ impl Epilogue<'_> {
         }
     }
 
-    /// One packet more, and its bytes, in the class that `class` moves the counter's address to.
-    ///
-    /// Plain additions on memory that only this CPU writes: the interface hooks run with bottom
-    /// halves off, so nothing can come between the read and the write.
-    fn count(
-        &self,
-        code: &mut Code,
-        counters: RawFd,
-        context: Reg,
-        class: impl FnOnce(&mut Code, Reg),
-    ) {
-        code.push(asm::store32_imm(FP, KEY, 0));
-        code.push(asm::mov(R2, FP));
-        code.push(asm::add_imm(R2, KEY.into()));
-        code.extend(asm::load_map(R1, counters));
-        code.push(asm::call(bpf_func_id::BPF_FUNC_map_lookup_elem));
-        let missing = code.jump_if(Compare::Equal64, R0, 0);
-        let mut counter = R0;
-        match self.rule.length {
-            Length::XdpLinear => {
-                code.push(asm::load32(R2, context, 4));
-                code.push(asm::load32(R1, context, 0));
-                code.push(asm::sub(R2, R1));
-            }
-            Length::XdpFrags => {
-                code.push(asm::store64(FP, COUNTER, R0));
-                code.push(asm::mov(R1, context));
-                code.push(asm::call(bpf_func_id::BPF_FUNC_xdp_get_buff_len));
-                code.push(asm::mov(R2, R0));
-                counter = R1;
-                code.push(asm::load64(counter, FP, COUNTER));
-            }
-            Length::SkbLen => code.push(asm::load32(R2, context, 0)),
-            Length::None => {}
+    fn keep(&self, code: &mut Code) {
+        code.push(match self.spare {
+            Some(register) => asm::mov(register, R0),
+            None => asm::store64(FP, VERDICT, R0),
+        });
+    }
+
+    fn kept(&self, register: Reg) -> bpf_insn {
+        match self.spare {
+            Some(kept) => asm::mov(register, kept),
+            None => asm::load64(register, FP, VERDICT),
         }
-        class(code, counter);
-        code.push(asm::load64(R3, counter, PACKETS));
-        code.push(asm::add_imm(R3, 1));
-        code.push(asm::store64(counter, PACKETS, R3));
-        match self.rule.length {
-            Length::XdpLinear | Length::XdpFrags | Length::SkbLen => {
-                code.push(asm::load64(R3, counter, BYTES));
-                code.push(asm::add(R3, R2));
-                code.push(asm::store64(counter, BYTES, R3));
-            }
-            Length::None => {}
-        }
-        code.land(missing);
     }
 }
 
-fn keep(code: &mut Code, verdict: Verdict) {
-    match verdict {
-        Verdict::Known(_) => {}
-        Verdict::Kept => code.push(asm::store64(FP, VERDICT, R0)),
+/// A subprogram that counts the verdict in r2 of the packet in r1.
+pub(super) fn counting_function(rule: &Rule, counters: RawFd) -> Vec<bpf_insn> {
+    let mut code = Code::default();
+    let context = SAVED[0];
+    code.push(asm::mov(context, R1));
+    code.push(asm::store64(FP, VERDICT, R2));
+    count(
+        &mut code,
+        counters,
+        rule.length,
+        context,
+        |code, counter| {
+            code.push(asm::load64(R3, FP, VERDICT));
+            classify(code, counter, &[rule.go_on, rule.dropped]);
+        },
+    );
+    code.push(asm::mov_imm(R0, 0));
+    code.push(asm::exit());
+    code.finish()
+}
+
+/// Moves `counter` one class further for each of these that the verdict in r3 is not in.
+fn classify(code: &mut Code, counter: Reg, classes: &[&[i32]]) {
+    let mut found = Vec::new();
+    for class in classes {
+        for verdict in *class {
+            found.push(code.jump_if(Compare::Equal32, R3, *verdict));
+        }
+        code.push(asm::add_imm(counter, CLASS));
     }
+    for jump in found {
+        code.land(jump);
+    }
+}
+
+/// One packet more, and its bytes, in the class that `class` moves the counter's address to.
+///
+/// Plain additions on memory that only this CPU writes: the interface hooks run with bottom
+/// halves off, so nothing can come between the read and the write.
+fn count(
+    code: &mut Code,
+    counters: RawFd,
+    length: Length,
+    context: Reg,
+    class: impl FnOnce(&mut Code, Reg),
+) {
+    code.push(asm::store32_imm(FP, KEY, 0));
+    code.push(asm::mov(R2, FP));
+    code.push(asm::add_imm(R2, KEY.into()));
+    code.extend(asm::load_map(R1, counters));
+    code.push(asm::call(bpf_func_id::BPF_FUNC_map_lookup_elem));
+    let missing = code.jump_if(Compare::Equal64, R0, 0);
+    let mut counter = R0;
+    match length {
+        Length::XdpLinear => {
+            code.push(asm::load32(R2, context, 4));
+            code.push(asm::load32(R1, context, 0));
+            code.push(asm::sub(R2, R1));
+        }
+        Length::XdpFrags => {
+            code.push(asm::store64(FP, COUNTER, R0));
+            code.push(asm::mov(R1, context));
+            code.push(asm::call(bpf_func_id::BPF_FUNC_xdp_get_buff_len));
+            code.push(asm::mov(R2, R0));
+            counter = R1;
+            code.push(asm::load64(counter, FP, COUNTER));
+        }
+        Length::SkbLen => code.push(asm::load32(R2, context, 0)),
+        Length::None => {}
+    }
+    class(code, counter);
+    code.push(asm::load64(R3, counter, PACKETS));
+    code.push(asm::add_imm(R3, 1));
+    code.push(asm::store64(counter, PACKETS, R3));
+    match length {
+        Length::XdpLinear | Length::XdpFrags | Length::SkbLen => {
+            code.push(asm::load64(R3, counter, BYTES));
+            code.push(asm::add(R3, R2));
+            code.push(asm::store64(counter, BYTES, R3));
+        }
+        Length::None => {}
+    }
+    code.land(missing);
 }

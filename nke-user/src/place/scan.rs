@@ -4,6 +4,8 @@
 //! side that the verifier sees: a context kept where the body also writes is refused by it, never
 //! run. They must not look at subprograms, which have frames and registers of their own.
 
+use std::collections::BTreeSet;
+
 use aya_obj::generated::bpf_insn;
 
 use super::asm::{self, FP, Reg, SAVED, StackUse};
@@ -72,4 +74,14 @@ pub(super) fn stack_depth(main: &[bpf_insn]) -> i32 {
 /// Whether main hands the packet to a program array of its own.
 pub(super) fn tail_calls(main: &[bpf_insn]) -> bool {
     instructions(main).any(|(_, instruction)| asm::is_tail_call(instruction))
+}
+
+/// Where functions start: main, and what is called or pointed to. In order.
+pub(super) fn function_starts(program: &[bpf_insn]) -> BTreeSet<u32> {
+    let references = instructions(program).filter(|(_, insn)| asm::is_code_reference(insn));
+    let targets = references.filter_map(|(at, insn)| {
+        let target = at.checked_add_signed(insn.imm as isize)?.checked_add(1)?;
+        u32::try_from(target).ok()
+    });
+    targets.chain([0]).collect()
 }

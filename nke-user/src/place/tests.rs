@@ -1,9 +1,12 @@
 //! Placement as text: what goes in is built by the assembler, what comes out is read.
 
-use aya_obj::generated::{bpf_func_info, bpf_insn, bpf_line_info};
+use aya_obj::generated::bpf_insn;
 
 use super::asm::*;
 use super::*;
+
+mod forms;
+mod stubs;
 
 const XDP: Rule = Rule {
     go_on: &[2],
@@ -77,22 +80,12 @@ fn placed(body: &[bpf_insn], rule: &Rule, form: Form, maps: &Maps) -> Vec<bpf_in
         .instructions
 }
 
-#[track_caller]
-fn check_forms(body: &[bpf_insn], expected: &[Form]) {
-    assert_eq!(forms(&Body::of(body)).collect::<Vec<_>>(), expected);
-}
-
 const fn register(register: u8) -> Form {
     Form::Inline(Home::Register(register))
 }
 
 const fn slot(slot: i16) -> Form {
     Form::Inline(Home::Slot(slot))
-}
-
-/// Instructions that use every register kept over calls.
-fn busy() -> Vec<bpf_insn> {
-    SAVED.iter().map(|register| mov(*register, R1)).collect()
 }
 
 #[test]
@@ -185,25 +178,6 @@ fn subprograms_move_and_keep_their_exits() {
 }
 
 #[test]
-fn a_stub_calls_the_body_as_it_is() {
-    check(
-        &placed(&constant(2), &XDP, Form::Stub, &PLAIN),
-        "0: r6 = r1
-         1: call 11
-         2: if w0 != 2 goto 10
-         3: r1 = r6
-         4: r2 = map 7
-         6: r3 = 0
-         7: call helper 12
-         8: r0 = 2
-         9: exit
-         10: exit
-         11: r0 = 2
-         12: exit",
-    );
-}
-
-#[test]
 fn counted_verdicts_fall_into_classes() {
     check(
         &placed(&constant(2), &XDP, slot(-16), &COUNTED),
@@ -258,132 +232,6 @@ fn counted_verdicts_fall_into_classes() {
          51: r0 = *(u64 *)(r10 -8)
          52: exit",
     );
-}
-
-#[test]
-fn btf_moves_along() {
-    let body = [constant(2), constant(1)].concat();
-    let func = |insn_off, type_id| bpf_func_info { insn_off, type_id };
-    let line = |insn_off, line_col| bpf_line_info {
-        insn_off,
-        file_name_off: 0,
-        line_off: 0,
-        line_col,
-    };
-    let functions = [func(0, 11), func(2, 12)];
-    let lines = [line(0, 101), line(1, 102), line(2, 103)];
-    let body = Body {
-        main_len: 2,
-        func_info: &functions,
-        line_info: &lines,
-        static_main: Some(13),
-        ..Body::of(&body)
-    };
-    let check = |form, functions: &[(u32, u32)], lines: &[(u32, u32)]| {
-        let out = place(&body, &XDP, form, &PLAIN).unwrap();
-        let is: Vec<_> = out
-            .func_info
-            .iter()
-            .map(|info| (info.insn_off, info.type_id))
-            .collect();
-        assert_eq!(is, functions);
-        let is: Vec<_> = out
-            .line_info
-            .iter()
-            .map(|line| (line.insn_off, line.line_col))
-            .collect();
-        assert_eq!(is, lines);
-    };
-    check(
-        register(9),
-        &[(0, 11), (12, 12)],
-        &[(0, 101), (2, 102), (12, 103)],
-    );
-    check(
-        Form::Stub,
-        &[(0, 11), (11, 13), (13, 12)],
-        &[(0, 101), (11, 101), (12, 102), (13, 103)],
-    );
-    let nameless = Body {
-        static_main: None,
-        ..body
-    };
-    let error = place(&nameless, &XDP, Form::Stub, &PLAIN).unwrap_err();
-    assert_eq!(error, PlaceError::NoStaticType);
-}
-
-#[test]
-fn forms_start_with_what_costs_least() {
-    check_forms(
-        &constant(2),
-        &[register(9), slot(-8), slot(-72), slot(-264), Form::Stub],
-    );
-    check_forms(
-        &[busy(), vec![store64(FP, -12, R1), exit()]].concat(),
-        &[slot(-24), slot(-88), slot(-280), Form::Stub],
-    );
-    // A use by address, and a read that stays above it.
-    check_forms(
-        &[
-            busy(),
-            vec![mov(R2, FP), add_imm(R2, -48), load64(R3, R2, 8), exit()],
-        ]
-        .concat(),
-        &[slot(-56), slot(-120), slot(-312), Form::Stub],
-    );
-    check_forms(
-        &[busy(), vec![store64(FP, -504, R1), exit()]].concat(),
-        &[slot(-512), Form::Stub],
-    );
-    check_forms(
-        &[busy(), vec![store64(FP, -512, R1), exit()]].concat(),
-        &[Form::Stub],
-    );
-    // What is no address of the stack takes no room on it.
-    check_forms(
-        &[
-            busy(),
-            vec![mov(R2, FP), mov_imm(R2, 1), add_imm(R2, -48), exit()],
-        ]
-        .concat(),
-        &[slot(-8), slot(-72), slot(-264), Form::Stub],
-    );
-}
-
-#[test]
-fn some_bodies_take_only_the_stub() {
-    let tail_call = call(bpf_func_id::BPF_FUNC_tail_call);
-    check_forms(&[tail_call, mov_imm(R0, 2), exit()], &[Form::Stub]);
-
-    let mut long = vec![mov_imm(R0, 2); LONGEST_MAIN + 1];
-    long.push(exit());
-    check_forms(&long, &[Form::Stub]);
-    // The last exit is near, so only one in front is out of reach.
-    long[0] = exit();
-    let error = place(&Body::of(&long), &XDP, register(9), &PLAIN).unwrap_err();
-    assert_eq!(
-        error,
-        PlaceError::TooLong {
-            main_len: LONGEST_MAIN + 2
-        }
-    );
-}
-
-#[test]
-fn nonsense_is_refused() {
-    let pass = constant(2);
-    for main_len in [0, 3] {
-        let body = Body {
-            main_len,
-            ..Body::of(&pass)
-        };
-        let error = place(&body, &XDP, Form::Stub, &PLAIN).unwrap_err();
-        assert_eq!(error, PlaceError::NoMain { main_len, len: 2 });
-    }
-    for form in [register(5), register(10), slot(0), slot(-4), slot(-520)] {
-        let error = place(&Body::of(&pass), &XDP, form, &PLAIN).unwrap_err();
-        assert!(matches!(error, PlaceError::Home { .. }), "{form:?}");
-    }
 }
 
 #[test]

@@ -58,6 +58,12 @@ struct Machine<'a> {
 }
 
 impl Kernel {
+    /// Loads a program: its number.
+    pub(crate) fn load(&mut self, program: Vec<bpf_insn>) -> usize {
+        self.programs.push(program);
+        self.programs.len() - 1
+    }
+
     pub(crate) fn run(&mut self, program: usize, context: Context, packet: &[u8]) -> Run {
         let mut machine = Machine {
             kernel: self,
@@ -124,7 +130,6 @@ impl Machine<'_> {
                 let saved = self.registers[6..10].try_into().unwrap();
                 let caller = Some((saved, program, frame.at));
                 self.enter(program, to, caller);
-                self.forget(2..6);
             }
             0x85 => self.helper(insn.imm),
             0x95 => return self.leave(),
@@ -228,8 +233,9 @@ impl Machine<'_> {
             return match off {
                 _ if off == self.context.data => PACKET,
                 _ if off == self.context.data_end => PACKET + self.packet.len() as u64,
-                _ if off == self.context.number => self.packet.len() as u64,
-                _ => panic!("context at {off}"),
+                _ if off != self.context.number => panic!("context at {off}"),
+                _ if self.context.number_is_length => self.packet.len() as u64,
+                _ => 0,
             };
         }
         let mut bytes = [0; 8];

@@ -19,19 +19,22 @@ pub(crate) const STRANGER_ANSWER: i32 = 2;
 pub(crate) struct Context {
     pub(crate) data: i16,
     pub(crate) data_end: i16,
-    /// Some other number of 32 bits.
+    /// Some other number of 32 bits: the packet's length, or 0.
     pub(crate) number: i16,
+    pub(crate) number_is_length: bool,
 }
 
 pub(crate) const XDP_MD: Context = Context {
     data: 0,
     data_end: 4,
     number: 16,
+    number_is_length: false,
 };
 pub(crate) const SK_BUFF: Context = Context {
     data: 76,
     data_end: 80,
     number: 0,
+    number_is_length: true,
 };
 
 #[derive(Debug, Clone)]
