@@ -126,6 +126,7 @@ impl Extension {
         let own = &object.manifest().attachment_maps;
         let maps = loader::make_maps(object, |map| !own.iter().any(|name| name == map))?;
         state.pin_maps(&maps, &directory.join("maps"))?;
+        loader::fill_maps(object, &maps)?;
         let record = Record {
             path: path.to_owned(),
             loads,

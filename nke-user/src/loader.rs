@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use aya::maps::MapData;
@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     hook::Hook,
     kernel::Version,
-    object::{Linked, Object},
+    object::{Initial, Linked, Object, Value},
     place::{self, Form},
     sys::{self, map::Shape, program},
 };
@@ -92,6 +92,8 @@ fn fit(map: &mut aya_obj::Map) {
         let pages = map.max_entries().div_ceil(page).next_power_of_two();
         map.set_max_entries(pages.saturating_mul(page));
         map.set_value_size(0);
+    } else if is(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY) {
+        map.set_value_size(4);
     } else if is(bpf_map_type::BPF_MAP_TYPE_CPUMAP)
         || is(bpf_map_type::BPF_MAP_TYPE_DEVMAP)
         || is(bpf_map_type::BPF_MAP_TYPE_DEVMAP_HASH)
@@ -99,6 +101,59 @@ fn fit(map: &mut aya_obj::Map) {
         // With a program beside the target, since 5.9 (struct bpf_devmap_val).
         map.set_value_size(8);
     }
+}
+
+/// Fills the slots of an object's maps that it fills itself: with its other maps, and with its
+/// other programs, which are loaded as they are. A chain goes on when what they answer comes back.
+pub(crate) fn fill_maps(object: &Object, maps: &Maps) -> Result<()> {
+    for Initial { map, index, value } in object.initials() {
+        let failed = |source| Error::Kernel {
+            object: format!("{}: map {map}", object.name()),
+            stage: "fill",
+            source,
+            remedy: "check the types of its initial values",
+        };
+        let set = |value: &OwnedFd| {
+            let Some(map) = maps.get(map) else {
+                return Ok(());
+            };
+            let value = value.as_raw_fd().to_ne_bytes();
+            sys::map::update(map, &index.to_ne_bytes(), &value).map_err(failed)
+        };
+        match value {
+            Value::Map(name) => maps.get(name).map_or(Ok(()), set)?,
+            Value::Program(symbol) => set(&load_unplaced(object, symbol, maps)?)?,
+        }
+    }
+    Ok(())
+}
+
+/// Loads a program of an object as it is.
+fn load_unplaced(object: &Object, symbol: &str, maps: &Maps) -> Result<OwnedFd> {
+    let descriptors = maps
+        .iter()
+        .map(|(name, map)| (name.clone(), map.as_fd()))
+        .collect();
+    let linked = object.link(symbol, &descriptors)?;
+    let mut programs = object
+        .programs()
+        .iter()
+        .filter(|program| program.symbol == symbol);
+    let hook = programs.find_map(|program| program.hooks.first());
+    let body = linked.body();
+    let row = hook.copied().unwrap_or(Hook::InterfaceXdp).row();
+    program::load(&program::Load {
+        program_type: row.program_type as u32,
+        expected_attach_type: row.expected_attach_type,
+        flags: 0,
+        name: symbol,
+        license: &linked.license,
+        instructions: body.instructions,
+        btf: linked.btf.as_ref().map(OwnedFd::as_fd),
+        func_info: body.func_info,
+        line_info: body.line_info,
+    })
+    .map_err(|refused| refusal(object.name(), symbol, refused))
 }
 
 /// A node's program, loaded.

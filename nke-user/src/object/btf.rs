@@ -1,75 +1,213 @@
-//! The little of BTF (Documentation/bpf/btf.rst) that nke edits itself, because aya-obj keeps
-//! its types private: one more FUNC, of static linkage, for a body that becomes a subprogram.
-//!
-//! The verifier checks a *global* function on its own, by its BTF argument types, which for a
-//! main function need not make sense; a *static* one is checked as part of its caller.
+//! The little of BTF (Documentation/bpf/btf.rst) that nke reads and edits itself, because
+//! aya-obj keeps its types private.
 
 use std::ops::Range;
 
+const KIND_PTR: u32 = 2;
+const KIND_ARRAY: u32 = 3;
+const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
+const KIND_FWD: u32 = 7;
 const KIND_FUNC: u32 = 12;
+const KIND_FUNC_PROTO: u32 = 13;
+const KIND_VAR: u32 = 14;
+const KIND_DATASEC: u32 = 15;
+
+/// Type information, as bytes of this machine's byte order.
+pub(super) struct Types<'a> {
+    bytes: &'a [u8],
+    /// Where each type's record starts; type 1 is the first.
+    starts: Vec<usize>,
+    end: usize,
+    strings: usize,
+}
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    Some(u32::from_ne_bytes(
+        bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
+    ))
 }
 
-/// Where a type's record ends, by its kind.
-fn end_of(bytes: &[u8], at: usize) -> Option<usize> {
-    let info = u32_at(bytes, at + 4)?;
-    let (kind, members) = ((info >> 24) & 0x1f, (info & 0xffff) as usize);
-    let extra = match kind {
-        1 | 14 | 17 => 4,                // INT, VAR, DECL_TAG
-        3 => 12,                         // ARRAY
-        4 | 5 | 15 | 19 => 12 * members, // STRUCT, UNION, DATASEC, ENUM64
-        6 | 13 => 8 * members,           // ENUM, FUNC_PROTO
+/// How long a type's record is, by its kind and its number of members.
+const fn length(kind: u32, members: usize) -> usize {
+    12 + match kind {
+        1 | KIND_VAR | 17 => 4, // INT, VAR, DECL_TAG
+        KIND_ARRAY => 12,
+        KIND_STRUCT | KIND_UNION | KIND_DATASEC | 19 => 12 * members, // 19: ENUM64
+        6 | KIND_FUNC_PROTO => 8 * members,                           // ENUM, FUNC_PROTO
         _ => 0,
-    };
-    Some(at + 12 + extra)
+    }
 }
 
-fn types(bytes: &[u8]) -> Option<Range<usize>> {
-    let header = u32_at(bytes, 4)? as usize;
-    let start = header + u32_at(bytes, 8)? as usize;
-    Some(start..start + u32_at(bytes, 12)? as usize)
+impl<'a> Types<'a> {
+    /// Finds the records. `None` if the BTF is malformed.
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let header = u32_at(bytes, 4)? as usize;
+        let mut at = header.checked_add(u32_at(bytes, 8)? as usize)?;
+        let end = at.checked_add(u32_at(bytes, 12)? as usize)?;
+        let strings = header.checked_add(u32_at(bytes, 16)? as usize)?;
+        let mut starts = Vec::new();
+        while at < end {
+            starts.push(at);
+            let info = u32_at(bytes, at + 4)?;
+            at = at.checked_add(length((info >> 24) & 0x1f, (info & 0xffff) as usize))?;
+        }
+        Some(Self {
+            bytes,
+            starts,
+            end,
+            strings,
+        })
+    }
+
+    fn start(&self, id: u32) -> Option<usize> {
+        self.starts
+            .get(usize::try_from(id).ok()?.checked_sub(1)?)
+            .copied()
+    }
+
+    fn kind(&self, id: u32) -> Option<u32> {
+        Some((u32_at(self.bytes, self.start(id)? + 4)? >> 24) & 0x1f)
+    }
+
+    /// The third word of a record: the type that it refers to, or its size.
+    fn refers_to(&self, id: u32) -> Option<u32> {
+        u32_at(self.bytes, self.start(id)? + 8)
+    }
+
+    fn name(&self, record: usize) -> Option<&'a [u8]> {
+        let at = self
+            .strings
+            .checked_add(u32_at(self.bytes, record)? as usize)?;
+        self.bytes.get(at..)?.split(|byte| *byte == 0).next()
+    }
+
+    /// Where in the bytes the member `values` of a map's definition is, if it has one.
+    fn values_member(&self, definition: u32) -> Option<usize> {
+        let start = self.start(definition)?;
+        if self.kind(definition)? != KIND_STRUCT {
+            return None;
+        }
+        let members = (u32_at(self.bytes, start + 4)? & 0xffff) as usize;
+        let mut members = (0..members).map(|nth| start + 12 + 12 * nth);
+        members.find(|member| self.name(*member) == Some(b"values"))
+    }
+
+    /// The definition of the map that is a variable of this name.
+    fn definition(&self, map: &str) -> Option<u32> {
+        let mut ids = (1..).zip(&self.starts).map(|(id, start)| (id, *start));
+        let variable = ids.find(|(id, start)| {
+            self.kind(*id) == Some(KIND_VAR) && self.name(*start) == Some(map.as_bytes())
+        });
+        self.refers_to(variable?.0)
+    }
+
+    /// At how many bytes of a map's definition its initial values start.
+    pub(super) fn values_offset(&self, map: &str) -> Option<u64> {
+        let member = self.values_member(self.definition(map)?)?;
+        Some(u64::from(u32_at(self.bytes, member + 8)? / 8))
+    }
+
+    /// Where the names of `values` members are whose values are functions: aya-obj takes these
+    /// members for maps, and refuses the object.
+    pub(super) fn function_values(&self) -> Vec<usize> {
+        let is_functions = |member: usize| {
+            let array = u32_at(self.bytes, member + 4)?;
+            let element = u32_at(self.bytes, self.start(array)? + 12)?;
+            let pointee = self.refers_to(element)?;
+            let kinds = [self.kind(array)?, self.kind(element)?, self.kind(pointee)?];
+            Some(kinds == [KIND_ARRAY, KIND_PTR, KIND_FUNC_PROTO])
+        };
+        let members = (1..)
+            .zip(&self.starts)
+            .filter_map(|(id, _)| self.values_member(id));
+        members
+            .filter(|member| is_functions(*member) == Some(true))
+            .collect()
+    }
+
+    /// The words to write, each at its place, so that references to the kernel's own symbols
+    /// (the sections `.ksyms` and `.kconfig`) pass: the kernel takes no types of what an object
+    /// does not define, and aya-obj looks for these sections in the file.
+    ///
+    /// A function becomes a forward declaration, a variable one of a pointer, and the section a
+    /// union of as many pointers, which has a record of the same length.
+    pub(super) fn without_externs(&self) -> Option<Vec<(usize, u32)>> {
+        let mut edits = Vec::new();
+        let pointer = (1..).zip(&self.starts).map(|(id, _)| id);
+        let Some(pointer) = pointer
+            .into_iter()
+            .find(|id| self.kind(*id) == Some(KIND_PTR))
+        else {
+            return Some(edits);
+        };
+        for (id, start) in (1..).zip(&self.starts).map(|(id, start)| (id, *start)) {
+            let name = self.name(start)?;
+            if self.kind(id)? != KIND_DATASEC || !matches!(name, b".ksyms" | b".kconfig") {
+                continue;
+            }
+            let members = u32_at(self.bytes, start + 4)? & 0xffff;
+            edits.extend([
+                (start, 0),
+                (start + 4, KIND_UNION << 24 | members),
+                (start + 8, 8),
+            ]);
+            for entry in (0..members as usize).map(|nth| start + 12 + 12 * nth) {
+                let symbol = u32_at(self.bytes, entry)?;
+                let record = self.start(symbol)?;
+                match self.kind(symbol)? {
+                    KIND_VAR => edits.extend([(record + 8, pointer), (record + 12, 1)]),
+                    _ => edits.extend([(record + 4, KIND_FWD << 24), (record + 8, 0)]),
+                }
+                edits.extend([(entry, 0), (entry + 4, pointer), (entry + 8, 0)]);
+            }
+        }
+        Some(edits)
+    }
+
+    fn range(&self) -> Range<usize> {
+        self.starts.first().copied().unwrap_or(self.end)..self.end
+    }
 }
 
 /// Appends a copy of FUNC `id` with static linkage; its id is the result. `None` if there is no
 /// such FUNC, or the BTF is malformed.
+///
+/// A body that becomes a subprogram needs it. The verifier checks a *global* function on its
+/// own, by its BTF argument types, which for a main function need not make sense; a *static* one
+/// is checked as part of its caller.
 pub(super) fn add_static_copy(btf: &mut Vec<u8>, id: u32) -> Option<u32> {
-    let range = types(btf)?;
-    let mut at = range.start;
-    let mut next = 1;
-    let mut copy = None;
-    while at < range.end {
-        if next == id && (u32_at(btf, at + 4)? >> 24) & 0x1f == KIND_FUNC {
-            copy = Some([u32_at(btf, at)?, KIND_FUNC << 24, u32_at(btf, at + 8)?]);
-        }
-        at = end_of(btf, at)?;
-        next += 1;
+    let types = Types::parse(btf)?;
+    if types.kind(id)? != KIND_FUNC {
+        return None;
     }
-    let record: Vec<u8> = copy?.into_iter().flat_map(u32::to_ne_bytes).collect();
-    let grow = u32::try_from(record.len()).ok()?;
-    btf.splice(range.end..range.end, record);
+    let copy = [
+        u32_at(btf, types.start(id)?)?,
+        KIND_FUNC << 24,
+        types.refers_to(id)?,
+    ];
+    let new = u32::try_from(types.starts.len() + 1).ok()?;
+    let end = types.range().end;
+    btf.splice(end..end, copy.into_iter().flat_map(u32::to_ne_bytes));
     // The strings follow the types (that is how aya-obj writes them): they move.
     for field in [12, 16] {
-        let value = u32_at(btf, field)? + grow;
+        let value = u32_at(btf, field)? + 12;
         btf.get_mut(field..field + 4)?
             .copy_from_slice(&value.to_ne_bytes());
     }
-    Some(next)
+    Some(new)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
     #[test]
     fn a_static_copy_goes_behind_the_types() {
-        let words = |words: &[u32]| {
-            words
-                .iter()
-                .flat_map(|w| w.to_ne_bytes())
-                .collect::<Vec<_>>()
-        };
         let header = [0x0001_eb9f, 24, 0, 24, 24, 4];
         // 1: FUNC_PROTO without parameters; 2: FUNC of global linkage; then the strings.
         let types = [0, 13 << 24, 0, 1, 12 << 24 | 1, 1];
@@ -81,5 +219,30 @@ mod tests {
             words(&[&grown[..], &types, &[1, 12 << 24, 1], &[0]].concat())
         );
         assert_eq!(add_static_copy(&mut btf, 1), None);
+    }
+
+    #[test]
+    fn initial_values_are_found() {
+        let strings = *b"\0jmp\0values\0";
+        // 1: FUNC_PROTO; 2: PTR to it; 3: ARRAY of these; 4: STRUCT with a pointer and values;
+        // 5: VAR jmp.
+        let types = [
+            &[0, 13 << 24, 0][..],
+            &[0, 2 << 24, 1],
+            &[0, 3 << 24, 0, 2, 1, 0],
+            &[0, 4 << 24 | 2, 8, 0, 2, 0, 5, 3, 64],
+            &[1, 14 << 24, 4, 1],
+        ]
+        .concat();
+        let length = u32::try_from(4 * types.len()).unwrap();
+        let header = [0x0001_eb9f, 24, 0, length, length, 12];
+        let btf = [words(&header), words(&types), strings.to_vec()].concat();
+        let types = Types::parse(&btf).unwrap();
+        assert_eq!(types.values_offset("jmp"), Some(8));
+        assert_eq!(types.values_offset("values"), None);
+        let [member] = types.function_values()[..] else {
+            panic!("not one")
+        };
+        assert_eq!(u32_at(&btf, member), Some(5));
     }
 }

@@ -12,7 +12,10 @@ use object::{
     read::elf::{ElfFile64, FileHeader as _},
 };
 
-use super::rename;
+use super::{
+    initial::{self, Initial},
+    rename,
+};
 use crate::{error::Error, hook::Hook};
 
 /// A program as its author named it.
@@ -42,6 +45,7 @@ pub(super) struct Elf {
     pub(super) bytes: Vec<u8>,
     pub(super) programs: Vec<Program>,
     pub(super) externs: Vec<Extern>,
+    pub(super) initials: Vec<Initial>,
     pub(super) manifest: String,
 }
 
@@ -133,6 +137,8 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         bytes: Vec::new(),
         programs: Vec::new(),
         externs: Vec::new(),
+        initials: initial::read(&file)
+            .ok_or_else(|| bad("malformed initial values of maps".to_owned()))?,
         manifest: String::new(),
     };
     let mut renamed = Vec::new();

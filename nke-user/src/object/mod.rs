@@ -16,6 +16,7 @@
 
 mod btf;
 mod elf;
+mod initial;
 mod rename;
 
 use std::{
@@ -34,6 +35,7 @@ use aya_obj::{
 use serde::Deserialize;
 
 pub use self::elf::Program;
+pub(crate) use self::initial::{Initial, Value};
 use crate::{
     error::{Error, Result},
     hook::Hook,
@@ -48,6 +50,7 @@ pub struct Object {
     bytes: Vec<u8>,
     programs: Vec<Program>,
     manifest: Manifest,
+    initials: Vec<Initial>,
     parsed: aya_obj::Object,
 }
 
@@ -146,6 +149,7 @@ impl Object {
             bytes: renamed,
             programs,
             externs,
+            initials,
             manifest,
         } = elf::read(name, &bytes)?;
         let bad = |cause| Error::NotAnObject {
@@ -170,6 +174,7 @@ impl Object {
             bytes,
             programs,
             manifest,
+            initials,
             parsed,
         })
     }
@@ -200,11 +205,23 @@ impl Object {
         Hook::ALL.into_iter().filter(serves).collect()
     }
 
-    /// Whether a program takes packets of several buffers.
+    /// The slots of its maps that it fills itself.
+    pub(crate) fn initials(&self) -> &[Initial] {
+        &self.initials
+    }
+
+    /// Whether a program takes packets of several buffers. One that tail-calls others of the
+    /// object must agree with them, and these are loaded once, for chains of either kind.
     pub(crate) fn takes_frags(&self, symbol: &str) -> bool {
-        self.programs
+        let calls = self
+            .initials
             .iter()
-            .any(|program| program.symbol == symbol && program.frags)
+            .any(|i| matches!(i.value, Value::Program(_)));
+        !calls
+            && self
+                .programs
+                .iter()
+                .any(|program| program.symbol == symbol && program.frags)
     }
 
     /// Its maps, as aya-obj describes them.

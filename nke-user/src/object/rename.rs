@@ -13,6 +13,8 @@ use object::{
     slice_from_bytes,
 };
 
+use super::btf::Types;
+
 const ENDIAN: LittleEndian = LittleEndian;
 
 type Section = SectionHeader64<LittleEndian>;
@@ -46,12 +48,28 @@ pub(super) fn programs(bytes: &[u8], renamed: &[(usize, &str)]) -> Option<Vec<u8
         strings.extend_from_slice(new_name(*index).as_bytes());
     }
     append(&mut output, sections.get_mut(names)?, &strings);
-    if let (Some(btf), Some(btf_ext)) = (btf, btf_ext) {
+    if let Some(btf) = btf {
         let mut types = contents(bytes, sections.get(btf)?)?.to_vec();
-        let mut infos = contents(bytes, sections.get(btf_ext)?)?.to_vec();
-        rename_infos(&mut types, &mut infos, renamed)?;
+        let found = Types::parse(&types)?;
+        // Without a name such a member is passed over.
+        let unnamed = found
+            .function_values()
+            .into_iter()
+            .map(|member| (member, 0));
+        let edits: Vec<_> = found
+            .without_externs()?
+            .into_iter()
+            .chain(unnamed)
+            .collect();
+        for (at, word) in edits {
+            set_u32(&mut types, at, word)?;
+        }
+        if let Some(btf_ext) = btf_ext {
+            let mut infos = contents(bytes, sections.get(btf_ext)?)?.to_vec();
+            rename_infos(&mut types, &mut infos, renamed)?;
+            append(&mut output, sections.get_mut(btf_ext)?, &infos);
+        }
         append(&mut output, sections.get_mut(btf)?, &types);
-        append(&mut output, sections.get_mut(btf_ext)?, &infos);
     }
     for (index, section) in sections.iter().enumerate() {
         let at = table + index * size_of::<Section>();
