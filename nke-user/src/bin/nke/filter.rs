@@ -178,10 +178,8 @@ pub(crate) fn run(state: &Path, filter: &Filter) -> anyhow::Result<()> {
         Change::Load(new) => {
             found.table.write(&new)?;
             let RuleSet { default, rules } = new;
-            let count = rules.len();
-            output::line(format_args!(
-                "{found}: loaded {count} rules, default {default}"
-            ));
+            let rules = counted(rules.len());
+            output::line(format_args!("{found}: loaded {rules}, default {default}"));
             Ok(())
         }
         Change::Default(default) => {

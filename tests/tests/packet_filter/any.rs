@@ -1,0 +1,163 @@
+//! Any rule, as it may be typed, and any packet, as it may be sent.
+//!
+//! Addresses, ports and protocols are few, so that rules and packets meet.
+
+use nke_tests::frame::{Frame, Ip};
+
+use crate::dice::Dice;
+
+const V4: [&str; 6] = [
+    "10.0.0.1",
+    "10.0.0.2",
+    "10.0.1.1",
+    "10.128.0.1",
+    "192.0.2.1",
+    "255.255.255.255",
+];
+const V6: [&str; 5] = [
+    "fd00::1",
+    "fd00::2",
+    "fd00:0:0:1::1",
+    "fd80::1",
+    "2001:db8::ff",
+];
+const V4_LENGTHS: [usize; 7] = [0, 1, 8, 9, 24, 31, 32];
+const V6_LENGTHS: [usize; 8] = [0, 1, 8, 63, 64, 65, 127, 128];
+const PORTS: [u16; 8] = [0, 1, 22, 53, 80, 1024, 65534, 65535];
+const PROTOCOLS: [u8; 10] = [1, 6, 6, 17, 17, 33, 58, 59, 132, 136];
+
+/// A line of the rule language.
+pub(crate) fn rule(dice: &mut Dice) -> String {
+    let mut words = vec![dice.pick(&["pass", "drop"]).to_owned()];
+    words.push(dice.pick(&["", "", "in", "out"]).to_owned());
+    let v6 = dice.once_in(2);
+    if dice.once_in(6) {
+        words.push(if v6 { "inet6" } else { "inet" }.to_owned());
+    }
+    let with_ports = dice.once_in(2);
+    if dice.once_in(2) {
+        let protocol = if with_ports {
+            dice.pick(&[6, 17, 33, 132, 136])
+        } else {
+            dice.pick(&PROTOCOLS)
+        };
+        words.push(format!("proto {protocol}"));
+    }
+    for end in ["from", "to"] {
+        if dice.once_in(3) {
+            continue;
+        }
+        words.push(format!("{end} {}", host(dice, v6)));
+        if with_ports && dice.once_in(2) {
+            words.push(format!("port {}", ports(dice)));
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words.join(" ")
+}
+
+fn host(dice: &mut Dice, v6: bool) -> String {
+    match (dice.once_in(3), v6) {
+        (true, _) => "any".to_owned(),
+        (false, false) => format!("{}/{}", dice.pick(&V4), dice.pick(&V4_LENGTHS)),
+        (false, true) => format!("{}/{}", dice.pick(&V6), dice.pick(&V6_LENGTHS)),
+    }
+}
+
+fn ports(dice: &mut Dice) -> String {
+    let (one, other) = (dice.pick(&PORTS), dice.pick(&PORTS));
+    if dice.once_in(2) {
+        one.to_string()
+    } else {
+        format!("{}-{}", one.min(other), one.max(other))
+    }
+}
+
+/// A packet, often whole, sometimes cut short or with a wrong byte in it.
+pub(crate) fn packet(dice: &mut Dice) -> Vec<u8> {
+    let mut frame = Frame::from_outside();
+    for _ in 0..dice.pick(&[0, 0, 0, 1, 1, 2, 2, 3]) {
+        let id = u16::from(dice.byte());
+        frame = frame.tag(dice.pick(&[0x8100, 0x88a8]), id);
+    }
+    let mut bytes = match dice.below(8) {
+        0 => frame.of(0x0806, &dice.bytes(28)),
+        1 => {
+            let kind = dice.pick(&[0x0800, 0x86dd, 0x8847, 100, 0x8100]);
+            let length = 1 + dice.below(80);
+            frame.of(kind, &dice.bytes(length))
+        }
+        2 | 3 => frame.ip(&ipv4(dice)),
+        _ => frame.ip(&ipv6(dice)),
+    };
+    if dice.once_in(8) {
+        let place = 12 + dice.below(bytes.len() - 12);
+        bytes[place] = dice.byte();
+    }
+    if dice.once_in(5) {
+        bytes.truncate(14 + dice.below(bytes.len() - 13));
+    }
+    bytes
+}
+
+/// Begins like a transport header with ports, whatever the protocol.
+fn transport(dice: &mut Dice) -> Vec<u8> {
+    let ports = [dice.pick(&PORTS), dice.pick(&PORTS)]
+        .map(u16::to_be_bytes)
+        .concat();
+    let more = dice.below(20);
+    [ports, dice.bytes(more)].concat()
+}
+
+fn ipv4(dice: &mut Dice) -> Vec<u8> {
+    let mut ip = Ip::new(dice.pick(&V4), dice.pick(&V4));
+    if dice.once_in(4) {
+        let words = 1 + dice.below(10);
+        ip.extensions.push((0, dice.bytes(words * 4)));
+    }
+    let (protocol, payload) = (dice.pick(&PROTOCOLS), transport(dice));
+    if dice.once_in(4) {
+        let offset = dice.pick(&[0, 8, 1480]);
+        return ip.fragment(protocol, offset, dice.once_in(2), &payload);
+    }
+    ip.packet(protocol, &payload)
+}
+
+fn ipv6(dice: &mut Dice) -> Vec<u8> {
+    let mut ip = Ip::new(dice.pick(&V6), dice.pick(&V6));
+    let count = dice.pick(&[0, 0, 0, 1, 1, 2, 3, 7, 8, 9, 10]);
+    for _ in 0..count {
+        ip.extensions.push(extension(dice));
+    }
+    ip.packet(dice.pick(&PROTOCOLS), &transport(dice))
+}
+
+/// The kind of an extension header, and its bytes behind the first.
+fn extension(dice: &mut Dice) -> (u8, Vec<u8>) {
+    // Most are short; a few of the long ones reach beyond what is looked at.
+    let units = if dice.once_in(12) {
+        1 + dice.below(60)
+    } else {
+        dice.below(3)
+    };
+    let length = u8::try_from(units).expect("small");
+    match dice.pick(&[0u8, 43, 44, 51, 60]) {
+        44 => {
+            let offset = dice.pick(&[0u16, 0, 0, 8, 1480]) | u16::from(dice.once_in(2));
+            let mut bytes = vec![dice.byte()];
+            bytes.extend(offset.to_be_bytes());
+            bytes.extend(dice.bytes(4));
+            (44, bytes)
+        }
+        51 => {
+            let mut bytes = vec![length];
+            bytes.extend(dice.bytes((units + 2) * 4 - 2));
+            (51, bytes)
+        }
+        kind => {
+            let mut bytes = vec![length];
+            bytes.extend(dice.bytes((units + 1) * 8 - 2));
+            (kind, bytes)
+        }
+    }
+}

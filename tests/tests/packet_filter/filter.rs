@@ -1,0 +1,147 @@
+//! One attached packet filter: its rules, and packets through it.
+
+use std::io::ErrorKind;
+
+use nke::{
+    control::{Control, Scope},
+    filter::{Action, Decider, Direction, Error, Listing, RuleSet, Table},
+    order::Selector,
+};
+use nke_tests::{Deadline, Hook, IFACE, Tap, World, fail, kernel};
+
+/// The extension under test.
+const EXTENSION: &str = "packet-filter";
+
+pub(crate) struct Filter {
+    hook: Hook,
+    program: u32,
+    table: Table,
+}
+
+impl Filter {
+    /// Attaches the bundled filter to the inside's interface.
+    #[track_caller]
+    pub(crate) fn attach(world: &World, hook: Hook) -> Self {
+        #[derive(serde::Deserialize)]
+        struct Attached {
+            id: u32,
+            program_id: u32,
+        }
+        let Attached { id, program_id } = world.at(hook, &["attach", EXTENSION, "--json"]).json();
+        Self {
+            hook,
+            program: program_id,
+            table: Self::table(world, id),
+        }
+    }
+
+    /// The maps of an attachment, found as the command finds them.
+    pub(crate) fn table(world: &World, id: u32) -> Table {
+        let control = Control::open(&world.state()).expect("the state is there");
+        let scope = Scope {
+            interface: Some(IFACE.to_owned()),
+            netns: Some(world.inside.name().to_owned()),
+            hook: None,
+        };
+        let (_, maps) = control
+            .attachment_maps(&Selector::Id(id), &scope)
+            .expect("the attachment is there");
+        Table::open(&maps).expect("its maps are there")
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        match self.hook {
+            Hook::Xdp | Hook::In => Direction::In,
+            Hook::Out => Direction::Out,
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn write(&mut self, rules: &RuleSet) {
+        self.table.write(rules).expect("the kernel takes the rules");
+    }
+
+    pub(crate) fn try_write(&mut self, rules: &RuleSet) -> Result<(), Error> {
+        self.table.write(rules)
+    }
+
+    #[track_caller]
+    pub(crate) fn read(&self) -> Listing {
+        self.table.read().expect("the kernel shows the rules")
+    }
+
+    /// What becomes of a packet; nothing if the kernel does not run the program on it: a TC
+    /// program is run only on packets whose IP header is whole. On the wire there is no such
+    /// mercy, and [`Filter::send`] has none.
+    #[track_caller]
+    pub(crate) fn run(&self, packet: &[u8]) -> Option<Action> {
+        runner(self.hook, self.program)(packet)
+    }
+
+    /// The same, for another thread.
+    pub(crate) fn runner(&self) -> impl Fn(&[u8]) -> Option<Action> + Send + use<> {
+        runner(self.hook, self.program)
+    }
+
+    /// Sends a packet over the wire, and sees from the hits who decided about it.
+    #[track_caller]
+    pub(crate) fn send(&self, tap: &Tap, packet: &[u8]) -> Decider {
+        let before = Deciders::of(&self.read());
+        tap.send(packet);
+        let mut decider = None;
+        let came = Deadline::generous().until(|| {
+            decider = Deciders::of(&self.read()).more_than(&before);
+            decider.is_some()
+        });
+        assert!(came, "the filter never saw {packet:02x?}");
+        decider.expect("it came")
+    }
+
+    /// The end of the wire from which packets come by.
+    pub(crate) fn tap(&self, world: &World) -> Tap {
+        match self.direction() {
+            Direction::In => world.tap_outside(),
+            Direction::Out => world.tap_inside(),
+        }
+    }
+}
+
+/// Who has decided how often.
+struct Deciders(Vec<(Decider, u64)>);
+
+impl Deciders {
+    fn of(listing: &Listing) -> Self {
+        let rules = listing.rules.iter().enumerate();
+        let mut all: Vec<_> = rules
+            .map(|(index, (_, hits))| (Decider::Rule(index), hits.packets))
+            .collect();
+        all.push((Decider::Default, listing.default_hits.packets));
+        all.push((Decider::Obscured, listing.obscured_hits.packets));
+        Self(all)
+    }
+
+    fn more_than(&self, before: &Self) -> Option<Decider> {
+        let mut both = self.0.iter().zip(&before.0);
+        both.find(|(now, before)| now.1 > before.1)
+            .map(|(now, _)| now.0)
+    }
+}
+
+fn runner(hook: Hook, program: u32) -> impl Fn(&[u8]) -> Option<Action> + Send {
+    move |packet| {
+        let answer = match kernel::test_run(program, packet) {
+            Ok(run) => run.answer,
+            Err(error) if error.kind() == ErrorKind::InvalidInput && hook != Hook::Xdp => {
+                return None;
+            }
+            Err(error) => fail(format!("{error} of packet {packet:02x?}")),
+        };
+        if answer == hook.pass() {
+            Some(Action::Pass)
+        } else if answer == hook.drop() {
+            Some(Action::Drop)
+        } else {
+            fail(format!("{answer} is neither pass nor drop"))
+        }
+    }
+}
