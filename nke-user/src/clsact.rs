@@ -90,14 +90,11 @@ fn qdisc(ifindex: u32) -> io::Result<TcMessage> {
 fn has_qdisc(namespace: &Namespace, ifindex: u32) -> io::Result<bool> {
     let question = Message::GetQueueDiscipline(message(ifindex)?);
     let answers = netlink::dump(namespace, question)?;
-    Ok(answers.iter().any(|answer| match answer {
-        Message::NewQueueDiscipline(found) => {
-            u32::try_from(found.header.index) == Ok(ifindex)
-                && found
-                    .attributes
-                    .contains(&TcAttribute::Kind("clsact".to_owned()))
-        }
-        _ => false,
+    let clsact = TcAttribute::Kind("clsact".to_owned());
+    Ok(answers.iter().any(|answer| {
+        matches!(answer, Message::NewQueueDiscipline(found)
+            if u32::try_from(found.header.index) == Ok(ifindex)
+                && found.attributes.contains(&clsact))
     }))
 }
 
@@ -113,21 +110,27 @@ pub(crate) fn filters(namespace: &Namespace, ifindex: u32, egress: bool) -> io::
     let mut question = message(ifindex)?;
     question.header.parent = parent(egress);
     let answers = netlink::dump(namespace, Message::GetTrafficFilter(question))?;
-    let filters = answers.into_iter().filter_map(|answer| match answer {
-        Message::NewTrafficFilter(filter) => Some(filter),
-        _ => None,
+    let filters = answers.into_iter().filter_map(|answer| {
+        if let Message::NewTrafficFilter(filter) = answer {
+            Some(filter)
+        } else {
+            None
+        }
     });
     let found = filters.filter_map(|filter| {
-        let options = filter
-            .attributes
-            .into_iter()
-            .find_map(|attribute| match attribute {
-                TcAttribute::Options(options) => Some(options),
-                _ => None,
-            })?;
-        let program = options.into_iter().find_map(|option| match option {
-            TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(id),
-            _ => None,
+        let options = filter.attributes.into_iter().find_map(|attribute| {
+            if let TcAttribute::Options(options) = attribute {
+                Some(options)
+            } else {
+                None
+            }
+        })?;
+        let program = options.into_iter().find_map(|option| {
+            if let TcOption::Bpf(TcFilterBpfOption::ProgId(id)) = option {
+                Some(id)
+            } else {
+                None
+            }
         })?;
         let priority = u16::try_from(filter.header.info >> 16).ok()?;
         Some(Found {

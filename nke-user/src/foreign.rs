@@ -113,16 +113,19 @@ fn xdp(namespace: &Namespace, target: Target) -> Option<u32> {
         let Message::NewLink(link) = answer else {
             return None;
         };
-        let xdp = link
-            .attributes
-            .into_iter()
-            .find_map(|attribute| match attribute {
-                LinkAttribute::Xdp(xdp) => Some(xdp),
-                _ => None,
-            })?;
-        xdp.into_iter().find_map(|xdp| match xdp {
-            LinkXdp::ProgId(id) => Some(id),
-            _ => None,
+        let xdp = link.attributes.into_iter().find_map(|attribute| {
+            if let LinkAttribute::Xdp(xdp) = attribute {
+                Some(xdp)
+            } else {
+                None
+            }
+        })?;
+        xdp.into_iter().find_map(|xdp| {
+            if let LinkXdp::ProgId(id) = xdp {
+                Some(id)
+            } else {
+                None
+            }
         })
     })
 }

@@ -8,7 +8,7 @@ use std::{
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
-use aya::maps::MapData;
+use aya::maps::{MapData, MapError};
 use aya_obj::{EbpfSectionKind, generated::bpf_map_type};
 
 use crate::{
@@ -55,9 +55,12 @@ pub(crate) fn make_maps(object: &Object, wanted: impl Fn(&str) -> bool) -> Resul
 
 /// Makes one map, as libbpf would, with the contents that the object gives it.
 fn make_map(name: &str, mut map: aya_obj::Map, btf: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
-    let other = |error: aya::maps::MapError| match error {
-        aya::maps::MapError::CreateError { io_error, .. } => io_error,
-        error => io::Error::other(error.to_string()),
+    let other = |error| {
+        if let MapError::CreateError { io_error, .. } = error {
+            io_error
+        } else {
+            io::Error::other(error.to_string())
+        }
     };
     fit(&mut map);
     let fd = if let Some(inner) = map.inner() {

@@ -45,11 +45,16 @@ fn exchange(namespace: &Namespace, message: Message, flags: u16) -> io::Result<V
             let answer = NetlinkMessage::<Message>::deserialize(rest).map_err(io::Error::other)?;
             let length = (answer.header.length as usize).next_multiple_of(4);
             rest = rest.get(length..).unwrap_or_default();
-            match answer.payload {
-                NetlinkPayload::InnerMessage(message) => answers.push(message),
-                NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
-                NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(answers),
-                _ => {}
+            if let NetlinkPayload::InnerMessage(message) = answer.payload {
+                answers.push(message);
+            } else if let NetlinkPayload::Error(error) = answer.payload {
+                return if error.code.is_some() {
+                    Err(error.to_io())
+                } else {
+                    Ok(answers)
+                };
+            } else if let NetlinkPayload::Done(_) = answer.payload {
+                return Ok(answers);
             }
         }
     }

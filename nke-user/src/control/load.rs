@@ -39,11 +39,11 @@ impl Control {
             .position(|extension| extension.name == name);
         if let Some(position) = loaded {
             let extension = &mut self.extensions[position];
-            if let Wanted::Path(_) = wanted {
-                if !extension.is(&self.state, &find(wanted)?.bytes)? {
-                    let path = extension.record.path.clone();
-                    return Err(Error::NameClash { name, path });
-                }
+            if let Wanted::Path(_) = wanted
+                && !extension.is(&self.state, &find(wanted)?.bytes)?
+            {
+                let path = extension.record.path.clone();
+                return Err(Error::NameClash { name, path });
             }
             if loads > 0 {
                 let count = extension.record.loads.saturating_add(loads);

@@ -1,5 +1,4 @@
 //! All that is printed: lines, tables, JSON. Plain text when not on a terminal, 80 columns wide.
-#![expect(clippy::print_stdout, reason = "this is the command's only printer")]
 
 use std::fmt;
 
