@@ -26,7 +26,7 @@ pub fn object(number: u8) -> String {
 /// A program that adds its number and drops.
 #[must_use]
 pub fn dropper(number: u8) -> String {
-    let flags = [&format!("-DID={number}")[..], "-DDROP"];
+    let flags = [&format!("-DID={number}")[..], "-DDROPS"];
     stranger::object("trail.c", &format!("drop{number}"), &flags)
 }
 

@@ -63,4 +63,3 @@ int block_tc(struct __sk_buff *skb)
 									      : TC_ACT_UNSPEC;
 }
 
-char _license[] SEC("license") = "GPL";

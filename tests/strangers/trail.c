@@ -1,6 +1,14 @@
-// Adds its number to the list in a trail frame, and goes on (or drops, with -DDROP).
+// Adds its number to the list in a trail frame, and goes on (or drops, with -DDROPS).
 // harness/trail.rs says what a trail frame is.
 #include "stranger.h"
+
+// One object serves both hooks: -DXDP_SECTION and -DTC_SECTION name other sections for them.
+#ifndef XDP_SECTION
+#define XDP_SECTION "xdp"
+#endif
+#ifndef TC_SECTION
+#define TC_SECTION "tc"
+#endif
 
 #define KIND 0x88b5
 #define ROOM 41
@@ -29,26 +37,25 @@ static __always_inline void leave(void *data, void *end)
 	trail->count = at + 1;
 }
 
-SEC("xdp")
+SEC(XDP_SECTION)
 int trail_xdp(struct xdp_md *ctx)
 {
 	leave((void *)(long)ctx->data, (void *)(long)ctx->data_end);
-#ifdef DROP
+#ifdef DROPS
 	return XDP_DROP;
 #else
 	return XDP_PASS;
 #endif
 }
 
-SEC("tc")
+SEC(TC_SECTION)
 int trail_tc(struct __sk_buff *skb)
 {
 	leave((void *)(long)skb->data, (void *)(long)skb->data_end);
-#ifdef DROP
+#ifdef DROPS
 	return TC_ACT_SHOT;
 #else
 	return TC_ACT_UNSPEC;
 #endif
 }
 
-char _license[] SEC("license") = "GPL";
