@@ -39,6 +39,15 @@ impl Hook {
         }
     }
 
+    /// Whether an answer lets a packet go on to the next node.
+    #[must_use]
+    pub const fn goes_on(self, answer: u32) -> bool {
+        match self {
+            Self::Xdp => answer == 2,
+            Self::In | Self::Out => matches!(answer, u32::MAX | 3),
+        }
+    }
+
     /// The answer that drops a packet.
     #[must_use]
     pub const fn drop(self) -> u32 {
@@ -109,6 +118,8 @@ pub struct Node {
     pub id: u32,
     /// The extension's name.
     pub extension: String,
+    /// The extension's number.
+    pub kmid: u32,
     /// The program's symbol.
     pub program: String,
     /// Its priority.
@@ -145,6 +156,8 @@ pub struct Foreign {
     pub name: String,
     /// By which means: `tcx`, `clsact` or `xdp`.
     pub how: String,
+    /// Whether it runs before the chain.
+    pub before: bool,
 }
 
 /// `nke list --json`.
@@ -172,4 +185,6 @@ pub struct Extension {
     pub path: String,
     /// The hooks that it serves.
     pub hooks: Vec<String>,
+    /// What it says of itself.
+    pub description: String,
 }

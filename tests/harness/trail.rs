@@ -23,6 +23,13 @@ pub fn object(number: u8) -> String {
     )
 }
 
+/// The same for packets of several fragments.
+#[must_use]
+pub fn frags(number: u8) -> String {
+    let flags = [&format!("-DID={number}")[..], "-DXDP_SECTION=\"xdp.frags\""];
+    stranger::object("trail.c", &format!("frags{number}"), &flags)
+}
+
 /// A program that adds its number and drops.
 #[must_use]
 pub fn dropper(number: u8) -> String {
@@ -57,6 +64,15 @@ pub fn read(frame: &[u8]) -> Option<(u64, Vec<u8>)> {
     let sequence = u64::from_be_bytes(frame.get(14..COUNT)?.try_into().ok()?);
     let count = usize::from(*frame.get(COUNT)?);
     Some((sequence, frame.get(COUNT + 1..)?.get(..count)?.to_vec()))
+}
+
+/// Adds a number to a trail frame's list, as a `trail` program does; leaves other frames alone.
+pub(crate) fn add(frame: &mut [u8], number: u8) {
+    let Some((_, seen)) = read(frame) else { return };
+    if seen.len() < ROOM && frame.len() > COUNT + ROOM {
+        frame[COUNT + 1 + seen.len()] = number;
+        frame[COUNT] += 1;
+    }
 }
 
 /// What one packet met, and what became of it.
