@@ -22,6 +22,22 @@ impl Tap {
         }
     }
 
+    /// A socket for sending, whose frames lie in pieces in the kernel: the link header by itself,
+    /// and everything behind it, IP header included, in pages that a program cannot look into.
+    #[must_use]
+    pub fn scattering(namespace: &Namespace, interface: &str) -> Self {
+        let tap = Self::open(namespace, interface);
+        packet::expect_headers(&tap.socket).expect("a packet socket has this option");
+        tap
+    }
+
+    /// Sends one frame of at least a page from a [scattering](Self::scattering) socket.
+    pub fn scatter(&self, frame: &[u8]) {
+        let page = rustix::param::page_size();
+        assert!(frame.len() >= page, "the kernel keeps less together");
+        self.send(&[&packet::SCATTER, frame].concat());
+    }
+
     /// Sends one frame.
     pub fn send(&self, frame: &[u8]) {
         match rustix::net::send(&self.socket, frame, rustix::net::SendFlags::empty()) {

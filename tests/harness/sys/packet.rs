@@ -59,6 +59,18 @@ pub(crate) fn open(ifindex: u32) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Has every frame that is sent begin with a [`virtio header`](SCATTER).
+pub(crate) fn expect_headers(fd: &OwnedFd) -> io::Result<()> {
+    set(fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)
+}
+
+/// A `struct virtio_net_hdr` that asks for just the 14 bytes of a link header in one piece. The
+/// kernel heeds it for frames of a page and more: all else lies in pages of its own then.
+pub(crate) const SCATTER: [u8; 10] = {
+    let [low, high] = 14u16.to_ne_bytes();
+    [0, 0, low, high, 0, 0, 0, 0, 0, 0]
+};
+
 /// The next frame, waiting for it; a stripped VLAN tag is put back where it was.
 pub(crate) fn receive(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     let mut frame = vec![0u8; 65536];

@@ -86,8 +86,14 @@ impl Filter {
     /// Sends a packet over the wire, and sees from the hits who decided about it.
     #[track_caller]
     pub(crate) fn send(&self, tap: &Tap, packet: &[u8]) -> Decider {
+        self.sees(packet, || tap.send(packet))
+    }
+
+    /// Who decides about a packet that is sent now.
+    #[track_caller]
+    pub(crate) fn sees(&self, packet: &[u8], send: impl FnOnce()) -> Decider {
         let before = Deciders::of(&self.read());
-        tap.send(packet);
+        send();
         let mut decider = None;
         let came = Deadline::generous().until(|| {
             decider = Deciders::of(&self.read()).more_than(&before);

@@ -4,7 +4,7 @@
 
 use nke::filter::{Action, Decider, RuleSet, dissect};
 use nke_tests::{
-    Hook, Tap, World,
+    Hook, IFACE, Tap, World,
     frame::{Frame, Ip},
 };
 
@@ -374,4 +374,39 @@ fn what_cannot_be_judged_is_counted() {
     let listing = filter.read();
     assert_eq!(listing.obscured_hits.packets, 1);
     assert_eq!(listing.rules[0].1.packets, 0);
+}
+
+/// A sender on this host decides how its packet lies in memory. Where the headers are not with
+/// the packet's beginning, a program cannot see them until it asks for them.
+#[test]
+fn headers_in_other_pages_are_looked_at() {
+    let rules: RuleSet = "drop proto udp to any port 53"
+        .parse()
+        .expect("the rule is right");
+    let data = vec![0; 5000];
+    let long = |ip: Ip| Frame::from_outside().ip(&ip.udp(1024, 53, &data));
+    let packets = [
+        long(v4()),
+        long(with(v4(), &[(0, &[1; 40])])),
+        long(v6()),
+        long(with(v6(), &[OPTIONS; 8])),
+    ];
+    for hook in [Hook::In, Hook::Out] {
+        let world = World::new();
+        for end in [&world.inside, &world.outside] {
+            end.ip(&format!("link set {IFACE} mtu 9000"));
+        }
+        let mut filter = Filter::attach(&world, hook);
+        filter.write(&rules);
+        let from = if hook == Hook::In {
+            &world.outside
+        } else {
+            &world.inside
+        };
+        let tap = Tap::scattering(from, IFACE);
+        for packet in &packets {
+            let decider = filter.sees(packet, || tap.scatter(packet));
+            assert_eq!(decider, Decider::Rule(0), "on {hook:?}");
+        }
+    }
 }
