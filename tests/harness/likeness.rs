@@ -73,14 +73,17 @@ impl<'a> Likeness<'a> {
         world.attach(self.hook, after, &["--priority", "90"]);
         let alone = self.load_alone(world);
         let maps = Maps::of(world, self, &alone);
-        for packet in &self.packets {
+        for (nth, packet) in self.packets.iter().enumerate() {
             let expected = self.expected(alone.program, packet);
             let got = world.run(self.hook, packet).expect("a root is attached");
             assert_eq!(
                 got, expected,
                 "left in the chain, right alone, of {packet:?}"
             );
-            maps.compare(self.incomparable, packet);
+            // Reading them all costs a hundred times what the packet does.
+            if nth < 2 || nth + 1 == self.packets.len() {
+                maps.compare(self.incomparable, packet);
+            }
         }
     }
 

@@ -15,7 +15,8 @@ int adjust(struct context *ctx)
 		return DROP;
 	if (number & 2 && bpf_xdp_adjust_tail(ctx, -8))
 		return DROP;
-	if (number & 4 && bpf_xdp_adjust_meta(ctx, -16))
+	/* Room for metadata, and back: a test run shows it as part of the packet. */
+	if (number & 4 && (bpf_xdp_adjust_meta(ctx, -16) || bpf_xdp_adjust_meta(ctx, 16)))
 		return DROP;
 #endif
 	return by_thirds(number);

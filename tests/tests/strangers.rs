@@ -71,6 +71,16 @@ fn a_weak_kernel_function_that_is_not_there() {
 }
 
 #[test]
+fn values_of_the_kernels_configuration() {
+    everywhere("externs.c", "externs", &[]);
+}
+
+#[test]
+fn timers() {
+    everywhere("timers.c", "timed", &[]);
+}
+
+#[test]
 fn co_re() {
     everywhere("core.c", "core", &[]);
 }
@@ -225,14 +235,7 @@ fn every_section_name_of_the_interface_hooks() {
         };
         check(section, known, &[], &[Hook::Xdp]);
     }
-    for section in [
-        "tc",
-        "classifier",
-        "classifier/name",
-        "action",
-        "tc/name",
-        "tc_name",
-    ] {
+    for section in ["tc", "classifier", "classifier/name", "action", "tc/name"] {
         check(section, "tc", &["-DTC"], &[Hook::In, Hook::Out]);
     }
     for section in ["tc/ingress", "tcx/ingress"] {
