@@ -1,8 +1,8 @@
 //! Builds the command with the user's stable compiler, and the bundled extensions with the BPF
 //! toolchain.
 //!
-//! Cargo decides in both what is out of date. The objects are then copied to where the command
-//! looks for them; a copy that would change nothing is left alone.
+//! Cargo decides in both what is out of date. The objects then go, without their debug
+//! information, to where the command looks for them.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::delegate;
 use crate::setup::Toolchain;
+use crate::strip::strip;
 use crate::workspace::Workspace;
 
 /// Builds `nke`.
@@ -35,7 +36,10 @@ pub(crate) fn extensions(workspace: &Workspace, toolchain: &Toolchain) -> Result
     for object in &objects {
         let name = object.file_name().context("an object has no name")?;
         let place = home.join(name).with_extension("o");
-        place_copy(object, &place)?;
+        let bytes =
+            fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
+        let bytes = strip(&bytes).with_context(|| format!("{}", object.display()))?;
+        put(&place, &bytes)?;
         kept.push(place);
     }
     // An extension that was renamed must not live on as a file.
@@ -101,16 +105,15 @@ fn target() -> &'static str {
     }
 }
 
-/// Copies by writing aside and renaming: whoever loads it at that moment gets the old object
-/// or the new one, whole.
-fn place_copy(from: &Path, to: &Path) -> Result<()> {
-    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-    if fs::read(to).is_ok_and(|old| old == bytes) {
+/// Writes aside and renames: whoever loads it at that moment gets the old object or the new
+/// one, whole. What would change nothing is left alone.
+fn put(place: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(place).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
-    let aside = to.with_extension("new");
+    let aside = place.with_extension("new");
     fs::write(&aside, bytes).with_context(|| format!("cannot write {}", aside.display()))?;
-    fs::rename(&aside, to).with_context(|| format!("cannot make {}", to.display()))
+    fs::rename(&aside, place).with_context(|| format!("cannot make {}", place.display()))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod check;
 mod demo;
 mod setup;
 mod step;
+mod strip;
 mod test;
 mod tidy;
 mod workspace;
