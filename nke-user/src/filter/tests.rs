@@ -228,6 +228,36 @@ fn a_file_has_rules_and_a_default() {
     assert_eq!((error.line, error.column), (2, 7));
 }
 
+/// The code blocks of a kind in the page that describes the language.
+fn examples(kind: &str) -> Vec<&'static str> {
+    let page = include_str!("../../../docs/filter-language.md");
+    let blocks = page.split("```").skip(1).step_by(2);
+    blocks
+        .filter_map(|block| block.strip_prefix(kind)?.strip_prefix('\n'))
+        .collect()
+}
+
+#[test]
+fn the_examples_of_the_page_are_right() {
+    let rules = examples("rules");
+    assert!(!rules.is_empty());
+    for line in rules.iter().flat_map(|block| block.lines()) {
+        assert!(
+            parse_rules(line).is_ok_and(|rules| !rules.is_empty()),
+            "{line}"
+        );
+    }
+    let files = examples("file");
+    assert!(!files.is_empty());
+    for file in files {
+        assert!(
+            file.parse::<RuleSet>()
+                .is_ok_and(|rules| !rules.rules.is_empty()),
+            "{file}"
+        );
+    }
+}
+
 #[test]
 fn rules_know_where_they_can_apply() {
     let rule: Rule = "drop in".parse().unwrap();
