@@ -58,7 +58,7 @@ fn message(ifindex: u32) -> io::Result<TcMessage> {
 
 /// Chooses what the filter will be: behind all that are there. Changes nothing.
 pub(crate) fn plan(namespace: &Namespace, ifindex: u32, hook: Hook) -> io::Result<Filter> {
-    let egress = hook == Hook::InterfaceOut;
+    let egress = hook == Hook::INTERFACE_OUT;
     let owns_qdisc = !has_qdisc(namespace, ifindex)?;
     let present = if owns_qdisc {
         Vec::new()

@@ -86,6 +86,15 @@ pub enum Error {
         namespace: String,
     },
 
+    /// There is no such cgroup.
+    #[error("cgroup {}: open: {cause}; give the directory of a cgroup of version 2", path.display())]
+    NoCgroup {
+        /// As given.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+
     /// No such extension on the search path.
     #[error(
         "extension {name}: find: there is no {name}.o in {}; give its path with a '/', or set NKE_PATH",
@@ -165,7 +174,7 @@ pub enum Error {
     /// An object has no program that fits.
     #[error(
         "{object}: attach: it has no program {wanted}; it has {}",
-        if has.is_empty() { "none for an interface".to_owned() } else { has.join(", ") }
+        if has.is_empty() { "none".to_owned() } else { has.join(", ") }
     )]
     NoProgram {
         /// The object.
@@ -267,8 +276,19 @@ pub enum Error {
         found: Vec<String>,
     },
 
+    /// A hook is of something else.
+    #[error(
+        "{hook}: policy: {place} has no such hook; interface hooks go with -i, ip hooks with --netns, socket hooks with --cgroup"
+    )]
+    NotAHook {
+        /// The hook.
+        hook: Hook,
+        /// What was given.
+        place: String,
+    },
+
     /// It is not clear which hook is meant.
-    #[error("interface {interface}: policy: it has not just one chain; say which with --hook")]
+    #[error("{interface}: policy: it has not just one chain; say which with --hook")]
     WhichHook {
         /// The interface.
         interface: String,

@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use crate::{
     clsact,
-    hook::{Hook, ProgramType},
+    hook::Hook,
     interface::Namespace,
     netlink::{self, Message},
-    state::Target,
     sys,
+    target::Spot,
 };
 
 /// A program that somebody else attached.
@@ -27,7 +27,7 @@ pub struct Foreign {
     pub before: bool,
 }
 
-/// The kernel's ways to attach a program to an interface.
+/// The kernel's ways to attach a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum How {
@@ -37,6 +37,8 @@ pub enum How {
     Tcx,
     /// A filter of the clsact queueing discipline.
     Clsact,
+    /// The list of a cgroup's programs.
+    Cgroup,
 }
 
 impl fmt::Display for How {
@@ -45,37 +47,41 @@ impl fmt::Display for How {
             Self::Xdp => "XDP",
             Self::Tcx => "TCX",
             Self::Clsact => "clsact",
+            Self::Cgroup => "cgroup",
         })
     }
 }
 
 /// The programs on a hook but `own`, in the order in which they run.
-pub(crate) fn programs(
-    hook: Hook,
-    namespace: &Namespace,
-    target: Target,
-    own: Option<u32>,
-) -> Vec<Foreign> {
-    let mut found: Vec<(u32, How)> = match hook.row().program_type {
-        ProgramType::Xdp => xdp(namespace, target)
+pub(crate) fn programs(hook: Hook, spot: &Spot, own: Option<u32>) -> Vec<Foreign> {
+    let of = |how| move |id| (id, how);
+    let attach_type = hook.row().attach_type;
+    let mut found: Vec<(u32, How)> = match spot {
+        Spot::Interface {
+            namespace, index, ..
+        } if hook == Hook::INTERFACE_XDP => xdp(namespace, *index)
             .into_iter()
-            .map(|id| (id, How::Xdp))
+            .map(of(How::Xdp))
             .collect(),
-        ProgramType::SchedCls => {
-            let query = || sys::link::query(target.ifindex, hook.row().attach_type);
+        Spot::Interface {
+            namespace, index, ..
+        } => {
+            let query = || sys::link::query_interface(*index, attach_type);
             let tcx = namespace
                 .within(query)
                 .ok()
                 .and_then(Result::ok)
                 .unwrap_or_default();
-            let tcx = tcx.into_iter().map(|id| (id, How::Tcx));
-            tcx.chain(
-                filters(hook, namespace, target)
-                    .into_iter()
-                    .map(|id| (id, How::Clsact)),
-            )
-            .collect()
+            let clsact = filters(hook, namespace, *index)
+                .into_iter()
+                .map(of(How::Clsact));
+            tcx.into_iter().map(of(How::Tcx)).chain(clsact).collect()
         }
+        Spot::Cgroup(cgroup) => {
+            let programs = sys::link::query(&cgroup.directory, attach_type).unwrap_or_default();
+            programs.into_iter().map(of(How::Cgroup)).collect()
+        }
+        Spot::Namespace(_) => Vec::new(),
     };
     let position = found.iter().position(|(id, _)| Some(*id) == own);
     if let Some(position) = position {
@@ -91,8 +97,8 @@ pub(crate) fn programs(
 }
 
 /// Who has an interface's XDP hook, in words.
-pub(crate) fn owner(namespace: &Namespace, target: Target) -> String {
-    match xdp(namespace, target) {
+pub(crate) fn owner(namespace: &Namespace, ifindex: u32) -> String {
+    match xdp(namespace, ifindex) {
         Some(id) => format!("program {id} ({})", name(id)),
         None => "another program".to_owned(),
     }
@@ -105,9 +111,9 @@ fn name(program: u32) -> String {
         .unwrap_or_default()
 }
 
-fn xdp(namespace: &Namespace, target: Target) -> Option<u32> {
+fn xdp(namespace: &Namespace, ifindex: u32) -> Option<u32> {
     let mut message = LinkMessage::default();
-    message.header.index = target.ifindex;
+    message.header.index = ifindex;
     let answers = netlink::order(namespace, Message::GetLink(message), 0).ok()?;
     answers.into_iter().find_map(|answer| {
         let Message::NewLink(link) = answer else {
@@ -130,8 +136,8 @@ fn xdp(namespace: &Namespace, target: Target) -> Option<u32> {
     })
 }
 
-fn filters(hook: Hook, namespace: &Namespace, target: Target) -> Vec<u32> {
-    let filters = clsact::filters(namespace, target.ifindex, hook == Hook::InterfaceOut);
+fn filters(hook: Hook, namespace: &Namespace, ifindex: u32) -> Vec<u32> {
+    let filters = clsact::filters(namespace, ifindex, hook == Hook::INTERFACE_OUT);
     filters
         .unwrap_or_default()
         .into_iter()

@@ -19,6 +19,7 @@ mod loader;
 pub mod object;
 pub mod place;
 
+pub mod cgroup;
 mod chain;
 mod clsact;
 mod extension;
@@ -26,6 +27,7 @@ pub mod foreign;
 pub mod interface;
 mod netlink;
 mod state;
+pub mod target;
 
 pub mod control;
 

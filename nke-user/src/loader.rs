@@ -144,7 +144,7 @@ fn load_unplaced(object: &Object, symbol: &str, maps: &Maps) -> Result<OwnedFd> 
         .filter(|program| program.symbol == symbol);
     let hook = programs.find_map(|program| program.hooks.first());
     let body = linked.body();
-    let row = hook.copied().unwrap_or(Hook::InterfaceXdp).row();
+    let row = hook.copied().unwrap_or(Hook::INTERFACE_XDP).row();
     program::load(&program::Load {
         program_type: row.program_type as u32,
         expected_attach_type: row.expected_attach_type,

@@ -16,6 +16,10 @@ pub enum Mode {
     Tcx,
     /// A filter of the interface's clsact queueing discipline.
     Clsact,
+    /// Links to a netfilter hook of a namespace, one for IPv4 and one for IPv6 (since 6.4).
+    Netfilter,
+    /// A link to a cgroup.
+    Cgroup,
 }
 
 impl Mode {
@@ -26,6 +30,8 @@ impl Mode {
             Self::Generic => "generic",
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",
+            Self::Netfilter => "netfilter",
+            Self::Cgroup => "cgroup",
         }
     }
 }
@@ -40,7 +46,14 @@ impl FromStr for Mode {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Self::Native, Self::Generic, Self::Tcx, Self::Clsact];
+        let all = [
+            Self::Native,
+            Self::Generic,
+            Self::Tcx,
+            Self::Clsact,
+            Self::Netfilter,
+            Self::Cgroup,
+        ];
         all.into_iter().find(|mode| mode.name() == text).ok_or_else(|| {
             "no such mode; those of interface/xdp are native and generic, those of interface/in \
              and interface/out are tcx and clsact"

@@ -1,6 +1,6 @@
 //! What calls a chain's root: the one part of a chain that differs between mechanisms.
 //!
-//! XDP and TCX programs hang on a `bpf_link`, pinned as `link`; a clsact filter is found by what
+//! Most hang on a `bpf_link`, pinned as `link`, netfilter on one for each family; a clsact filter is found by what
 //! is written in `filter`. Either is the truth: an anchor that the kernel does not show is gone,
 //! whatever is written.
 
@@ -11,11 +11,13 @@ use crate::{
     clsact::{self, Filter},
     error::{Error, Result},
     foreign,
+    hook::Hook,
     interface::Namespace,
     kernel::Version,
     mode::Mode,
-    state::{State, Target},
+    state::State,
     sys::link,
+    target::{Spot, Target},
 };
 
 /// An attached root.
@@ -28,16 +30,23 @@ pub(crate) struct Anchor {
 
 #[derive(Debug)]
 enum Hold {
-    Link(OwnedFd),
-    Filter(Namespace, Filter),
+    Links(Vec<OwnedFd>),
+    Filter {
+        namespace: Namespace,
+        ifindex: u32,
+        filter: Filter,
+    },
 }
+
+/// Where among the functions of a netfilter hook the root is: before nftables' `filter` (0).
+const NETFILTER_PRIORITY: i32 = -1;
 
 /// `XDP_FLAGS_…` of uapi/linux/if_link.h; TCX links have none.
 const fn link_flags(mode: Mode) -> u32 {
     match mode {
         Mode::Generic => 1 << 1,
         Mode::Native => 1 << 2,
-        Mode::Tcx | Mode::Clsact => 0,
+        Mode::Tcx | Mode::Clsact | Mode::Netfilter | Mode::Cgroup => 0,
     }
 }
 
@@ -47,41 +56,24 @@ impl Anchor {
         let Some(mode) = state.read_record(&directory.join("mode"))? else {
             return Ok(None);
         };
-        if let Some(filter) = state.read_record::<Filter>(&directory.join("filter"))? {
-            let Some(namespace) = Namespace::find(target.netns) else {
-                return Ok(None);
-            };
-            let Some(root) = filter.program(&namespace, target.ifindex) else {
-                return Ok(None);
-            };
-            let ours = super::node_directory(directory, root).exists();
-            return Ok(ours.then(|| Self {
-                hold: Hold::Filter(namespace, filter),
-                root,
-                mode,
-            }));
-        }
-        let pin = directory.join("link");
-        if !pin.exists() {
+        let Some((hold, root)) = (match mode {
+            Mode::Clsact => open_filter(state, directory, target)?,
+            Mode::Native | Mode::Generic | Mode::Tcx | Mode::Netfilter | Mode::Cgroup => {
+                open_links(state, directory, mode, target)?
+            }
+        }) else {
             return Ok(None);
-        }
-        let link = state.get(&pin)?;
-        let described =
-            link::describe(&link).map_err(|error| state.failed(&pin, "query", error))?;
-        let attached = described.ifindex.is_some();
-        Ok(attached.then(|| Self {
-            hold: Hold::Link(link),
-            root: described.program_id,
-            mode,
-        }))
+        };
+        let ours = super::node_directory(directory, root).exists();
+        Ok(ours.then_some(Self { hold, root, mode }))
     }
 
     /// Takes away what a chain that is not attached left outside the state: part of a clsact.
     pub(crate) fn discard(state: &State, directory: &Path, target: Target) -> Result<()> {
         let filter: Option<Filter> = state.read_record(&directory.join("filter"))?;
-        if let (Some(filter), Some(namespace)) = (filter, Namespace::find(target.netns)) {
+        if let (Some(filter), Some((namespace, ifindex))) = (filter, interface(target)) {
             // The interface may be gone, and all of this with it.
-            let _: io::Result<()> = filter.remove(&namespace, target.ifindex);
+            let _: io::Result<()> = filter.remove(&namespace, ifindex);
         }
         Ok(())
     }
@@ -120,10 +112,14 @@ impl Anchor {
     }
 
     /// Puts another root in this one's place.
-    pub(crate) fn update(&self, target: Target, root: &OwnedFd) -> Result<()> {
+    pub(crate) fn update(&self, root: &OwnedFd) -> Result<()> {
         match &self.hold {
-            Hold::Link(link) => link::update(link, root),
-            Hold::Filter(namespace, filter) => filter.replace(namespace, target.ifindex, root),
+            Hold::Links(links) => links.iter().try_for_each(|link| link::update(link, root)),
+            Hold::Filter {
+                namespace,
+                ifindex,
+                filter,
+            } => filter.replace(namespace, *ifindex, root),
         }
         .map_err(|source| Error::Kernel {
             object: "chain root".to_owned(),
@@ -135,10 +131,14 @@ impl Anchor {
     }
 
     /// Takes the root off the hook.
-    pub(crate) fn detach(&self, target: Target) -> Result<()> {
+    pub(crate) fn detach(&self) -> Result<()> {
         match &self.hold {
-            Hold::Link(link) => link::detach(link),
-            Hold::Filter(namespace, filter) => filter.remove(namespace, target.ifindex),
+            Hold::Links(links) => links.iter().try_for_each(link::detach),
+            Hold::Filter {
+                namespace,
+                ifindex,
+                filter,
+            } => filter.remove(namespace, *ifindex),
         }
         .map_err(|source| Error::Kernel {
             object: "chain root".to_owned(),
@@ -146,6 +146,67 @@ impl Anchor {
             source,
             remedy: "try again",
         })
+    }
+}
+
+/// The interface that a target is, if its namespace can be found.
+fn interface(target: Target) -> Option<(Namespace, u32)> {
+    Some((Namespace::find(target.netns()?)?, target.ifindex()?))
+}
+
+fn open_filter(state: &State, directory: &Path, target: Target) -> Result<Option<(Hold, u32)>> {
+    let filter: Option<Filter> = state.read_record(&directory.join("filter"))?;
+    let (Some(filter), Some((namespace, ifindex))) = (filter, interface(target)) else {
+        return Ok(None);
+    };
+    let root = filter.program(&namespace, ifindex);
+    Ok(root.map(|root| {
+        (
+            Hold::Filter {
+                namespace,
+                ifindex,
+                filter,
+            },
+            root,
+        )
+    }))
+}
+
+fn open_links(
+    state: &State,
+    directory: &Path,
+    mode: Mode,
+    target: Target,
+) -> Result<Option<(Hold, u32)>> {
+    let mut links = Vec::new();
+    let mut root = 0;
+    for pin in link_pins(mode).iter().map(|name| directory.join(name)) {
+        if !pin.exists() {
+            return Ok(None);
+        }
+        let link = state.get(&pin)?;
+        let described =
+            link::describe(&link).map_err(|error| state.failed(&pin, "query", error))?;
+        if !described.attached {
+            return Ok(None);
+        }
+        root = described.program_id;
+        links.push(link);
+    }
+    // A netfilter link keeps its namespace alive: one that nobody else can reach is gone.
+    let reachable = |netns| mode != Mode::Netfilter || Namespace::find(netns).is_some();
+    Ok(target
+        .netns()
+        .is_none_or(reachable)
+        .then_some((Hold::Links(links), root)))
+}
+
+/// The pins that together are a chain's links: netfilter has one for each family.
+const fn link_pins(mode: Mode) -> &'static [&'static str] {
+    if matches!(mode, Mode::Netfilter) {
+        &["link", "link6"]
+    } else {
+        &["link"]
     }
 }
 
@@ -157,27 +218,72 @@ fn attach(
     root: &OwnedFd,
     mode: Mode,
 ) -> Result<io::Result<()>> {
-    if mode == Mode::Clsact {
-        let ifindex = site.target.ifindex;
-        let filter = match clsact::plan(site.namespace, ifindex, site.hook) {
-            Ok(filter) => filter,
-            Err(error) => return Ok(Err(error)),
-        };
-        // Written first: a filter stays when nobody holds it, so it must be found again.
-        state.write_record(&directory.join("filter"), &filter)?;
-        let added = filter.add(site.namespace, ifindex, root);
-        if added.is_err() {
-            // What cannot be removed now, the next command sweeps.
-            let _: io::Result<()> = filter.remove(site.namespace, ifindex);
+    match (mode, site.spot) {
+        (
+            Mode::Clsact,
+            Spot::Interface {
+                namespace, index, ..
+            },
+        ) => add_filter(state, site.hook, directory, root, (namespace, *index)),
+        _ => {
+            let links = match make_links(site, root, mode)? {
+                Ok(links) => links,
+                Err(error) => return Ok(Err(error)),
+            };
+            let pins = link_pins(mode).iter().map(|name| directory.join(name));
+            pins.zip(&links)
+                .try_for_each(|(pin, link)| state.pin(link, &pin))
+                .map(Ok)
         }
-        return Ok(added);
     }
+}
+
+/// Makes the links of a mode. They last only as long as this process until they are pinned.
+fn make_links(site: &Site<'_>, root: &OwnedFd, mode: Mode) -> Result<io::Result<Vec<OwnedFd>>> {
     let attach_type = site.hook.row().attach_type;
-    let create = || link::create(root, site.target.ifindex, attach_type, link_flags(mode));
-    match site.namespace.within(create)? {
-        Ok(link) => state.pin(&link, &directory.join("link")).map(Ok),
-        Err(error) => Ok(Err(error)),
+    let one = |link: io::Result<OwnedFd>| link.map(|link| vec![link]);
+    Ok(match site.spot {
+        Spot::Interface {
+            namespace, index, ..
+        } => {
+            let flags = link_flags(mode);
+            one(namespace.within(|| link::create(root, *index, attach_type, flags))?)
+        }
+        Spot::Namespace(namespace) => {
+            let families = [libc::PF_INET, libc::PF_INET6].into_iter();
+            let make = |family: i32| {
+                let netfilter = link::Netfilter {
+                    family: family.cast_unsigned(),
+                    hook: attach_type,
+                    priority: NETFILTER_PRIORITY,
+                };
+                link::create_netfilter(root, netfilter)
+            };
+            namespace.within(|| families.map(make).collect())?
+        }
+        Spot::Cgroup(cgroup) => one(link::create_at(root, &cgroup.directory, attach_type)),
+    })
+}
+
+fn add_filter(
+    state: &State,
+    hook: Hook,
+    directory: &Path,
+    root: &OwnedFd,
+    (namespace, ifindex): (&Namespace, u32),
+) -> Result<io::Result<()>> {
+    let filter = match clsact::plan(namespace, ifindex, hook) {
+        Ok(filter) => filter,
+        Err(error) => return Ok(Err(error)),
+    };
+    // Written first: a filter stays when nobody holds it, so it must be found again.
+    state.write_record(&directory.join("filter"), &filter)?;
+    let added = filter.add(namespace, ifindex, root);
+    if added.is_err() {
+        // What cannot be removed now, the next command sweeps.
+        let _: io::Result<()> = filter.remove(namespace, ifindex);
     }
+    Ok(added)
 }
 
 /// Whether an error says that the driver or the kernel does not have this mode.
@@ -188,49 +294,59 @@ fn lacking(mode: Mode, error: &io::Error) -> bool {
             error.raw_os_error() == Some(libc::EINVAL)
                 && Version::running() < clsact::NOT_NEEDED_SINCE
         }
-        Mode::Generic | Mode::Clsact => false,
+        Mode::Generic | Mode::Clsact | Mode::Netfilter | Mode::Cgroup => false,
     }
 }
 
 /// What an errno of attaching means.
 fn explain(site: &Site<'_>, source: io::Error) -> Error {
-    let Site {
-        hook,
-        target,
-        namespace,
-        mode,
-        ..
-    } = *site;
-    let interface = site.interface.to_owned();
+    let Site { hook, spot, mode } = *site;
+    let place = spot.to_string();
     let too_old = |since| Error::TooOld {
-        object: format!("{hook} of {interface}"),
+        object: format!("{hook} of {place}"),
         feature: mode.map_or_else(|| "this hook".to_owned(), |mode| format!("mode {mode}")),
         since,
         running: Version::running(),
     };
-    match source.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST) => {
-            let owner = foreign::owner(namespace, target);
+    match (source.raw_os_error(), spot) {
+        (
+            Some(libc::EBUSY | libc::EEXIST),
+            Spot::Interface {
+                namespace, index, ..
+            },
+        ) => {
+            let owner = foreign::owner(namespace, *index);
             Error::HookTaken {
                 hook,
-                interface,
+                interface: place,
                 owner,
             }
         }
-        Some(libc::EOPNOTSUPP) => Error::NoNative { hook, interface },
-        Some(libc::EINVAL) if Version::running() < hook.row().since => too_old(hook.row().since),
-        Some(libc::EINVAL) if mode.is_some_and(|mode| lacking(mode, &source)) => {
+        (Some(libc::EOPNOTSUPP), Spot::Interface { .. }) => Error::NoNative {
+            hook,
+            interface: place,
+        },
+        (Some(libc::EINVAL), _) if Version::running() < hook.row().since => {
+            too_old(hook.row().since)
+        }
+        (Some(libc::EINVAL), _) if mode.is_some_and(|mode| lacking(mode, &source)) => {
             too_old(clsact::NOT_NEEDED_SINCE)
         }
-        Some(libc::ENODEV) => Error::NoInterface {
-            name: interface,
+        (Some(libc::ENODEV), Spot::Interface { namespace, .. }) => Error::NoInterface {
+            name: place,
             namespace: namespace.describe(),
         },
-        _ => Error::Kernel {
-            object: format!("{hook} of {interface}"),
+        (_, Spot::Interface { .. }) => Error::Kernel {
+            object: format!("{hook} of {place}"),
             stage: "attach",
             source,
             remedy: "the driver may want a smaller MTU or more queues; --mode generic works on all",
+        },
+        _ => Error::Kernel {
+            object: format!("{hook} of {place}"),
+            stage: "attach",
+            source,
+            remedy: "check that the kernel has this hook",
         },
     }
 }

@@ -22,13 +22,13 @@ use crate::{
     error::Result,
     extension::Source,
     hook::{Hook, ProgramType},
-    interface::Namespace,
     loader::{self, Maps},
     mode::Mode,
     object::Linked,
     place,
-    state::{State, Target},
+    state::State,
     sys::{self, map::Shape, program},
+    target::{Spot, Target},
 };
 
 /// A node that is wanted.
@@ -77,9 +77,7 @@ pub(crate) enum Ground<'a> {
 /// Where a chain can be attached.
 pub(crate) struct Site<'a> {
     pub(crate) hook: Hook,
-    pub(crate) target: Target,
-    pub(crate) namespace: &'a Namespace,
-    pub(crate) interface: &'a str,
+    pub(crate) spot: &'a Spot,
     pub(crate) mode: Option<Mode>,
 }
 
@@ -94,7 +92,7 @@ impl<'a> Ground<'a> {
     fn target(self) -> Target {
         match self {
             Self::Chain(chain) => chain.target,
-            Self::Bare(site) => site.target,
+            Self::Bare(site) => site.spot.target(),
         }
     }
 
@@ -164,7 +162,10 @@ pub(crate) fn commit(shop: &Workshop<'_>, wanted: &[Change]) -> Result<Vec<u32>>
         Ground::Bare(_) if wanted.is_empty() => return Ok(Vec::new()),
         Ground::Bare(site) => (
             true,
-            Some(Pending::new(state, state.chain(site.hook, site.target))?),
+            Some(Pending::new(
+                state,
+                state.chain(site.hook, site.spot.target()),
+            )?),
         ),
     };
     let (head, tail) = if renewed {
@@ -394,7 +395,7 @@ fn renew(shop: &Workshop<'_>, first: Option<&Built<'_>>, frags: bool) -> Result<
     let mut pending = Pending::new(state, node_directory(&directory, describe(&root)?))?;
     state.pin(&next, &pending.directory.join("next"))?;
     match ground {
-        Ground::Chain(chain) => chain.anchor.update(chain.target, &root)?,
+        Ground::Chain(chain) => chain.anchor.update(&root)?,
         Ground::Bare(site) => Anchor::attach(state, site, &directory, &root)?,
     }
     pending.keep();
@@ -418,7 +419,7 @@ fn clear(state: &State, chain: &Chain, old: &[Node], renewed: bool, shared: bool
 
 /// Takes a whole chain off its hook.
 fn remove(state: &State, chain: &Chain) -> Result<Vec<u32>> {
-    chain.anchor.detach(chain.target)?;
+    chain.anchor.detach()?;
     sys::grace_period();
     state.remove(&chain.directory)?;
     Ok(Vec::new())

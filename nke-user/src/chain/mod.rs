@@ -27,8 +27,9 @@ use crate::{
     error::Result,
     hook::Hook,
     place::Form,
-    state::{State, Target, names},
+    state::{State, names},
     sys,
+    target::Target,
 };
 
 /// Nodes that a chain can have: the kernel follows 33 tail calls, of which one is kept for the
@@ -222,7 +223,7 @@ fn pointer_failed(stage: &'static str, source: std::io::Error) -> crate::error::
 /// Reads every chain, after removing what killed commands and vanished interfaces left.
 pub(crate) fn sweep(state: &State) -> Result<Vec<Chain>> {
     let mut chains = Vec::new();
-    for hook in Hook::ALL {
+    for hook in Hook::all() {
         for target in state.targets(hook) {
             match Chain::read(state, hook, target)? {
                 Some(chain) => {

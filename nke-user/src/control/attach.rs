@@ -5,11 +5,10 @@ use crate::{
     chain::{Change, Fresh, Ground, MOST_NODES, Role, Site},
     error::{Error, Result},
     find::Wanted,
-    hook::Hook,
-    interface::Namespace,
+    hook::{Hook, Kind},
     mode::Mode,
     order::{Position, insert},
-    state::Target,
+    target::{Spot, Target, Where},
 };
 
 /// What is to be attached, and where.
@@ -17,10 +16,8 @@ use crate::{
 pub struct Attach {
     /// The extension.
     pub extension: Wanted,
-    /// The interface's name.
-    pub interface: String,
-    /// Its network namespace, a name or a path; without one the caller's own.
-    pub netns: Option<String>,
+    /// What to attach it to.
+    pub place: Where,
     /// The hook; without one the first that the extension serves.
     pub hook: Option<Hook>,
     /// The program's symbol, where several serve the hook.
@@ -48,13 +45,30 @@ impl Attach {
         let Ok(extension) = extension.parse();
         Self {
             extension,
-            interface: interface.to_owned(),
-            netns: None,
+            place: Where::Interface {
+                name: interface.to_owned(),
+                netns: None,
+            },
             hook: None,
             program: None,
             position: Position::default(),
             mode: None,
             counters: true,
+        }
+    }
+}
+
+impl Position {
+    /// The error of a position beside an attachment that is not there.
+    fn missing(&self, place: String) -> Error {
+        let name = match self {
+            Self::Before(other) | Self::After(other) => other.to_string(),
+            Self::Priority(priority) => priority.to_string(),
+        };
+        Error::NoAttachment {
+            name,
+            stage: "attach beside it",
+            place,
         }
     }
 }
@@ -69,14 +83,9 @@ impl Control {
     /// [`Error::ChainFull`], [`Error::HookTaken`], [`Error::NoNative`], [`Error::ModeMismatch`],
     /// [`Error::NoAttachment`] for the position, [`Error::TooOld`].
     pub fn attach(&mut self, attach: &Attach) -> Result<Attached> {
-        let namespace = Namespace::open(attach.netns.as_deref())?;
-        let ifindex = namespace.index(&attach.interface)?;
-        let target = Target {
-            netns: namespace.inode(),
-            ifindex,
-        };
+        let spot = attach.place.open()?;
         let kmid = self.obtain(&attach.extension, 0)?;
-        let attached = self.attach_loaded(attach, kmid, &namespace, target);
+        let attached = self.attach_loaded(attach, kmid, &spot);
         if attached.is_err() {
             // An extension that was loaded for this alone goes again.
             self.unload_unused()?;
@@ -84,69 +93,52 @@ impl Control {
         attached
     }
 
-    fn attach_loaded(
-        &mut self,
-        attach: &Attach,
-        kmid: u32,
-        namespace: &Namespace,
-        target: Target,
-    ) -> Result<Attached> {
-        let role = self.role(kmid, attach.hook, attach.program.as_deref())?;
-        let (hook, role) = role;
+    fn attach_loaded(&mut self, attach: &Attach, kmid: u32, spot: &Spot) -> Result<Attached> {
+        let kind = attach.place.kind();
+        let (hook, role) = self.role(kmid, kind, attach.hook, attach.program.as_deref())?;
+        let target = spot.target();
         if let Some(mode) = attach.mode.filter(|mode| !hook.row().modes.contains(mode)) {
             return Err(Error::NoMode { hook, mode });
         }
-        let fresh = |priority| Fresh {
+        let present = self.chain(hook, target);
+        let slots = present.map(slots).unwrap_or_default();
+        let (position, priority) = insert(&slots, &attach.position)
+            .ok_or_else(|| attach.position.missing(format!(" at {hook} on {spot}")))?;
+        let fresh = Change::New(Fresh {
             id: None,
             role,
             priority,
             counters: attach.counters,
             inherits: None,
-        };
-        let no_such = |position: &Position| Error::NoAttachment {
-            name: match position {
-                Position::Before(other) | Position::After(other) => other.to_string(),
-                Position::Priority(priority) => priority.to_string(),
-            },
-            stage: "attach beside it",
-            place: format!(" at {hook} on {}", attach.interface),
-        };
-        let (position, programs) = match self.chain(hook, target) {
+        });
+        let programs = match present {
             None => {
-                let at = insert(&[], &attach.position);
-                let (position, priority) = at.ok_or_else(|| no_such(&attach.position))?;
-                let interface = attach.interface.as_str();
                 let site = Site {
                     hook,
-                    target,
-                    namespace,
-                    interface,
+                    spot,
                     mode: attach.mode,
                 };
-                let wanted = [Change::New(fresh(priority))];
-                (position, self.commit(Ground::Bare(&site), &wanted)?)
+                self.commit(Ground::Bare(&site), &[fresh])?
             }
             Some(chain) => {
-                let interface = attach.interface.clone();
-                if let Some(asked) = attach.mode
-                    && asked != chain.anchor.mode
-                {
-                    let running = chain.anchor.mode;
+                let running = chain.anchor.mode;
+                if attach.mode.is_some_and(|asked| asked != running) {
+                    let interface = spot.to_string();
                     return Err(Error::ModeMismatch {
                         hook,
                         interface,
                         running,
                     });
                 }
-                let slots = slots(chain);
-                let at = insert(&slots, &attach.position);
-                let (position, priority) = at.ok_or_else(|| no_such(&attach.position))?;
                 if slots.len() >= MOST_NODES {
-                    return Err(Error::ChainFull { hook, interface });
+                    return Err(Error::ChainFull {
+                        hook,
+                        interface: spot.to_string(),
+                    });
                 }
                 let mut wanted: Vec<_> = (0..chain.nodes.len()).map(Change::Keep).collect();
-                wanted.insert(position, Change::New(fresh(priority)));
-                (position, self.commit(Ground::Chain(chain), &wanted)?)
+                wanted.insert(position, fresh);
+                self.commit(Ground::Chain(chain), &wanted)?
             }
         };
         self.reread(hook, target)?;
@@ -157,6 +149,7 @@ impl Control {
     pub(super) fn role(
         &self,
         kmid: u32,
+        kind: Kind,
         hook: Option<Hook>,
         symbol: Option<&str>,
     ) -> Result<(Hook, Role)> {
@@ -178,7 +171,7 @@ impl Control {
                 stage: "attach",
             });
         };
-        let (hook, program) = source.object.choose(hook, symbol)?;
+        let (hook, program) = source.object.choose(kind, hook, symbol)?;
         Ok((hook, role(program.symbol.clone())))
     }
 

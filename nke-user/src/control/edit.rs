@@ -10,9 +10,8 @@ use crate::{
     error::{Error, Result},
     find::Wanted,
     hook::Hook,
-    interface::Namespace,
     order::{Position, Selector, insert},
-    state::Target,
+    target::{Target, Where},
 };
 
 /// What a chain answers for a packet that all of its nodes let go on.
@@ -130,18 +129,20 @@ impl Control {
         let (at, position) = self.attachment(selector, scope, "replace")?;
         let (hook, target) = (self.chains[at].hook, self.chains[at].target);
         let kmid = self.obtain(with, 0)?;
-        let committed = self.role(kmid, Some(hook), program).and_then(|(_, role)| {
-            let chain = &self.chains[at];
-            let record = &chain.nodes[position].record;
-            let fresh = Fresh {
-                role,
-                inherits: None,
-                ..Fresh::copy(position, record)
-            };
-            let mut wanted = keep_all(chain);
-            wanted[position] = Change::New(fresh);
-            self.commit(Ground::Chain(chain), &wanted)
-        });
+        let committed = self
+            .role(kmid, hook.row().kind, Some(hook), program)
+            .and_then(|(_, role)| {
+                let chain = &self.chains[at];
+                let record = &chain.nodes[position].record;
+                let fresh = Fresh {
+                    role,
+                    inherits: None,
+                    ..Fresh::copy(position, record)
+                };
+                let mut wanted = keep_all(chain);
+                wanted[position] = Change::New(fresh);
+                self.commit(Ground::Chain(chain), &wanted)
+            });
         if committed.is_ok() {
             self.reread(hook, target)?;
         }
@@ -154,18 +155,21 @@ impl Control {
     /// # Errors
     ///
     /// [`Error::NoChain`] if `hook` is not given and the interface has not just one chain.
-    pub fn policy(&mut self, interface: &str, scope: &Scope, policy: Policy) -> Result<Hook> {
-        let namespace = Namespace::open(scope.netns.as_deref())?;
-        let target = Target {
-            netns: namespace.inode(),
-            ifindex: namespace.index(interface)?,
-        };
-        let hook = match (scope.hook, self.hooks_of(target).as_slice()) {
+    pub fn policy(&mut self, place: &Where, hook: Option<Hook>, policy: Policy) -> Result<Hook> {
+        let spot = place.open()?;
+        let target = spot.target();
+        let hook = match (hook, self.hooks_of(target).as_slice()) {
+            (Some(hook), _) if hook.row().kind != place.kind() => {
+                return Err(Error::NotAHook {
+                    hook,
+                    place: spot.to_string(),
+                });
+            }
             (Some(hook), _) => hook,
             (None, [hook]) => *hook,
             (None, _) => {
                 return Err(Error::WhichHook {
-                    interface: interface.to_owned(),
+                    interface: spot.to_string(),
                 });
             }
         };
@@ -183,9 +187,7 @@ impl Control {
             (None, Policy::Drop) => {
                 let site = Site {
                     hook,
-                    target,
-                    namespace: &namespace,
-                    interface,
+                    spot: &spot,
                     mode: None,
                 };
                 self.commit(Ground::Bare(&site), &[fresh()])?;

@@ -32,13 +32,15 @@ pub use self::{
 };
 pub use crate::chain::RecordedForm as Form;
 use crate::{
+    cgroup::Cgroup,
     chain::{self, Chain, Change, Ground, Node, Role, Workshop},
     error::{Error, Result},
     extension::{Extension, Source},
     hook::Hook,
     interface::Namespace,
     order::{Selector, Slot},
-    state::{State, Target},
+    state::State,
+    target::{Spot, Target, Where},
 };
 
 /// nke's state, locked, as it was read.
@@ -55,9 +57,11 @@ pub struct Control {
 pub struct Scope {
     /// The interface's name.
     pub interface: Option<String>,
-    /// Its network namespace, a name or a path; without one the caller's own, if there is an
+    /// The network namespace, a name or a path; without one the caller's own, if there is an
     /// interface.
     pub netns: Option<String>,
+    /// The cgroup's directory.
+    pub cgroup: Option<PathBuf>,
     /// The hook.
     pub hook: Option<Hook>,
 }
@@ -66,37 +70,72 @@ pub struct Scope {
 struct Place {
     netns: Option<u64>,
     ifindex: Option<u32>,
+    cgroup: Option<u64>,
     hook: Option<Hook>,
 }
 
 impl Scope {
     fn resolve(&self) -> Result<Place> {
+        let Self {
+            interface,
+            netns,
+            cgroup,
+            hook,
+        } = self;
         let mut place = Place {
             netns: None,
             ifindex: None,
-            hook: self.hook,
+            cgroup: None,
+            hook: *hook,
         };
-        if self.interface.is_some() || self.netns.is_some() {
-            let namespace = Namespace::open(self.netns.as_deref())?;
+        if interface.is_some() || netns.is_some() {
+            let namespace = Namespace::open(netns.as_deref())?;
             place.netns = Some(namespace.inode());
-            place.ifindex = self
-                .interface
+            place.ifindex = interface
                 .as_deref()
-                .map(|i| namespace.index(i))
+                .map(|name| namespace.index(name))
                 .transpose()?;
+        }
+        if let Some(path) = cgroup {
+            place.cgroup = Some(Cgroup::open(path)?.id());
         }
         Ok(place)
     }
 
+    /// The one place that it names, if it does.
+    fn named(&self) -> Option<Where> {
+        let Self {
+            interface,
+            netns,
+            cgroup,
+            hook: _,
+        } = self;
+        match (interface, cgroup) {
+            (Some(name), _) => Some(Where::Interface {
+                name: name.clone(),
+                netns: netns.clone(),
+            }),
+            (None, Some(path)) => Some(Where::Cgroup { path: path.clone() }),
+            (None, None) => netns
+                .clone()
+                .map(|name| Where::Namespace { netns: Some(name) }),
+        }
+    }
+
     /// Where nothing was found, for a message.
     fn describe(&self) -> String {
-        let mut text = self
-            .hook
-            .map_or_else(String::new, |hook| format!(" at {hook}"));
-        if let Some(interface) = &self.interface {
-            text += &format!(" on {interface}");
+        let Self {
+            interface,
+            netns,
+            cgroup,
+            hook,
+        } = self;
+        let mut text = hook.map_or_else(String::new, |hook| format!(" at {hook}"));
+        let cgroup = cgroup.as_ref().map(|path| path.display().to_string());
+        for name in [interface.clone(), cgroup].into_iter().flatten() {
+            text += &format!(" on {name}");
         }
-        if let Some(netns) = &self.netns {
+        if let Some(netns) = netns {
             text += &format!(" in {netns}");
         }
         text
@@ -105,11 +144,17 @@ impl Scope {
 
 impl Place {
     fn has(&self, chain: &Chain) -> bool {
-        self.hook.is_none_or(|hook| hook == chain.hook)
-            && self.netns.is_none_or(|netns| netns == chain.target.netns)
-            && self
-                .ifindex
-                .is_none_or(|ifindex| ifindex == chain.target.ifindex)
+        let Self {
+            netns,
+            ifindex,
+            cgroup,
+            hook,
+        } = self;
+        let target = chain.target;
+        hook.is_none_or(|hook| hook == chain.hook)
+            && netns.is_none_or(|netns| target.netns() == Some(netns))
+            && ifindex.is_none_or(|ifindex| target.ifindex() == Some(ifindex))
+            && cgroup.is_none_or(|id| target == Target::Cgroup { id })
     }
 }
 
@@ -251,14 +296,19 @@ impl Control {
 
     /// An attachment in words: its id and where it is.
     fn describe(&self, chain: &Chain, node: &Node) -> String {
-        let namespace = Namespace::find(chain.target.netns);
-        let interface = namespace
-            .as_ref()
-            .and_then(|n| n.interface(chain.target.ifindex));
-        let interface = interface.unwrap_or_else(|| format!("interface {}", chain.target.ifindex));
-        let netns = namespace.as_ref().and_then(Namespace::name);
-        let netns = netns.map_or_else(String::new, |name| format!(" in {name}"));
-        format!("{} ({} of {interface}{netns})", node.record.id, chain.hook)
+        let Chain { hook, target, .. } = chain;
+        let place = match Spot::find(*target) {
+            Some(spot) => {
+                let netns = spot.namespace().and_then(Namespace::name);
+                let netns = netns.filter(|_| target.ifindex().is_some());
+                format!(
+                    "{spot}{}",
+                    netns.map_or_else(String::new, |name| format!(" in {name}"))
+                )
+            }
+            None => target.directory(),
+        };
+        format!("{} ({hook} of {place})", node.record.id)
     }
 
     /// The directory of the maps that an attachment has of its own, for those who know what is

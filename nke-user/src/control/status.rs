@@ -12,10 +12,9 @@ use crate::{
     extension::Extension,
     foreign::{self, Foreign},
     hook::Hook,
-    interface::Namespace,
     mode::Mode,
-    state::Target,
     sys,
+    target::{Spot, Target},
 };
 
 /// A loaded extension.
@@ -44,12 +43,14 @@ pub struct ExtensionStatus {
 pub struct ChainStatus {
     /// The hook.
     pub hook: Hook,
-    /// The interface's name; `null` if it cannot be found out.
+    /// The interface's name; `null` at other layers, or if it cannot be found out.
     pub interface: Option<String>,
-    /// Its index, in its namespace.
-    pub ifindex: u32,
+    /// Its index, in its namespace; `null` at other layers.
+    pub ifindex: Option<u32>,
     /// The namespace's name or path; `null` for the caller's own.
     pub netns: Option<String>,
+    /// The cgroup's directory; `null` at other layers, or if it cannot be found out.
+    pub cgroup: Option<PathBuf>,
     /// How it is called; `null` if it is not nke's.
     pub mode: Option<Mode>,
     /// What becomes of a packet that every node lets go on.
@@ -136,26 +137,27 @@ impl Control {
         Ok(self.status_of(extension.ok_or_else(not_loaded)?))
     }
 
-    /// The chains in a scope. For an interface that is named, also hooks where nke has no chain
-    /// but others have programs.
+    /// The chains in a scope. For a place that is named, also hooks where nke has no chain but
+    /// others have programs.
     ///
     /// # Errors
     ///
-    /// [`Error::NoInterface`], [`Error::NoNamespace`].
+    /// [`Error::NoInterface`], [`Error::NoNamespace`], [`Error::NoCgroup`].
     pub fn chains(&self, scope: &Scope) -> Result<Vec<ChainStatus>> {
         let place = scope.resolve()?;
         let chains = self.chains.iter().filter(|chain| place.has(chain));
         let mut chains: Vec<_> = chains.map(|chain| self.chain_status(chain)).collect();
-        if let Some(interface) = &scope.interface {
-            let namespace = Namespace::open(scope.netns.as_deref())?;
-            let hooks = Hook::ALL
-                .into_iter()
-                .filter(|hook| scope.hook.is_none_or(|h| h == *hook));
-            let absent = hooks.filter(|hook| chains.iter().all(|chain| chain.hook != *hook));
-            let absent: Vec<_> = absent
-                .filter_map(|hook| others(hook, &namespace, interface).transpose())
-                .collect::<Result<_>>()?;
-            chains.extend(absent);
+        if let Some(place) = scope.named() {
+            let spot = place.open()?;
+            let asked = |hook: &Hook| scope.hook.is_none_or(|asked| asked == *hook);
+            for hook in Hook::all()
+                .filter(|hook| hook.row().kind == place.kind())
+                .filter(asked)
+            {
+                if self.chain(hook, spot.target()).is_none() {
+                    chains.extend(others(hook, &spot));
+                }
+            }
             chains.sort_by_key(|chain| chain.hook);
         }
         Ok(chains)
@@ -168,31 +170,28 @@ impl Control {
             anchor,
             ..
         } = chain;
-        let namespace = Namespace::find(target.netns);
+        let spot = Spot::find(*target);
         let own = Some(anchor.root());
-        let foreign = namespace
+        let foreign = spot
             .as_ref()
-            .map(|n| foreign::programs(*hook, n, *target, own));
-        ChainStatus {
-            hook: *hook,
-            interface: namespace.as_ref().and_then(|n| n.interface(target.ifindex)),
-            ifindex: target.ifindex,
-            netns: match &namespace {
-                Some(namespace) => namespace.name().map(str::to_owned),
-                None => Some(format!("net:[{}]", target.netns)),
-            },
-            mode: Some(anchor.mode),
-            policy: if chain.drops() {
-                Policy::Drop
-            } else {
-                Policy::Pass
-            },
-            nodes: (1..)
-                .zip(&chain.nodes)
-                .filter_map(|(n, node)| self.node(n, chain, node))
-                .collect(),
-            foreign: foreign.unwrap_or_default(),
-        }
+            .map(|spot| foreign::programs(*hook, spot, own));
+        let policy = if chain.drops() {
+            Policy::Drop
+        } else {
+            Policy::Pass
+        };
+        let nodes = (1..)
+            .zip(&chain.nodes)
+            .filter_map(|(n, node)| self.node(n, chain, node));
+        let mut status = match &spot {
+            Some(spot) => ChainStatus::bare(*hook, spot),
+            None => ChainStatus::lost(*hook, *target),
+        };
+        status.mode = Some(anchor.mode);
+        status.policy = policy;
+        status.nodes = nodes.collect();
+        status.foreign = foreign.unwrap_or_default();
+        status
     }
 
     fn node(&self, position: usize, chain: &Chain, node: &Node) -> Option<NodeStatus> {
@@ -250,21 +249,74 @@ impl Control {
     }
 }
 
+impl ChainStatus {
+    /// A hook without nodes.
+    fn bare(hook: Hook, spot: &Spot) -> Self {
+        let (interface, cgroup) = match spot {
+            Spot::Interface { name, .. } => (Some(name.clone()), None),
+            Spot::Namespace(_) => (None, None),
+            Spot::Cgroup(cgroup) => (None, Some(cgroup.path().to_owned())),
+        };
+        Self {
+            hook,
+            interface,
+            ifindex: spot.target().ifindex(),
+            netns: spot
+                .namespace()
+                .and_then(|namespace| namespace.name().map(str::to_owned)),
+            cgroup,
+            mode: None,
+            policy: Policy::Pass,
+            nodes: Vec::new(),
+            foreign: Vec::new(),
+        }
+    }
+
+    /// A hook of something that no path leads to.
+    fn lost(hook: Hook, target: Target) -> Self {
+        Self {
+            hook,
+            interface: None,
+            ifindex: target.ifindex(),
+            netns: target.netns().map(|inode| format!("net:[{inode}]")),
+            cgroup: None,
+            mode: None,
+            policy: Policy::Pass,
+            nodes: Vec::new(),
+            foreign: Vec::new(),
+        }
+    }
+
+    /// What it is attached to, in words.
+    pub fn place(&self) -> String {
+        let Self {
+            interface,
+            ifindex,
+            netns,
+            cgroup,
+            ..
+        } = self;
+        if let Some(cgroup) = cgroup {
+            return cgroup.display().to_string();
+        }
+        let namespace = netns.as_deref();
+        match (interface, ifindex) {
+            (Some(name), _) => match namespace {
+                Some(namespace) => format!("{name} in {namespace}"),
+                None => name.clone(),
+            },
+            (None, Some(index)) => format!("#{index} in {}", namespace.unwrap_or("?")),
+            (None, None) => match namespace {
+                Some(namespace) => format!("namespace {namespace}"),
+                None => "this namespace".to_owned(),
+            },
+        }
+    }
+}
+
 /// A hook that only others have programs on.
-fn others(hook: Hook, namespace: &Namespace, interface: &str) -> Result<Option<ChainStatus>> {
-    let target = Target {
-        netns: namespace.inode(),
-        ifindex: namespace.index(interface)?,
-    };
-    let foreign = foreign::programs(hook, namespace, target, None);
-    Ok((!foreign.is_empty()).then(|| ChainStatus {
-        hook,
-        interface: Some(interface.to_owned()),
-        ifindex: target.ifindex,
-        netns: namespace.name().map(str::to_owned),
-        mode: None,
-        policy: Policy::Pass,
-        nodes: Vec::new(),
-        foreign,
-    }))
+fn others(hook: Hook, spot: &Spot) -> Option<ChainStatus> {
+    let foreign = foreign::programs(hook, spot, None);
+    let bare = ChainStatus::bare(hook, spot);
+    (!foreign.is_empty()).then_some(ChainStatus { foreign, ..bare })
 }

@@ -26,7 +26,7 @@ pub struct Program {
     /// The ELF section.
     pub section: String,
     /// The hooks that the section's name says, the default first.
-    pub hooks: &'static [Hook],
+    pub hooks: Vec<Hook>,
     /// Whether it takes packets of several buffers (`xdp.frags`).
     pub frags: bool,
 }
@@ -97,7 +97,7 @@ const NOT_PROGRAMS: &[&str] = &[
     "license", "version", "maps", ".maps", ".text", ".bss", ".data", ".rodata", ".BTF",
 ];
 
-fn serves(section: &str) -> Option<&'static [Hook]> {
+fn serves(section: &str) -> Option<Vec<Hook>> {
     let section = section.trim_start_matches('?');
     let hooks = Hook::of_section(section);
     let first = section.split('/').next().unwrap_or_default();
@@ -168,7 +168,7 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
             elf.programs.push(Program {
                 symbol,
                 section: title.to_owned(),
-                hooks,
+                hooks: hooks.clone(),
                 frags,
             });
         }

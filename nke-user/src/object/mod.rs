@@ -38,7 +38,7 @@ pub use self::elf::Program;
 pub(crate) use self::initial::{Initial, Value};
 use crate::{
     error::{Error, Result},
-    hook::Hook,
+    hook::{Hook, Kind},
     place::{self, Body},
     sys,
 };
@@ -202,7 +202,7 @@ impl Object {
     /// The hooks that it serves, in their order.
     pub fn hooks(&self) -> Vec<Hook> {
         let serves = |hook: &Hook| self.programs.iter().any(|p| p.hooks.contains(hook));
-        Hook::ALL.into_iter().filter(serves).collect()
+        Hook::all().filter(serves).collect()
     }
 
     /// The slots of its maps that it fills itself.
@@ -243,31 +243,30 @@ impl Object {
     /// # Errors
     ///
     /// [`Error::NoProgram`], [`Error::ManyPrograms`].
-    pub fn choose(&self, hook: Option<Hook>, symbol: Option<&str>) -> Result<(Hook, &Program)> {
-        let fits = |program: &&Program| {
-            symbol.is_none_or(|symbol| program.symbol == symbol)
-                && hook.map_or(!program.hooks.is_empty(), |hook| {
-                    program.hooks.contains(&hook)
-                })
+    pub fn choose(
+        &self,
+        kind: Kind,
+        hook: Option<Hook>,
+        symbol: Option<&str>,
+    ) -> Result<(Hook, &Program)> {
+        let named = |program: &&Program| symbol.is_none_or(|symbol| program.symbol == symbol);
+        let serving = |hook: Hook| {
+            let programs = self.programs.iter().filter(named);
+            programs
+                .filter(|program| program.hooks.contains(&hook))
+                .collect::<Vec<_>>()
         };
-        let found: Vec<&Program> = self.programs.iter().filter(fits).collect();
-        let chosen = hook.or_else(|| {
-            let explicit = symbol.and_then(|_| found.first()?.hooks.first().copied());
-            explicit.or_else(|| {
-                Hook::ALL
-                    .into_iter()
-                    .find(|h| found.iter().any(|p| p.hooks.contains(h)))
-            })
-        });
-        let Some(hook) = chosen else {
-            return Err(self.no_program(hook, symbol));
+        let asked = |candidate: &Hook| hook.is_none_or(|hook| hook == *candidate);
+        let mut hooks = Hook::all()
+            .filter(|hook| hook.row().kind == kind)
+            .filter(asked);
+        let Some((hook, programs)) = hooks.find_map(|hook| {
+            let programs = serving(hook);
+            (!programs.is_empty()).then_some((hook, programs))
+        }) else {
+            return Err(self.no_program(kind, hook, symbol));
         };
-        let serving: Vec<_> = found
-            .into_iter()
-            .filter(|p| p.hooks.contains(&hook))
-            .collect();
-        match serving.as_slice() {
-            [] => Err(self.no_program(Some(hook), symbol)),
+        match programs.as_slice() {
             [program] => Ok((hook, program)),
             several => Err(Error::ManyPrograms {
                 object: self.name.clone(),
@@ -280,16 +279,29 @@ impl Object {
         }
     }
 
-    fn no_program(&self, hook: Option<Hook>, symbol: Option<&str>) -> Error {
-        let mut wanted = symbol.map_or_else(String::new, |symbol| format!("named {symbol} "));
-        wanted += &hook.map_or("for an interface".to_owned(), |hook| format!("for {hook}"));
+    fn no_program(&self, kind: Kind, hook: Option<Hook>, symbol: Option<&str>) -> Error {
+        let named = symbol.map_or_else(String::new, |symbol| format!("named {symbol} "));
+        let place = hook.map_or_else(|| kind.to_string(), |hook| hook.to_string());
         let has = self.programs.iter();
         let has = has
             .map(|program| format!("{} ({})", program.symbol, program.section))
             .collect();
         Error::NoProgram {
             object: self.name.clone(),
-            wanted,
+            wanted: format!("{named}for {place}"),
+            has,
+        }
+    }
+
+    fn no_symbol(&self, symbol: &str) -> Error {
+        let has = self
+            .programs
+            .iter()
+            .map(|program| program.symbol.clone())
+            .collect();
+        Error::NoProgram {
+            object: self.name.clone(),
+            wanted: format!("named {symbol}"),
             has,
         }
     }
@@ -305,7 +317,7 @@ impl Object {
         let program = parsed
             .programs
             .get(symbol)
-            .ok_or_else(|| self.no_program(None, Some(symbol)))?;
+            .ok_or_else(|| self.no_symbol(symbol))?;
         let key = program.function_key();
         let license = program.license.clone();
         let main_len = parsed
@@ -317,7 +329,7 @@ impl Object {
         let main = parsed
             .functions
             .remove(&key)
-            .ok_or_else(|| self.no_program(None, Some(symbol)))?;
+            .ok_or_else(|| self.no_symbol(symbol))?;
         let (btf, static_main) = self.types(&main, main_len);
         let btf = btf
             .map(|btf| sys::load_btf(&btf))

@@ -31,6 +31,7 @@ use crate::{
     hook::Hook,
     loader::Maps,
     sys,
+    target::Target,
 };
 
 /// The state, locked: whoever holds this is the only writer.
@@ -39,14 +40,6 @@ pub(crate) struct State {
     directory: OwnedFd,
     base: PathBuf,
     path: PathBuf,
-}
-
-/// Which interface, in which network namespace, a chain is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Target {
-    /// The namespace's inode.
-    pub(crate) netns: u64,
-    pub(crate) ifindex: u32,
 }
 
 impl State {
@@ -90,19 +83,12 @@ impl State {
     }
 
     pub(crate) fn chain(&self, hook: Hook, target: Target) -> PathBuf {
-        self.chains(hook)
-            .join(format!("{}-{}", target.netns, target.ifindex))
+        self.chains(hook).join(target.directory())
     }
 
     /// The targets that have a chain at a hook.
     pub(crate) fn targets(&self, hook: Hook) -> Vec<Target> {
-        let parse = |name: String| {
-            let (netns, ifindex) = name.split_once('-')?;
-            Some(Target {
-                netns: netns.parse().ok()?,
-                ifindex: ifindex.parse().ok()?,
-            })
-        };
+        let parse = |name: String| Target::parse(hook.row().kind, &name);
         let mut targets: Vec<_> = names(&self.chains(hook))
             .into_iter()
             .filter_map(parse)
@@ -183,9 +169,7 @@ impl State {
     }
 
     fn is_empty(&self) -> bool {
-        let chains = Hook::ALL
-            .iter()
-            .all(|hook| names(&self.chains(*hook)).is_empty());
+        let chains = Hook::all().all(|hook| names(&self.chains(hook)).is_empty());
         chains && names(&self.extensions()).is_empty()
     }
 }

@@ -41,6 +41,67 @@ pub fn create(
     bpf_fd(Command::LinkCreate, &mut attribute)
 }
 
+/// Attaches a program to what a descriptor stands for: a cgroup's directory.
+///
+/// # Errors
+///
+/// The kernel's: `E2BIG` when the cgroup's list of this type is full, `EPERM` when a cgroup above
+/// allows no others, `EINVAL` when the kernel has no such hook.
+pub fn create_at(program: impl AsFd, target: impl AsFd, attach_type: u32) -> io::Result<OwnedFd> {
+    let mut attribute = CreateAttribute {
+        prog_fd: raw(&program),
+        target: raw(&target),
+        attach_type,
+        flags: 0,
+    };
+    bpf_fd(Command::LinkCreate, &mut attribute)
+}
+
+/// Where a program sits in netfilter.
+#[derive(Clone, Copy, Debug)]
+pub struct Netfilter {
+    /// `PF_INET` or `PF_INET6`.
+    pub family: u32,
+    /// `enum nf_inet_hooks`, uapi/linux/netfilter.h.
+    pub hook: u32,
+    /// Lower runs first; no two BPF programs of a hook have the same.
+    pub priority: i32,
+}
+
+#[repr(C)]
+struct NetfilterAttribute {
+    prog_fd: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+    family: u32,
+    hook: u32,
+    priority: i32,
+    netfilter_flags: u32,
+}
+// SAFETY: repr(C), no padding, no addresses.
+unsafe impl Attribute for NetfilterAttribute {}
+
+/// Attaches a program to netfilter in the calling thread's network namespace (since 6.4).
+///
+/// # Errors
+///
+/// The kernel's: `EBUSY` when another BPF program has the priority, `EINVAL` before 6.4.
+pub fn create_netfilter(program: impl AsFd, at: Netfilter) -> io::Result<OwnedFd> {
+    const BPF_NETFILTER: u32 = 45;
+    let mut attribute = NetfilterAttribute {
+        prog_fd: raw(&program),
+        target: 0,
+        attach_type: BPF_NETFILTER,
+        flags: 0,
+        family: at.family,
+        hook: at.hook,
+        priority: at.priority,
+        netfilter_flags: 0,
+    };
+    bpf_fd(Command::LinkCreate, &mut attribute)
+}
+
 #[repr(C)]
 struct UpdateAttribute {
     link_fd: u32,
@@ -95,14 +156,14 @@ struct LinkInfo {
     id: u32,
     program_id: u32,
     padding: u32,
-    ifindex: u32,
-    attach_type: u32,
+    target: u32,
+    detail: u32,
 }
-// SAFETY: repr(C), integers only, no implicit padding: a prefix of struct bpf_link_info as it is
-// for XDP and TCX links.
+// SAFETY: repr(C), integers only, no implicit padding: a prefix of struct bpf_link_info, whose
+// union starts with what the link hangs on.
 unsafe impl Info for LinkInfo {}
 
-/// What the kernel says of an interface's link.
+/// What the kernel says of a link.
 #[derive(Clone, Copy, Debug)]
 pub struct Described {
     /// The kernel's id.
@@ -111,29 +172,30 @@ pub struct Described {
     pub link_type: u32,
     /// The program that it calls.
     pub program_id: u32,
-    /// The interface, in its own namespace; `None` once the interface is gone or the link has
-    /// been detached.
-    pub ifindex: Option<u32>,
+    /// Whether the interface, namespace or cgroup that it hangs on is still there. A netfilter
+    /// link always says yes.
+    pub attached: bool,
 }
 
-/// Asks the kernel about an XDP or TCX link.
+/// Asks the kernel about a link.
 ///
 /// # Errors
 ///
 /// The kernel's: `EBADF` if this is not a link.
 pub fn describe(link: impl AsFd) -> io::Result<Described> {
+    // An interface's index, a namespace's inode, the low half of a cgroup's id: 0 once it is gone.
     let LinkInfo {
         id,
         link_type,
         program_id,
-        ifindex,
+        target,
         ..
     } = info(link)?;
     Ok(Described {
         id,
         link_type,
         program_id,
-        ifindex: (ifindex != 0).then_some(ifindex),
+        attached: target != 0,
     })
 }
 
@@ -169,16 +231,30 @@ struct QueryAttribute {
 // SAFETY: repr(C), no implicit padding; `program_ids` points to `count` writable integers.
 unsafe impl Attribute for QueryAttribute {}
 
-/// The ids of the programs on a TCX hook, in the order in which they run (since 6.6).
+/// The ids of the programs on an interface's TCX hook, in the order in which they run (since 6.6).
 ///
 /// # Errors
 ///
 /// The kernel's: `EINVAL` before 6.6, `ENODEV` when there is no such interface here.
-pub fn query(ifindex: u32, attach_type: u32) -> io::Result<Vec<u32>> {
-    // The kernel's limit of programs on one hook (BPF_MPROG_MAX, include/linux/bpf_mprog.h).
+pub fn query_interface(ifindex: u32, attach_type: u32) -> io::Result<Vec<u32>> {
+    query_at(ifindex, attach_type)
+}
+
+/// The ids of the programs that a cgroup has of its own, in the order in which they run.
+///
+/// # Errors
+///
+/// The kernel's: `EINVAL` when the kernel has no such hook.
+pub fn query(cgroup: impl AsFd, attach_type: u32) -> io::Result<Vec<u32>> {
+    query_at(raw(&cgroup), attach_type)
+}
+
+fn query_at(target: u32, attach_type: u32) -> io::Result<Vec<u32>> {
+    // The kernel's limit of programs on one hook (BPF_MPROG_MAX, include/linux/bpf_mprog.h, and
+    // BPF_CGROUP_MAX_PROGS, include/linux/bpf-cgroup-defs.h).
     let mut programs = vec![0u32; 64];
     let mut attribute = QueryAttribute {
-        target: ifindex,
+        target,
         attach_type,
         program_ids: address_mut(&mut programs),
         count: 64,

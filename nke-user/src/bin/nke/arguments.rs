@@ -9,6 +9,7 @@ use nke::{
     hook::Hook,
     mode::Mode,
     order::{DEFAULT_PRIORITY, Position, Selector},
+    target::Where,
 };
 
 use crate::filter::Filter;
@@ -89,13 +90,9 @@ pub(crate) enum Verb {
     Policy {
         /// pass or drop
         policy: Policy,
-        /// The interface
-        #[arg(short, long, value_name = "IFACE")]
-        interface: String,
-        /// Its network namespace: a name of `ip netns`, or a path
-        #[arg(long, value_name = "NS")]
-        netns: Option<String>,
-        /// interface/xdp, interface/in or interface/out; needed unless there is just one chain
+        #[command(flatten)]
+        spot: Spot,
+        /// The hook; needed unless there is just one chain
         #[arg(long)]
         hook: Option<Hook>,
     },
@@ -138,14 +135,9 @@ pub(crate) enum Verb {
 pub(crate) struct Attach {
     /// A name to search in $NKE_PATH, or a path (what holds a '/')
     pub(crate) extension: Wanted,
-    /// The interface
-    #[arg(short, long, value_name = "IFACE")]
-    pub(crate) interface: String,
-    /// Its network namespace: a name of `ip netns`, or a path
-    #[arg(long, value_name = "NS")]
-    pub(crate) netns: Option<String>,
-    /// interface/xdp, interface/in or interface/out; by default the first that the extension
-    /// serves
+    #[command(flatten)]
+    pub(crate) spot: Spot,
+    /// The hook; by default the first of the layer that the extension serves
     #[arg(long)]
     pub(crate) hook: Option<Hook>,
     /// The program to take, by its symbol; needed if several serve the hook
@@ -179,6 +171,37 @@ pub(crate) struct Which {
     pub(crate) place: Place,
 }
 
+/// What to attach to: an interface, a cgroup, or else a network namespace.
+#[derive(Args, Debug)]
+pub(crate) struct Spot {
+    /// An interface (hooks interface/…)
+    #[arg(short, long, value_name = "IFACE", conflicts_with = "cgroup")]
+    interface: Option<String>,
+    /// The interface's network namespace, or by itself one (hooks ip/…): a name of `ip netns`, or
+    /// a path
+    #[arg(long, value_name = "NS", conflicts_with = "cgroup")]
+    netns: Option<String>,
+    /// A cgroup of version 2 (hooks socket/…): its directory
+    #[arg(long, value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+}
+
+impl From<&Spot> for Where {
+    fn from(spot: &Spot) -> Self {
+        let Spot {
+            interface,
+            netns,
+            cgroup,
+        } = spot;
+        let netns = netns.clone();
+        match (interface.clone(), cgroup.clone()) {
+            (Some(name), _) => Self::Interface { name, netns },
+            (None, Some(path)) => Self::Cgroup { path },
+            (None, None) => Self::Namespace { netns },
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Place {
     /// Only at this interface
@@ -187,7 +210,10 @@ pub(crate) struct Place {
     /// Only in this network namespace: a name of `ip netns`, or a path
     #[arg(long, value_name = "NS")]
     netns: Option<String>,
-    /// Only at this hook: interface/xdp, interface/in or interface/out
+    /// Only at this cgroup
+    #[arg(long, value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+    /// Only at this hook
     #[arg(long)]
     hook: Option<Hook>,
 }
@@ -197,11 +223,13 @@ impl From<&Place> for Scope {
         let Place {
             interface,
             netns,
+            cgroup,
             hook,
         } = place;
         Self {
             interface: interface.clone(),
             netns: netns.clone(),
+            cgroup: cgroup.clone(),
             hook: *hook,
         }
     }

@@ -124,6 +124,7 @@ impl Target {
         Scope {
             interface: Some(interface.clone()),
             netns: netns.clone(),
+            cgroup: None,
             hook: *hook,
         }
     }
@@ -151,6 +152,7 @@ pub(crate) fn run(state: &Path, filter: &Filter) -> anyhow::Result<()> {
             let scope = Scope {
                 interface: interface.clone(),
                 netns: netns.clone(),
+                cgroup: None,
                 hook: *hook,
             };
             return list(&Control::open(state)?, &scope, format.json);
@@ -330,10 +332,11 @@ impl std::fmt::Display for Found {
 }
 
 /// Which way the packets of a hook go.
-const fn direction_at(hook: Hook) -> Direction {
-    match hook {
-        Hook::InterfaceXdp | Hook::InterfaceIn => Direction::In,
-        Hook::InterfaceOut => Direction::Out,
+fn direction_at(hook: Hook) -> Direction {
+    if hook == Hook::INTERFACE_OUT {
+        Direction::Out
+    } else {
+        Direction::In
     }
 }
 
@@ -350,7 +353,7 @@ fn find(control: &Control, scope: &Scope) -> anyhow::Result<Vec<Found>> {
             let interface = chain.interface.clone();
             all.push(Found {
                 hook,
-                interface: interface.unwrap_or_else(|| format!("#{}", chain.ifindex)),
+                interface: interface.unwrap_or_else(|| chain.place()),
                 netns: chain.netns.clone(),
                 id: node.id,
                 table: Table::open(&maps)?,

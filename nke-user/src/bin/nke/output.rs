@@ -97,7 +97,7 @@ pub(crate) fn attached(done: &str, attached: &Attached) {
         node.extension,
         node.id,
         chain.hook,
-        chain.interface.as_deref().unwrap_or("?"),
+        chain.interface.clone().unwrap_or_else(|| chain.place()),
         node.position,
         chain.nodes.len(),
     ));
@@ -156,14 +156,7 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
 
 /// A chain's heading: where it is, and what holds for all of it.
 fn heading(chain: &ChainStatus) -> String {
-    let interface = chain
-        .interface
-        .clone()
-        .unwrap_or_else(|| format!("#{}", chain.ifindex));
-    let mut text = format!("{} of {interface}", chain.hook);
-    if let Some(netns) = &chain.netns {
-        text += &format!(" in {netns}");
-    }
+    let text = format!("{} of {}", chain.hook, chain.place());
     match chain.mode {
         Some(mode) => format!("{text}, {mode}, policy {}", chain.policy),
         None => format!("{text}: no chain of nke's"),

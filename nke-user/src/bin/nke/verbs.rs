@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use nke::{
     control::{self, Attached, Control, Scope},
     order::Selector,
+    target::Where,
 };
 
 use crate::{
@@ -48,19 +49,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             let replaced = control.replace(attachment, &scope, new, program.as_deref())?;
             output::attached("put in place", &replaced);
         }
-        Verb::Policy {
-            policy,
-            interface,
-            netns,
-            hook,
-        } => {
-            let scope = Scope {
-                interface: None,
-                netns: netns.clone(),
-                hook: *hook,
-            };
-            let hook = control.policy(interface, &scope, *policy)?;
-            output::line(format_args!("{hook} of {interface}: policy {policy}"));
+        Verb::Policy { policy, spot, hook } => {
+            let place = Where::from(spot);
+            let hook = control.policy(&place, *hook, *policy)?;
+            output::line(format_args!("{hook} of {}: policy {policy}", place.open()?));
         }
         Verb::List { format } => output::list(&control.extensions(), format.json)?,
         Verb::Show { which, format } => show(&control, which, format.json)?,
@@ -74,8 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
     let attached: Attached = control.attach(&control::Attach {
         extension: typed.extension.clone(),
-        interface: typed.interface.clone(),
-        netns: typed.netns.clone(),
+        place: Where::from(&typed.spot),
         hook: typed.hook,
         program: typed.program.clone(),
         position: typed.to.position(),
