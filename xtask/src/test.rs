@@ -42,7 +42,7 @@ pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, options: &Options) -
     // The same selection as below, so that nothing is compiled twice.
     delegate("building", workspace.cargo().args(["build", "--workspace"]))?;
     let mut cargo = workspace.cargo();
-    cargo.arg("test");
+    cargo.args(["test", "--no-fail-fast"]);
     match package {
         Some(package) => cargo.args(["--package", package]),
         None => cargo.arg("--workspace"),
