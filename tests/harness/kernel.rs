@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     Deadline, fail,
+    netns::run,
     sys::bpf::{self, Kind},
     tree,
 };
@@ -68,7 +69,7 @@ impl Objects {
             self.0
                 .iter()
                 .copied()
-                .filter(|&(kind, id)| bpf::open(kind, id).is_ok())
+                .filter(|&(kind, id)| bpf::exists(kind, id))
                 .collect(),
         )
     }
@@ -152,4 +153,31 @@ pub fn test_run(program: u32, packet: &[u8]) -> io::Result<TestRun> {
     let fd = bpf::open(Kind::Program, program)?;
     let (answer, packet) = bpf::test_run(fd.as_fd(), packet)?;
     Ok(TestRun { answer, packet })
+}
+
+/// The entries of a pinned array of 64-bit numbers.
+#[must_use]
+pub fn counts(pin: &Path) -> Vec<u64> {
+    let text = run(
+        "bpftool",
+        &["-j", "map", "dump", "pinned", &pin.display().to_string()],
+    );
+    let entries: Vec<serde_json::Value> = serde_json::from_str(&text).expect("bpftool writes JSON");
+    let byte = |digit: &serde_json::Value| {
+        let text = digit
+            .as_str()
+            .and_then(|text| text.strip_prefix("0x"))
+            .unwrap_or_default();
+        u8::from_str_radix(text, 16).expect("a byte")
+    };
+    let number = |entry: &serde_json::Value| {
+        let bytes: Vec<u8> = entry["value"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(byte)
+            .collect();
+        u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
+    };
+    entries.iter().map(number).collect()
 }

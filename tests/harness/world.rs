@@ -64,7 +64,7 @@ impl World {
             inside.name()
         ));
         for end in [&inside, &outside] {
-            // A veth takes what the peer's XDP sends back only with GRO, or with XDP of its own.
+            // A veth takes what is redirected to it only with GRO, or with XDP of its own.
             end.enter(|| packet::set_gro(IFACE, true))
                 .expect("veth has GRO");
             end.ip(&format!("link set {IFACE} up"));

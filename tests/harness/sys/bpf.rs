@@ -112,6 +112,16 @@ pub(crate) fn ids(kind: Kind, after: u32) -> Vec<u32> {
     }
 }
 
+/// Whether an object exists. It is not opened: a program array whose last descriptor is closed
+/// is cleared by deferred work, and a second last descriptor that is closed before that work has
+/// run leaks the array (`prog_array_map_clear`, kernel/bpf/arraymap.c, as of 6.18).
+pub(crate) fn exists(kind: Kind, id: u32) -> bool {
+    let mut attr = attributes();
+    attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id - 1;
+    // SAFETY: the kernel has filled in `next_id`, a plain integer.
+    bpf(kind.next(), &mut attr).is_ok() && unsafe { attr.__bindgen_anon_6.next_id } == id
+}
+
 /// A program's info and the ids of its maps.
 pub(crate) fn program_info(fd: BorrowedFd<'_>) -> io::Result<(bpf_prog_info, Vec<u32>)> {
     let mut maps = vec![0u32; 128];
