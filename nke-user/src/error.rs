@@ -276,6 +276,15 @@ pub enum Error {
         found: Vec<String>,
     },
 
+    /// A hook where nothing can be dropped.
+    #[error(
+        "{hook}: policy: the kernel takes no other answer than to go on here; use another hook"
+    )]
+    NoDropPolicy {
+        /// The hook.
+        hook: Hook,
+    },
+
     /// A hook is of something else.
     #[error(
         "{hook}: policy: {place} has no such hook; interface hooks go with -i, ip hooks with --netns, socket hooks with --cgroup"

@@ -89,8 +89,8 @@ pub struct Row {
     pub dropped: &'static [i32],
     /// The verdict of an empty chain whose policy is to pass, and what a pass policy means.
     pub pass: i32,
-    /// The verdict of a drop policy.
-    pub drop: i32,
+    /// The verdict of a drop policy, where there can be one.
+    pub drop: Option<i32>,
     /// The first kernel that has the hook.
     pub since: Version,
 }
@@ -114,7 +114,7 @@ const XDP: Row = Row {
     go_on: &[XDP_PASS],
     dropped: &[XDP_DROP, XDP_ABORTED],
     pass: XDP_PASS,
-    drop: XDP_DROP,
+    drop: Some(XDP_DROP),
     since: Version::new(5, 9),
 };
 
@@ -135,7 +135,7 @@ const IN: Row = Row {
     go_on: &[TC_ACT_UNSPEC, TC_ACT_PIPE],
     dropped: &[TC_ACT_SHOT],
     pass: TC_ACT_UNSPEC,
-    drop: TC_ACT_SHOT,
+    drop: Some(TC_ACT_SHOT),
     since: Version::new(5, 10),
     ..XDP
 };
@@ -154,8 +154,218 @@ const OUT: Row = Row {
     ..IN
 };
 
-/// Every hook, in the order in which a received packet meets them, then the sent ones.
-static TABLE: [Row; 3] = [XDP, IN, OUT];
+const IP: Row = Row {
+    name: "ip/in",
+    kind: Kind::Namespace,
+    sections: &["netfilter"],
+    program_type: ProgramType::Netfilter,
+    expected_attach_type: 45, // BPF_NETFILTER
+    attach_type: 1,           // NF_INET_LOCAL_IN
+    modes: &[Mode::Netfilter],
+    go_on: &[1],   // NF_ACCEPT
+    dropped: &[0], // NF_DROP
+    pass: 1,
+    drop: Some(0),
+    since: Version::new(6, 4),
+};
+
+/// The hook of this number, `enum nf_inet_hooks` of uapi/linux/netfilter.h.
+const fn ip(name: &'static str, number: u32) -> Row {
+    Row {
+        name,
+        attach_type: number,
+        ..IP
+    }
+}
+
+const CGROUP: Row = Row {
+    name: "socket/data-in",
+    kind: Kind::Cgroup,
+    sections: &["cgroup_skb/ingress", "cgroup/skb"],
+    program_type: CgroupSkb,
+    expected_attach_type: 0, // BPF_CGROUP_INET_INGRESS
+    attach_type: 0,
+    modes: &[Mode::Cgroup],
+    go_on: &[1],
+    dropped: &[0],
+    pass: 1,
+    drop: Some(0),
+    since: Version::new(5, 10),
+};
+
+/// A hook of a cgroup, whose programs are loaded for the attach type that they are attached as.
+const fn cgroup(
+    name: &'static str,
+    sections: &'static [&'static str],
+    program_type: ProgramType,
+    attach_type: u32,
+) -> Row {
+    Row {
+        name,
+        sections,
+        program_type,
+        expected_attach_type: attach_type,
+        attach_type,
+        ..CGROUP
+    }
+}
+
+/// One whose programs can only let go on.
+const fn cannot_drop(row: Row) -> Row {
+    Row {
+        drop: None,
+        dropped: &[],
+        ..row
+    }
+}
+
+/// Binding also answers 3: allowed, and without `CAP_NET_BIND_SERVICE` (since 5.12).
+const fn bind(row: Row) -> Row {
+    Row {
+        go_on: &[1, 3],
+        dropped: &[0, 2],
+        ..row
+    }
+}
+
+use ProgramType::{CgroupSkb, CgroupSock, CgroupSockAddr, CgroupSockopt, SockOps};
+
+/// Every hook: first in the order in which a received packet meets them, then a sent one, then
+/// those of a socket's calls.
+static TABLE: [Row; 35] = [
+    XDP,
+    IN,
+    ip("ip/prerouting", 0),
+    IP,
+    ip("ip/forward", 2),
+    CGROUP,
+    // Sending also answers 2 and 3: drop and send, and tell the sender of congestion.
+    Row {
+        go_on: &[1, 3],
+        dropped: &[0, 2],
+        ..cgroup(
+            "socket/data-out",
+            &["cgroup_skb/egress", "cgroup/skb"],
+            CgroupSkb,
+            1,
+        )
+    },
+    ip("ip/out", 3),
+    ip("ip/postrouting", 4),
+    OUT,
+    cgroup(
+        "socket/create",
+        &["cgroup/sock_create", "cgroup/sock"],
+        CgroupSock,
+        2,
+    ),
+    cgroup("socket/release", &["cgroup/sock_release"], CgroupSock, 34),
+    bind(cgroup("socket/bind4", &["cgroup/bind4"], CgroupSockAddr, 8)),
+    bind(cgroup("socket/bind6", &["cgroup/bind6"], CgroupSockAddr, 9)),
+    cgroup("socket/post-bind4", &["cgroup/post_bind4"], CgroupSock, 12),
+    cgroup("socket/post-bind6", &["cgroup/post_bind6"], CgroupSock, 13),
+    cgroup("socket/connect4", &["cgroup/connect4"], CgroupSockAddr, 10),
+    cgroup("socket/connect6", &["cgroup/connect6"], CgroupSockAddr, 11),
+    unix(cgroup(
+        "socket/connect-unix",
+        &["cgroup/connect_unix"],
+        CgroupSockAddr,
+        49,
+    )),
+    cgroup("socket/sendmsg4", &["cgroup/sendmsg4"], CgroupSockAddr, 14),
+    cgroup("socket/sendmsg6", &["cgroup/sendmsg6"], CgroupSockAddr, 15),
+    unix(cgroup(
+        "socket/sendmsg-unix",
+        &["cgroup/sendmsg_unix"],
+        CgroupSockAddr,
+        50,
+    )),
+    cannot_drop(cgroup(
+        "socket/recvmsg4",
+        &["cgroup/recvmsg4"],
+        CgroupSockAddr,
+        19,
+    )),
+    cannot_drop(cgroup(
+        "socket/recvmsg6",
+        &["cgroup/recvmsg6"],
+        CgroupSockAddr,
+        20,
+    )),
+    unix(cannot_drop(cgroup(
+        "socket/recvmsg-unix",
+        &["cgroup/recvmsg_unix"],
+        CgroupSockAddr,
+        51,
+    ))),
+    cannot_drop(cgroup(
+        "socket/getpeername4",
+        &["cgroup/getpeername4"],
+        CgroupSockAddr,
+        29,
+    )),
+    cannot_drop(cgroup(
+        "socket/getpeername6",
+        &["cgroup/getpeername6"],
+        CgroupSockAddr,
+        30,
+    )),
+    unix(cannot_drop(cgroup(
+        "socket/getpeername-unix",
+        &["cgroup/getpeername_unix"],
+        CgroupSockAddr,
+        52,
+    ))),
+    cannot_drop(cgroup(
+        "socket/getsockname4",
+        &["cgroup/getsockname4"],
+        CgroupSockAddr,
+        31,
+    )),
+    cannot_drop(cgroup(
+        "socket/getsockname6",
+        &["cgroup/getsockname6"],
+        CgroupSockAddr,
+        32,
+    )),
+    unix(cannot_drop(cgroup(
+        "socket/getsockname-unix",
+        &["cgroup/getsockname_unix"],
+        CgroupSockAddr,
+        53,
+    ))),
+    cgroup(
+        "socket/setsockopt",
+        &["cgroup/setsockopt"],
+        CgroupSockopt,
+        22,
+    ),
+    cgroup(
+        "socket/getsockopt",
+        &["cgroup/getsockopt"],
+        CgroupSockopt,
+        21,
+    ),
+    Row {
+        go_on: &[],
+        ..cannot_drop(cgroup("socket/events", &["sockops"], SockOps, 3))
+    },
+    // Of a network namespace, though of the socket layer: which socket a packet is for.
+    Row {
+        kind: Kind::Namespace,
+        modes: &[Mode::Namespace],
+        since: Version::new(5, 9),
+        ..cgroup("socket/lookup", &["sk_lookup"], ProgramType::SkLookup, 36)
+    },
+];
+
+/// A hook of AF_UNIX sockets.
+const fn unix(row: Row) -> Row {
+    Row {
+        since: Version::new(6, 7),
+        ..row
+    }
+}
 
 impl Hook {
     /// XDP on the device: before the kernel makes an `sk_buff`.
@@ -163,7 +373,7 @@ impl Hook {
     /// `sched_cls` on the device's ingress.
     pub const INTERFACE_IN: Self = Self(1);
     /// `sched_cls` on the device's egress.
-    pub const INTERFACE_OUT: Self = Self(2);
+    pub const INTERFACE_OUT: Self = Self(9);
 
     /// Every hook, in the order of the table.
     pub fn all() -> impl Iterator<Item = Self> + Clone {
@@ -198,7 +408,7 @@ impl Hook {
     /// How placement measures and judges a packet of this hook.
     pub fn rule(self, frags: bool) -> place::Rule {
         let length = match (self.row().program_type, frags) {
-            (ProgramType::SchedCls | ProgramType::CgroupSkb, _) => place::Length::SkbLen,
+            (ProgramType::SchedCls | CgroupSkb, _) => place::Length::SkbLen,
             (ProgramType::Xdp, false) => place::Length::XdpLinear,
             (ProgramType::Xdp, true) => place::Length::XdpFrags,
             _ => place::Length::None,
@@ -268,6 +478,20 @@ mod tests {
         check("classifier/x", &["interface/in", "interface/out"]);
         check("tcx", &[]);
         check("kprobe/x", &[]);
+        check(
+            "netfilter",
+            &[
+                "ip/prerouting",
+                "ip/in",
+                "ip/forward",
+                "ip/out",
+                "ip/postrouting",
+            ],
+        );
+        check("cgroup_skb/ingress", &["socket/data-in"]);
+        check("cgroup/skb", &["socket/data-in", "socket/data-out"]);
+        check("cgroup/connect4", &["socket/connect4"]);
+        check("sk_lookup/x", &["socket/lookup"]);
     }
 
     #[test]
@@ -275,7 +499,14 @@ mod tests {
         for hook in Hook::all() {
             assert_eq!(hook.to_string().parse(), Ok(hook));
             assert!(!hook.directory().contains(['/', '.']));
+            assert_eq!(
+                Hook::all()
+                    .filter(|other| other.row().name == hook.row().name)
+                    .count(),
+                1
+            );
         }
+        assert_eq!(Hook::INTERFACE_IN.row().name, "interface/in");
         assert_eq!(Hook::INTERFACE_OUT.row().name, "interface/out");
     }
 }

@@ -14,7 +14,10 @@
 use std::{
     fs::{self, File},
     io,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -168,4 +171,10 @@ fn socket() -> rustix::io::Result<rustix::fd::OwnedFd> {
         SocketFlags::CLOEXEC,
         None,
     )
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }

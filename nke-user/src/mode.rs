@@ -20,6 +20,8 @@ pub enum Mode {
     Netfilter,
     /// A link to a cgroup.
     Cgroup,
+    /// A link to a network namespace.
+    Namespace,
 }
 
 impl Mode {
@@ -32,6 +34,7 @@ impl Mode {
             Self::Clsact => "clsact",
             Self::Netfilter => "netfilter",
             Self::Cgroup => "cgroup",
+            Self::Namespace => "namespace",
         }
     }
 }
@@ -53,6 +56,7 @@ impl FromStr for Mode {
             Self::Clsact,
             Self::Netfilter,
             Self::Cgroup,
+            Self::Namespace,
         ];
         all.into_iter().find(|mode| mode.name() == text).ok_or_else(|| {
             "no such mode; those of interface/xdp are native and generic, those of interface/in \

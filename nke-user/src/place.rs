@@ -91,7 +91,7 @@ impl<'a> Body<'a> {
 /// What a hook's verdicts mean. They are compared as 32 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    /// The next node is asked.
+    /// The next node is asked. With none here, it always is.
     pub go_on: &'static [i32],
     /// The packet ends here. What is in neither list is another end: sent, redirected, accepted.
     pub dropped: &'static [i32],

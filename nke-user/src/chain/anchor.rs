@@ -46,7 +46,7 @@ const fn link_flags(mode: Mode) -> u32 {
     match mode {
         Mode::Generic => 1 << 1,
         Mode::Native => 1 << 2,
-        Mode::Tcx | Mode::Clsact | Mode::Netfilter | Mode::Cgroup => 0,
+        Mode::Tcx | Mode::Clsact | Mode::Netfilter | Mode::Cgroup | Mode::Namespace => 0,
     }
 }
 
@@ -58,9 +58,12 @@ impl Anchor {
         };
         let Some((hold, root)) = (match mode {
             Mode::Clsact => open_filter(state, directory, target)?,
-            Mode::Native | Mode::Generic | Mode::Tcx | Mode::Netfilter | Mode::Cgroup => {
-                open_links(state, directory, mode, target)?
-            }
+            Mode::Native
+            | Mode::Generic
+            | Mode::Tcx
+            | Mode::Netfilter
+            | Mode::Cgroup
+            | Mode::Namespace => open_links(state, directory, mode, target)?,
         }) else {
             return Ok(None);
         };
@@ -249,6 +252,9 @@ fn make_links(site: &Site<'_>, root: &OwnedFd, mode: Mode) -> Result<io::Result<
             let flags = link_flags(mode);
             one(namespace.within(|| link::create(root, *index, attach_type, flags))?)
         }
+        Spot::Namespace(namespace) if mode == Mode::Namespace => {
+            one(link::create_at(root, namespace, attach_type))
+        }
         Spot::Namespace(namespace) => {
             let families = [libc::PF_INET, libc::PF_INET6].into_iter();
             let make = |family: i32| {
@@ -294,7 +300,7 @@ fn lacking(mode: Mode, error: &io::Error) -> bool {
             error.raw_os_error() == Some(libc::EINVAL)
                 && Version::running() < clsact::NOT_NEEDED_SINCE
         }
-        Mode::Generic | Mode::Clsact | Mode::Netfilter | Mode::Cgroup => false,
+        Mode::Generic | Mode::Clsact | Mode::Netfilter | Mode::Cgroup | Mode::Namespace => false,
     }
 }
 

@@ -321,7 +321,9 @@ fn build<'a>(
             )
         }
         _ => (
-            Linked::bare(place::constant(ground.hook().row().drop)),
+            Linked::bare(place::constant(
+                ground.hook().row().drop.unwrap_or_default(),
+            )),
             Maps::new(),
             "nke",
             "nke_drop",

@@ -161,25 +161,19 @@ impl Chain {
         self.nodes.iter().all(|node| node.record.frags)
     }
 
-    /// Removes the directories of nodes that no pointer leads to.
-    fn sweep(&self, state: &State) -> Result<()> {
-        let mut reached: BTreeSet<String> = self
+    /// The directories of nodes that no pointer leads to.
+    fn left(&self) -> Vec<PathBuf> {
+        let nodes = self.directory.join("nodes");
+        let reached = self
             .nodes
             .iter()
-            .map(|node| node.program.to_string())
-            .collect();
-        reached.insert(self.anchor.root().to_string());
-        let nodes = self.directory.join("nodes");
-        let left: Vec<_> = names(&nodes)
+            .map(|node| node.program)
+            .chain([self.anchor.root()]);
+        let reached: BTreeSet<String> = reached.map(|program| program.to_string()).collect();
+        let left = names(&nodes)
             .into_iter()
-            .filter(|name| !reached.contains(name))
-            .collect();
-        if !left.is_empty() {
-            // They may have been cut off a moment ago, with packets still inside.
-            sys::grace_period();
-        }
-        left.iter()
-            .try_for_each(|name| state.remove(&nodes.join(name)))
+            .filter(|name| !reached.contains(name));
+        left.map(|name| nodes.join(name)).collect()
     }
 }
 
@@ -223,20 +217,24 @@ fn pointer_failed(stage: &'static str, source: std::io::Error) -> crate::error::
 /// Reads every chain, after removing what killed commands and vanished interfaces left.
 pub(crate) fn sweep(state: &State) -> Result<Vec<Chain>> {
     let mut chains = Vec::new();
+    let mut left = Vec::new();
     for hook in Hook::all() {
         for target in state.targets(hook) {
-            match Chain::read(state, hook, target)? {
-                Some(chain) => {
-                    chain.sweep(state)?;
-                    chains.push(chain);
-                }
-                None => {
-                    Anchor::discard(state, &state.chain(hook, target), target)?;
-                    sys::grace_period();
-                    state.remove(&state.chain(hook, target))?;
-                }
+            let directory = state.chain(hook, target);
+            if let Some(chain) = Chain::read(state, hook, target)? {
+                left.extend(chain.left());
+                chains.push(chain);
+            } else {
+                Anchor::discard(state, &directory, target)?;
+                left.push(directory);
             }
         }
     }
+    if !left.is_empty() {
+        // They may have been cut off a moment ago, with packets still inside.
+        sys::grace_period();
+    }
+    left.iter()
+        .try_for_each(|directory| state.remove(directory))?;
     Ok(chains)
 }

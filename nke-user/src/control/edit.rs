@@ -173,6 +173,9 @@ impl Control {
                 });
             }
         };
+        if policy == Policy::Drop && hook.row().drop.is_none() {
+            return Err(Error::NoDropPolicy { hook });
+        }
         let fresh = || {
             Change::New(Fresh {
                 id: None,

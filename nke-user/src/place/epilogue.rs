@@ -63,6 +63,10 @@ impl Epilogue<'_> {
             self.end(&mut code);
             return code.finish();
         }
+        if self.rule.go_on.is_empty() {
+            self.go_on(&mut code, Verdict::Kept);
+            return code.finish();
+        }
         let going_on: Vec<_> = self
             .rule
             .go_on
@@ -70,12 +74,10 @@ impl Epilogue<'_> {
             .map(|verdict| code.jump_if(Compare::Equal32, R0, *verdict))
             .collect();
         self.end(&mut code);
-        if !going_on.is_empty() {
-            for jump in going_on {
-                code.land(jump);
-            }
-            self.go_on(&mut code, Verdict::Kept);
+        for jump in going_on {
+            code.land(jump);
         }
+        self.go_on(&mut code, Verdict::Kept);
         code.finish()
     }
 
