@@ -11,7 +11,8 @@ use std::{
 use crate::fail;
 
 /// The command `nke`.
-pub(crate) fn nke() -> &'static Path {
+#[must_use]
+pub fn nke() -> &'static Path {
     static NKE: OnceLock<PathBuf> = OnceLock::new();
     NKE.get_or_init(|| {
         let path = std::env::var_os("NKE_BIN")

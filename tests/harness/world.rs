@@ -140,13 +140,19 @@ impl World {
     #[must_use]
     pub fn reference(&self) -> PathBuf {
         let path = self.directory.join("reference");
-        if !self.is_mounted(&path) {
+        if !self.mounted(&path) {
             mount("bpf", &path, "bpf", MountFlags::empty(), None).expect("bpffs can be mounted");
         }
         path
     }
 
-    fn is_mounted(&self, path: &Path) -> bool {
+    /// Whether something is mounted over the state directory: nke does so while it has state.
+    #[must_use]
+    pub fn is_mounted(&self) -> bool {
+        self.mounted(&self.state())
+    }
+
+    fn mounted(&self, path: &Path) -> bool {
         let device =
             |path: &Path| fs::metadata(path).map(|m| std::os::unix::fs::MetadataExt::dev(&m));
         device(path).ok() != device(&self.directory).ok()

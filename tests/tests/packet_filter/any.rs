@@ -4,7 +4,7 @@
 
 use nke_tests::frame::{Frame, Ip};
 
-use crate::dice::Dice;
+use nke_tests::Dice;
 
 const V4: [&str; 6] = [
     "10.0.0.1",

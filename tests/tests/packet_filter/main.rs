@@ -5,15 +5,13 @@
 //! come to the same: the kernel's, and `nke::filter`'s plain ones.
 
 mod any;
-mod dice;
 mod edits;
 mod filter;
 mod hostile;
 
 use nke::filter::{Action, Decider, Hits, RuleSet, dissect, parse_rules};
-use nke_tests::{Hook, World};
+use nke_tests::{Dice, Hook, World};
 
-use dice::Dice;
 use filter::Filter;
 
 /// Rule sets on each hook.

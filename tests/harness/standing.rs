@@ -1,0 +1,58 @@
+//! What stands: all that a command which fails must leave as it was.
+
+use std::path::Path;
+
+use crate::{Chain, Extension, Hook, World, fail, kernel, tree};
+
+/// The state directory, the chains, the extensions and the kernel's attach points, at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    state: Vec<String>,
+    attached: Vec<Vec<u32>>,
+    chains: Vec<Chain>,
+    extensions: Vec<Extension>,
+}
+
+impl World {
+    /// What stands now.
+    #[track_caller]
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            // First: every command sweeps, and would hide what another has left.
+            state: pins(&self.state()),
+            attached: Hook::ALL.map(|hook| self.programs(hook)).to_vec(),
+            chains: self.chains(),
+            extensions: self.list(),
+        }
+    }
+
+    /// A command must fail with this exit code and exactly these words, and change nothing.
+    #[track_caller]
+    pub fn refuses(&self, words: &[&str], code: i32, said: &str) {
+        let before = self.standing();
+        let error = self.nke(words).fails(code);
+        assert_eq!(error, said, "of `nke {}`", words.join(" "));
+        self.assert_standing(&before);
+    }
+
+    /// Nothing may have changed since then.
+    #[track_caller]
+    pub fn assert_standing(&self, before: &Standing) {
+        let now = self.standing();
+        if now != *before {
+            fail(format!(
+                "something has changed, from\n{before:#?}\nto\n{now:#?}"
+            ));
+        }
+    }
+}
+
+/// A tree whose pins have the kernel's ids with them.
+fn pins(directory: &Path) -> Vec<String> {
+    let id = |line: &String| kernel::pinned_id(&directory.join(line)).unwrap_or_default();
+    tree(directory)
+        .iter()
+        .map(|line| format!("{line} = {}", id(line)))
+        .collect()
+}
