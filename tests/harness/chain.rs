@@ -1,7 +1,5 @@
-//! The command's `--json` shapes, as a program that reads them would write them down.
-//!
-//! Unknown fields are refused: the shapes are promised to be stable, and a field that nobody
-//! has written down is no promise.
+//! The command's `--json` shapes, as a program that reads them would write them down: with the
+//! fields that it needs.
 
 use serde::Deserialize;
 
@@ -60,14 +58,12 @@ impl Hook {
 
 /// `nke chain --json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Chains {
     pub(crate) chains: Vec<Chain>,
 }
 
 /// One chain of one hook of one interface.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Chain {
     /// The hook's name.
     pub hook: String,
@@ -110,7 +106,6 @@ impl Chain {
 
 /// One attachment.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Node {
     /// Its place, from 1.
     pub position: u32,
@@ -136,7 +131,6 @@ pub struct Node {
 
 /// What a node counted, by verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Tally {
     /// Went on to the next node.
     pub go_on: u64,
@@ -148,7 +142,6 @@ pub struct Tally {
 
 /// A program that somebody else has attached.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Foreign {
     /// The kernel's id of it.
     pub program_id: u32,
@@ -162,14 +155,12 @@ pub struct Foreign {
 
 /// `nke list --json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Extensions {
     pub(crate) extensions: Vec<Extension>,
 }
 
 /// One loaded extension.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Extension {
     /// Its number, never used again until reboot.
     pub kmid: u32,
