@@ -1,8 +1,134 @@
 //! Measurements. Nothing here is a test.
+//!
+//! What is compared is measured in the same run, in rounds that interleave all candidates, pinned to
+//! one core, and told as the median with its spread. A benchmark makes its own namespaces and its own
+//! state directory and never touches another interface; nothing of it is left behind, whether it ends
+//! well, fails or is interrupted.
+//!
+//! ```text
+//! cargo xtask bench chain            # a table; some five minutes
+//! cargo xtask bench chain --quick    # the same in one, less exact
+//! cargo xtask bench chain --json
+//! ```
 
-use anyhow::{Result, bail};
+mod edits;
+mod leaks;
+mod live;
+mod nodes;
+mod objects;
+mod report;
+mod samples;
+mod stage;
+mod times;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+use self::objects::Objects;
+use self::report::Report;
+use self::stage::Stage;
+use crate::workspace::Workspace;
+
+/// Measure nke
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// What a chain costs: a node, an edit under traffic, an attachment, a thousand rounds
+    Chain {
+        /// Print numbers for programs instead of tables for people
+        #[arg(long)]
+        json: bool,
+        /// Fewer rounds: a minute instead of five, and wider spreads
+        #[arg(long)]
+        quick: bool,
+        /// Only these parts
+        #[arg(long, value_enum)]
+        only: Vec<Part>,
+    },
+}
+
+/// A part of the measurement.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The cost of a node by BPF_PROG_TEST_RUN, beside a dispatcher
+    Nodes,
+    /// The cost of a node under live traffic, beside TCX
+    Live,
+    /// Packets lost over edits at full rate
+    Edits,
+    /// The time of an attachment and of an edit, beside other loaders
+    Times,
+    /// What is left after many rounds
+    Leaks,
+}
+
+const PARTS: [Part; 5] = [
+    Part::Nodes,
+    Part::Live,
+    Part::Edits,
+    Part::Times,
+    Part::Leaks,
+];
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Effort {
+    /// Rounds over all candidates.
+    rounds: usize,
+    /// Packets of a candidate in a round.
+    packets: u32,
+    /// Edits of each kind under traffic.
+    edits: usize,
+    /// Rounds of load, attach, detach, unload.
+    cycles: usize,
+}
+
+const FULL: Effort = Effort {
+    rounds: 15,
+    packets: 1_000_000,
+    edits: 1000,
+    cycles: 1000,
+};
+const QUICK: Effort = Effort {
+    rounds: 5,
+    packets: 300_000,
+    edits: 100,
+    cycles: 100,
+};
 
 /// Runs the measurement that the arguments name.
-pub(crate) fn run(_arguments: &[String]) -> Result<()> {
-    bail!("there is nothing to measure yet")
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let program = ["cargo xtask bench".to_owned()];
+    let arguments = Arguments::parse_from(program.iter().chain(arguments));
+    let What::Chain { json, quick, only } = arguments.what;
+    let effort = if quick { QUICK } else { FULL };
+    let wanted = |part: &Part| only.is_empty() || only.contains(part);
+
+    let workspace = Workspace::find()?;
+    let objects = Objects::compile(&workspace)?;
+    let command = std::env::var_os("NKE_BIN")
+        .map_or_else(|| workspace.binary("release", "nke"), PathBuf::from);
+    let mut report = Report::new(effort);
+    for part in PARTS.iter().filter(|part| wanted(part)) {
+        // Each part has a stage of its own, so that none leaves anything to the next.
+        let mut stage = Stage::build(&objects)?;
+        let done = match part {
+            Part::Nodes => nodes::measure(&mut stage, effort, &mut report),
+            Part::Live => live::measure(&mut stage, effort, &mut report),
+            Part::Edits => edits::measure(&mut stage, effort, &mut report),
+            Part::Times => times::measure(&mut stage, effort, &command, &mut report),
+            Part::Leaks => leaks::measure(&mut stage, effort, &mut report),
+        };
+        stage.strike();
+        done.context("the benchmark did not come to its end")?;
+    }
+    report.print(json)
 }

@@ -1,0 +1,176 @@
+//! What a benchmark found, for people and for programs.
+
+use std::io::{self, Write as _};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Map, Value, json};
+
+use super::Effort;
+
+/// The findings, part by part.
+pub(super) struct Report {
+    tables: Vec<Table>,
+    targets: Vec<Target>,
+    values: Map<String, Value>,
+}
+
+/// A table: its first row is the heading, its first column says what a row is.
+pub(super) struct Table {
+    pub(super) title: String,
+    pub(super) rows: Vec<Vec<String>>,
+    /// Remarks below it.
+    pub(super) notes: Vec<String>,
+}
+
+/// A number that should not be larger than another.
+struct Target {
+    what: String,
+    found: f64,
+    limit: f64,
+    unit: &'static str,
+}
+
+impl Report {
+    pub(super) fn new(effort: Effort) -> Self {
+        let Effort {
+            rounds,
+            packets,
+            edits,
+            cycles,
+        } = effort;
+        let effort = json!({
+            "rounds": rounds, "packets": packets, "edits": edits, "cycles": cycles,
+        });
+        let uname = rustix::system::uname();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let host = json!({
+            "kernel": uname.release().to_string_lossy(),
+            "machine": uname.machine().to_string_lossy(),
+            "cores": cores,
+        });
+        let values = [("host".to_owned(), host), ("effort".to_owned(), effort)];
+        Self {
+            tables: Vec::new(),
+            targets: Vec::new(),
+            values: values.into_iter().collect(),
+        }
+    }
+
+    pub(super) fn table(&mut self, table: Table) {
+        self.tables.push(table);
+    }
+
+    pub(super) fn value(&mut self, key: &str, value: Value) {
+        self.values.insert(key.to_owned(), value);
+    }
+
+    pub(super) fn target(&mut self, what: &str, found: f64, limit: f64, unit: &'static str) {
+        self.targets.push(Target {
+            what: what.to_owned(),
+            found,
+            limit,
+            unit,
+        });
+    }
+
+    pub(super) fn print(mut self, as_json: bool) -> Result<()> {
+        let text = if as_json {
+            let targets = self.targets.iter().map(Target::json).collect();
+            self.values.insert("targets".to_owned(), targets);
+            serde_json::to_string_pretty(&self.values).context("cannot write JSON")? + "\n"
+        } else {
+            self.text()
+        };
+        io::stdout()
+            .write_all(text.as_bytes())
+            .context("cannot print")
+    }
+
+    fn text(&self) -> String {
+        let host = &self.values["host"];
+        let word = |key: &str| host[key].as_str().unwrap_or_default().to_owned();
+        let mut text = format!(
+            "Linux {}, {}, {} cores; medians, in brackets the quartiles\n",
+            word("kernel"),
+            word("machine"),
+            host["cores"],
+        );
+        for table in &self.tables {
+            text += &table.text();
+        }
+        if !self.targets.is_empty() {
+            text += "\nTargets\n";
+        }
+        for Target {
+            what,
+            found,
+            limit,
+            unit,
+        } in &self.targets
+        {
+            let met = if found <= limit { "met   " } else { "MISSED" };
+            text += &format!("  {met}  {what}: {found:.2} of at most {limit:.2} {unit}\n");
+        }
+        text
+    }
+}
+
+impl Target {
+    fn json(&self) -> Value {
+        let Self {
+            what,
+            found,
+            limit,
+            unit,
+        } = self;
+        json!({"what": what, "found": found, "limit": limit, "unit": unit, "met": found <= limit})
+    }
+}
+
+impl Table {
+    fn text(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = format!("\n{}\n", self.title);
+        for row in &self.rows {
+            let mut line = String::new();
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                // What a row is stands left, numbers right.
+                line += &if column == 0 {
+                    format!("  {cell:<width$}")
+                } else {
+                    format!("  {cell:>width$}")
+                };
+            }
+            text += line.trim_end();
+            text.push('\n');
+        }
+        for note in &self.notes {
+            text += &format!("  {note}\n");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Table;
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_in_them() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let table = Table {
+            title: "Fruit".to_owned(),
+            rows: vec![row(["", "red", "green"]), row(["apples", "1", "10"])],
+            notes: vec!["ripe".to_owned()],
+        };
+        assert_eq!(
+            table.text(),
+            "\nFruit\n          red  green\n  apples    1     10\n  ripe\n"
+        );
+    }
+}
