@@ -417,6 +417,7 @@ impl Hook {
             go_on: self.row().go_on,
             dropped: self.row().dropped,
             length,
+            preemptible: self.row().kind != Kind::Interface,
         }
     }
 

@@ -23,7 +23,7 @@
 //! // r0 = XDP_PASS; exit: by itself a program that lets everything through.
 //! let pass = place::constant(2);
 //! let body = Body::of(&pass);
-//! let rule = Rule { go_on: &[2], dropped: &[0, 1], length: Length::XdpLinear };
+//! let rule = Rule { go_on: &[2], dropped: &[0, 1], length: Length::XdpLinear, preemptible: false };
 //! let maps = Maps { next: 3, counters: None };
 //!
 //! let form = place::forms(&body).next().expect("this body takes every form");
@@ -97,6 +97,9 @@ pub struct Rule {
     pub dropped: &'static [i32],
     /// How long a packet is.
     pub length: Length,
+    /// Whether one run can come between the instructions of another on the same CPU, so that counting
+    /// must be one step. It cannot at the hooks of an interface, which run with bottom halves off.
+    pub preemptible: bool,
 }
 
 /// How a packet's bytes are measured from its context.

@@ -27,6 +27,7 @@ const XDP: Rule = Rule {
     go_on: &[2],
     dropped: &[0, 1],
     length: Length::XdpLinear,
+    preemptible: false,
 };
 const FRAGS: Rule = Rule {
     length: Length::XdpFrags,
@@ -36,11 +37,13 @@ const TC: Rule = Rule {
     go_on: &[-1, 3],
     dropped: &[2],
     length: Length::SkbLen,
+    preemptible: false,
 };
 const EVENTS: Rule = Rule {
     go_on: &[1],
     dropped: &[],
     length: Length::None,
+    preemptible: true,
 };
 
 /// Descriptors of the maps of a node by its position; 0 is the root's.
@@ -96,12 +99,22 @@ fn chained(
 }
 
 fn rules() -> impl Strategy<Value = (Rule, Context)> {
-    prop_oneof![
+    let rules = prop_oneof![
         2 => Just((XDP, XDP_MD)),
         1 => Just((FRAGS, XDP_MD)),
         2 => Just((TC, SK_BUFF)),
         1 => Just((EVENTS, SK_BUFF)),
-    ]
+        1 => Just((Rule { go_on: &[], ..EVENTS }, SK_BUFF)),
+    ];
+    (rules, any::<bool>()).prop_map(|((rule, context), preemptible)| {
+        (
+            Rule {
+                preemptible,
+                ..rule
+            },
+            context,
+        )
+    })
 }
 
 proptest! {

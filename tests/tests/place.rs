@@ -47,6 +47,7 @@ const XDP: Kind = Kind {
         go_on: &[2],
         dropped: &[0, 1],
         length: Length::XdpLinear,
+        preemptible: false,
     },
     context: XDP_MD,
 };
@@ -65,6 +66,7 @@ const TC: Kind = Kind {
         go_on: &[-1, 3],
         dropped: &[2],
         length: Length::SkbLen,
+        preemptible: false,
     },
     context: SK_BUFF,
 };
@@ -215,7 +217,14 @@ fn load_node(kernel: &Kernel, node: &Node, maps: &Maps) -> OwnedFd {
 }
 
 fn kinds() -> impl Strategy<Value = Kind> {
-    prop_oneof![2 => Just(XDP), 1 => Just(FRAGS), 2 => Just(TC)]
+    let kinds = prop_oneof![2 => Just(XDP), 1 => Just(FRAGS), 2 => Just(TC)];
+    (kinds, any::<bool>()).prop_map(|(kind, preemptible)| Kind {
+        rule: Rule {
+            preemptible,
+            ..kind.rule
+        },
+        ..kind
+    })
 }
 
 proptest! {

@@ -45,6 +45,7 @@ const LDXW: u8 = 0x61;
 const LDXDW: u8 = 0x79;
 const STW: u8 = 0x62;
 const STXDW: u8 = 0x7b;
+const ATOMIC64: u8 = 0xdb;
 const JEQ32_IMM: u8 = 0x16;
 const JNE32_IMM: u8 = 0x56;
 const JEQ64_IMM: u8 = 0x15;
@@ -107,6 +108,11 @@ pub(super) fn load64(dst: Reg, base: Reg, off: i16) -> bpf_insn {
 /// `*(u64 *)(base + off) = src`
 pub(super) fn store64(base: Reg, off: i16, src: Reg) -> bpf_insn {
     insn(STXDW, base, src.0, off, 0)
+}
+
+/// `*(u64 *)(base + off) += src`, as one step: `BPF_ADD`, which is 0, as the old `BPF_XADD`.
+pub(super) fn atomic_add64(base: Reg, off: i16, src: Reg) -> bpf_insn {
+    insn(ATOMIC64, base, src.0, off, 0)
 }
 
 /// `*(u32 *)(base + off) = imm`

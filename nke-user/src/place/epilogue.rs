@@ -96,7 +96,7 @@ impl Epilogue<'_> {
             Verdict::Kept => self.keep(code),
         }
         if let Some(counters) = self.counters {
-            count(code, counters, self.rule.length, context, |_, _| {});
+            count(code, counters, self.rule, context, |_, _| {});
         }
         if context != R1 {
             code.push(asm::mov(R1, context));
@@ -116,17 +116,11 @@ impl Epilogue<'_> {
         if let Some(counters) = self.counters {
             let context = self.context(code, SAVED[0]);
             self.keep(code);
-            count(
-                code,
-                counters,
-                self.rule.length,
-                context,
-                |code, counter| {
-                    code.push(self.kept(R3));
-                    code.push(asm::add_imm(counter, CLASS));
-                    classify(code, counter, &[self.rule.dropped]);
-                },
-            );
+            count(code, counters, self.rule, context, |code, counter| {
+                code.push(self.kept(R3));
+                code.push(asm::add_imm(counter, CLASS));
+                classify(code, counter, &[self.rule.dropped]);
+            });
             code.push(self.kept(R0));
         }
         code.push(asm::exit());
@@ -164,16 +158,13 @@ pub(super) fn counting_function(rule: &Rule, counters: RawFd) -> Vec<bpf_insn> {
     let context = SAVED[0];
     code.push(asm::mov(context, R1));
     code.push(asm::store64(FP, VERDICT, R2));
-    count(
-        &mut code,
-        counters,
-        rule.length,
-        context,
-        |code, counter| {
+    count(&mut code, counters, rule, context, |code, counter| {
+        // Where every verdict goes on, there is but one class.
+        if !rule.go_on.is_empty() {
             code.push(asm::load64(R3, FP, VERDICT));
             classify(code, counter, &[rule.go_on, rule.dropped]);
-        },
-    );
+        }
+    });
     code.push(asm::mov_imm(R0, 0));
     code.push(asm::exit());
     code.finish()
@@ -194,13 +185,10 @@ fn classify(code: &mut Code, counter: Reg, classes: &[&[i32]]) {
 }
 
 /// One packet more, and its bytes, in the class that `class` moves the counter's address to.
-///
-/// Plain additions on memory that only this CPU writes: the interface hooks run with bottom
-/// halves off, so nothing can come between the read and the write.
 fn count(
     code: &mut Code,
     counters: RawFd,
-    length: Length,
+    rule: &Rule,
     context: Reg,
     class: impl FnOnce(&mut Code, Reg),
 ) {
@@ -211,11 +199,12 @@ fn count(
     code.push(asm::call(bpf_func_id::BPF_FUNC_map_lookup_elem));
     let missing = code.jump_if(Compare::Equal64, R0, 0);
     let mut counter = R0;
-    match length {
+    let measured = match rule.length {
         Length::XdpLinear => {
             code.push(asm::load32(R2, context, 4));
             code.push(asm::load32(R1, context, 0));
             code.push(asm::sub(R2, R1));
+            true
         }
         Length::XdpFrags => {
             code.push(asm::store64(FP, COUNTER, R0));
@@ -224,21 +213,30 @@ fn count(
             code.push(asm::mov(R2, R0));
             counter = R1;
             code.push(asm::load64(counter, FP, COUNTER));
+            true
         }
-        Length::SkbLen => code.push(asm::load32(R2, context, 0)),
-        Length::None => {}
-    }
+        Length::SkbLen => {
+            code.push(asm::load32(R2, context, 0));
+            true
+        }
+        Length::None => false,
+    };
     class(code, counter);
-    code.push(asm::load64(R3, counter, PACKETS));
-    code.push(asm::add_imm(R3, 1));
-    code.push(asm::store64(counter, PACKETS, R3));
-    match length {
-        Length::XdpLinear | Length::XdpFrags | Length::SkbLen => {
+    if rule.preemptible {
+        code.push(asm::mov_imm(R3, 1));
+        code.push(asm::atomic_add64(counter, PACKETS, R3));
+        if measured {
+            code.push(asm::atomic_add64(counter, BYTES, R2));
+        }
+    } else {
+        code.push(asm::load64(R3, counter, PACKETS));
+        code.push(asm::add_imm(R3, 1));
+        code.push(asm::store64(counter, PACKETS, R3));
+        if measured {
             code.push(asm::load64(R3, counter, BYTES));
             code.push(asm::add(R3, R2));
             code.push(asm::store64(counter, BYTES, R3));
         }
-        Length::None => {}
     }
     code.land(missing);
 }

@@ -12,11 +12,13 @@ const XDP: Rule = Rule {
     go_on: &[2],
     dropped: &[0, 1],
     length: Length::XdpLinear,
+    preemptible: false,
 };
 const TC: Rule = Rule {
     go_on: &[-1, 3],
     dropped: &[2],
     length: Length::SkbLen,
+    preemptible: false,
 };
 const PLAIN: Maps = Maps {
     next: 7,

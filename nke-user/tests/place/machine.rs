@@ -133,6 +133,12 @@ impl Machine<'_> {
             }
             0x85 => self.helper(insn.imm),
             0x95 => return self.leave(),
+            // An atomic addition.
+            0xdb => {
+                let address = self.registers[dst].wrapping_add_signed(insn.off.into());
+                let sum = self.load(address, 8).wrapping_add(self.registers[src]);
+                self.store(address, 8, sum);
+            }
             code => match code & 0x07 {
                 0x01 => {
                     let address = self.registers[src].wrapping_add_signed(insn.off.into());

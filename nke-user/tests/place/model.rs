@@ -71,7 +71,7 @@ pub(crate) fn expected(
         );
         (run.verdict, run.packet) = (alone.verdict, alone.packet);
         let verdict = run.verdict as i32;
-        let goes_on = rule.go_on.contains(&verdict);
+        let goes_on = rule.go_on.is_empty() || rule.go_on.contains(&verdict);
         if node.counted {
             let class = if goes_on {
                 0

@@ -37,7 +37,7 @@ struct Shared {
 
 pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report) -> Result<()> {
     let cable = stage.cable()?;
-    let hook = Hook::InterfaceXdp;
+    let hook = Hook::INTERFACE_XDP;
     let mut control = stage.control()?;
     stage.append(&mut control, "gate", (&cable, hook), true)?;
     stage.append(&mut control, "sink-xdp", (&cable, hook), true)?;
@@ -113,7 +113,7 @@ fn edit(
     pin_to(Core::Beside)?;
     let began = Instant::now();
     let mut times: [Samples; 3] = Default::default();
-    let node = stage.attachment("node-xdp", cable, Hook::InterfaceXdp);
+    let node = stage.attachment("node-xdp", cable, Hook::INTERFACE_XDP);
     let other = Wanted::Path(stage.objects.path("other-xdp"));
     let scope = Scope {
         interface: Some(cable.inside.clone()),

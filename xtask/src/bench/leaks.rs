@@ -93,7 +93,7 @@ pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report
 fn cycle(stage: &Stage<'_>, cable: &Cable) -> Result<()> {
     let wanted = Wanted::Path(stage.objects.path("node-xdp"));
     stage.control()?.load(&wanted)?;
-    let attach = stage.attachment("node-xdp", cable, Hook::InterfaceXdp);
+    let attach = stage.attachment("node-xdp", cable, Hook::INTERFACE_XDP);
     let id = Selector::Id(stage.control()?.attach(&attach)?.node.id);
     stage.control()?.detach(&id, &Scope::default())?;
     stage.control()?.unload("node-xdp")?;

@@ -110,14 +110,14 @@ fn chain(stage: &mut Stage<'_>, nodes: usize, counters: bool) -> Result<Candidat
         stage.append(
             &mut control,
             "node-tc",
-            (&cable, Hook::InterfaceIn),
+            (&cable, Hook::INTERFACE_IN),
             counters,
         )?;
     }
     stage.append(
         &mut control,
         "sink-tc",
-        (&cable, Hook::InterfaceIn),
+        (&cable, Hook::INTERFACE_IN),
         counters,
     )?;
     let counter = stage.counter("sink-tc")?;
@@ -138,7 +138,7 @@ fn tcx(stage: &mut Stage<'_>, nodes: usize) -> Result<Candidate> {
         .collect();
     let mut programs = programs?;
     let sink = stage.objects.load("sink-tc", &[("packets", &counter)])?;
-    let attach_type = Hook::InterfaceIn.row().attach_type;
+    let attach_type = Hook::INTERFACE_IN.row().attach_type;
     programs.push(sink);
     let links = programs
         .iter()

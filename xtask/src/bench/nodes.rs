@@ -91,18 +91,18 @@ fn chain(stage: &mut Stage<'_>, nodes: usize, counters: bool) -> Result<OwnedFd>
         stage.append(
             &mut control,
             "node-xdp",
-            (&cable, Hook::InterfaceXdp),
+            (&cable, Hook::INTERFACE_XDP),
             counters,
         )?;
     }
-    stage.root(&cable, Hook::InterfaceXdp)
+    stage.root(&cable, Hook::INTERFACE_XDP)
 }
 
 /// A program that does nothing at all.
 fn bare_pass() -> Result<OwnedFd> {
     let loaded = program::load(&program::Load {
-        program_type: Hook::InterfaceXdp.row().program_type as u32,
-        expected_attach_type: Hook::InterfaceXdp.row().expected_attach_type,
+        program_type: Hook::INTERFACE_XDP.row().program_type as u32,
+        expected_attach_type: Hook::INTERFACE_XDP.row().expected_attach_type,
         flags: 0,
         name: "pass",
         license: c"GPL",

@@ -97,7 +97,7 @@ fn edited(stage: &mut Stage<'_>) -> Result<Edited> {
     let mut control = stage.control()?;
     let mut id = 0;
     for _ in 0..LENGTH {
-        let place = (&cable, Hook::InterfaceXdp);
+        let place = (&cable, Hook::INTERFACE_XDP);
         let attached = stage.append(&mut control, "node-xdp", place, true)?;
         // One in the middle.
         if attached.node.position == LENGTH / 2 {
@@ -232,7 +232,7 @@ fn call(line: &Line) -> Result<()> {
 
 /// Milliseconds that the library needs, with reading the state as it is.
 fn library_time(stage: &Stage<'_>, verb: Verb, bare: &Cable, edited: &Edited) -> Result<f64> {
-    let hook = Hook::InterfaceXdp;
+    let hook = Hook::INTERFACE_XDP;
     let id = Selector::Id(edited.id);
     let scope = |cable: &Cable| Scope {
         interface: Some(cable.inside.clone()),
