@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Deadline, Tap, World, fail, trail};
+use crate::{Deadline, IFACE, Tap, World, fail, trail};
 
 /// How many packets may be on their way: fewer than any queue on it holds, so that none is lost
 /// but by the chain.
@@ -42,10 +42,11 @@ pub struct Report {
 }
 
 impl Stream {
-    /// Starts a stream from the outside to the inside.
+    /// Starts a stream from the outside to the inside, behind both hooks there.
     #[must_use]
     pub fn inward(world: &World) -> Self {
-        Self::start(world.tap_outside(), world.tap_inside(), trail::frame)
+        let behind = Tap::open_for(&world.inside, IFACE, trail::KIND);
+        Self::start(world.tap_outside(), behind, trail::frame)
     }
 
     /// Starts a stream from the inside to the outside.

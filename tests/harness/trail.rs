@@ -7,7 +7,7 @@
 use crate::{Hook, World, frame::Frame, stranger};
 
 /// The experimental Ethernet type of trail frames.
-const KIND: u16 = 0x88b5;
+pub const KIND: u16 = 0x88b5;
 /// Where the list's length stands: behind the header and the sequence number.
 const COUNT: usize = 14 + 8;
 /// How long the list can be.

@@ -15,8 +15,15 @@ impl Tap {
     /// A socket on an interface of a namespace.
     #[must_use]
     pub fn open(namespace: &Namespace, interface: &str) -> Self {
+        Self::open_for(namespace, interface, packet::ALL)
+    }
+
+    /// A socket for frames of one Ethernet type, which sees those that came in only when traffic
+    /// control has let them in.
+    #[must_use]
+    pub fn open_for(namespace: &Namespace, interface: &str, kind: u16) -> Self {
         let ifindex = namespace.ifindex(interface);
-        let socket = namespace.enter(|| packet::open(ifindex));
+        let socket = namespace.enter(|| packet::open(ifindex, kind));
         Self {
             socket: socket.expect("a packet socket can be opened"),
         }

@@ -6,8 +6,8 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
-/// All protocols, in network order, as packet sockets want it.
-const ALL: u16 = (libc::ETH_P_ALL as u16).to_be();
+/// All protocols: such a socket sees a packet before traffic control does.
+pub(crate) const ALL: u16 = libc::ETH_P_ALL as u16;
 
 fn check(answer: libc::c_int) -> io::Result<()> {
     if answer < 0 {
@@ -29,10 +29,11 @@ fn set(fd: &OwnedFd, level: i32, option: i32, value: libc::c_int) -> io::Result<
     })
 }
 
-/// A packet socket on an interface of the calling thread's namespace, for all protocols.
+/// A packet socket on an interface of the calling thread's namespace, for an Ethernet type, or
+/// for [`ALL`]. One for a certain type sees a packet when traffic control has let it in.
 ///
 /// It never sees what is sent from its own side, so a sender is no echo to itself.
-pub(crate) fn open(ifindex: u32) -> io::Result<OwnedFd> {
+pub(crate) fn open(ifindex: u32, kind_of_frame: u16) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers; the answer is checked.
     let fd = unsafe { libc::socket(libc::AF_PACKET, kind, 0) };
@@ -46,7 +47,7 @@ pub(crate) fn open(ifindex: u32) -> io::Result<OwnedFd> {
     // SAFETY: `sockaddr_ll` is made of plain integers, for which all zeroes is a value.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = ALL;
+    address.sll_protocol = kind_of_frame.to_be();
     address.sll_ifindex = ifindex.cast_signed();
     // SAFETY: the address outlives the call, and its length is given.
     check(unsafe {
