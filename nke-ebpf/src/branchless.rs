@@ -34,6 +34,29 @@ pub(crate) fn equal(one: u64, other: u64) -> u64 {
     u64::from(one == other)
 }
 
+/// The same number, which must be below 1024.
+///
+/// The compiler knows that from a comparison, and may have compared a copy; verifiers before
+/// Linux 6.8 then know it of the copy only.
+#[inline(always)]
+pub(crate) fn below_1024(number: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: arithmetic in one register.
+        unsafe {
+            core::arch::asm!(
+                "{number} &= 1023",
+                number = inout(reg) number,
+                options(pure, nomem, nostack),
+            );
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    number
+}
+
 /// The same number, of which the verifier has forgotten what it knew.
 ///
 /// Ways that come together again are walked on only once if they look alike, and a constant looks

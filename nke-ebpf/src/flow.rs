@@ -32,7 +32,7 @@
 use crate::{
     Packet,
     abi::{self, facts},
-    branchless::{equal, forget, half_word, word},
+    branchless::{below_1024, equal, forget, half_word, word},
     headers::{Extension, Ipv4, Ipv6, Link, Ports, ethertype, protocol},
 };
 
@@ -45,6 +45,7 @@ pub const EXTENSION_HEADERS: usize = 8;
 
 /// How far into a packet headers are looked for, in bytes.
 pub const REACH: usize = 512;
+const _: () = assert!(REACH < 1024);
 
 /// Which internet protocol a packet is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -272,6 +273,7 @@ impl Flow {
             if offset > REACH {
                 return Err(Obscured);
             }
+            offset = below_1024(offset);
             next = extension.next;
         }
         if is_extension(next) {
@@ -313,7 +315,8 @@ fn behind_tags(link: &Link, taken: usize) -> (u16, u64) {
     let one = is_tag(first);
     let two = one & is_tag(second) & equal(taken as u64, 0);
     let pick = |set: u64, yes: u16, no: u16| no ^ ((yes ^ no) & 0u16.wrapping_sub(set as u16));
-    (pick(two, third, pick(one, second, first)), one + two)
+    // Verifiers before Linux 6.8 lose sight of a number's bounds at an "or".
+    (pick(two, third, pick(one, second, first)), (one + two) & 3)
 }
 
 #[inline(always)]
@@ -398,3 +401,6 @@ const fn sixteen([first, second]: [u64; 2]) -> [u8; 16] {
     let [i, j, k, l, m, n, o, p] = second.to_ne_bytes();
     [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
+
+#[cfg(test)]
+mod tests;
