@@ -41,7 +41,7 @@ impl Filter {
         let scope = Scope {
             interface: Some(IFACE.to_owned()),
             netns: Some(world.inside.name().to_owned()),
-            hook: None,
+            ..Scope::default()
         };
         let (_, maps) = control
             .attachment_maps(&Selector::Id(id), &scope)
