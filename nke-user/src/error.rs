@@ -225,8 +225,8 @@ pub enum Error {
 
     /// Another extension has the name.
     #[error(
-        "extension {name}: load: another object of this name is loaded, from {}; unload it, replace \
-         it with `nke replace`, or rename the file",
+        "extension {name}: load: another object of this name is loaded, from {}; unload it, or \
+         rename the file (`nke replace` takes it where the loaded one has no other attachment)",
         path.display()
     )]
     NameClash {

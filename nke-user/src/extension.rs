@@ -19,6 +19,17 @@ use crate::{
     sys::{self, map::Shape},
 };
 
+/// Behind the name of a successor's directory; no extension's name has it.
+const SUCCESSOR: char = '~';
+
+fn pin_name(name: &str, successor: bool) -> String {
+    if successor {
+        format!("{name}{SUCCESSOR}")
+    } else {
+        name.to_owned()
+    }
+}
+
 /// What is written of a loaded extension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
@@ -33,6 +44,8 @@ pub(crate) struct Record {
 #[derive(Clone, Debug)]
 pub(crate) struct Extension {
     pub(crate) name: String,
+    /// Whether another of its name is still there, whose place it takes.
+    pub(crate) successor: bool,
     pub(crate) kmid: u32,
     /// Bytes of its object.
     pub(crate) size: u32,
@@ -48,9 +61,9 @@ pub(crate) struct Source {
 
 impl Source {
     /// Reads a loaded extension's object and maps back.
-    pub(crate) fn open(state: &State, name: &str) -> Result<Self> {
-        let directory = state.extension(name);
-        let object = Object::parse(name, read_object(state, &directory)?)?;
+    pub(crate) fn open(state: &State, extension: &Extension) -> Result<Self> {
+        let directory = extension.directory(state);
+        let object = Object::parse(&extension.name, read_object(state, &directory)?)?;
         Ok(Self {
             object,
             maps: state.maps(&directory.join("maps"))?,
@@ -86,16 +99,22 @@ fn read_object(state: &State, directory: &Path) -> Result<Vec<u8>> {
 }
 
 impl Extension {
-    /// Loads an object: its bytes and its shared maps go into the state.
-    pub(crate) fn load(state: &State, object: &Object, path: &Path, loads: u32) -> Result<Self> {
-        let name = object.name();
-        let directory = state.extension(name);
+    /// Loads an object: its bytes and its shared maps go into the state. A successor lies beside
+    /// the extension of its name until [`Extension::settle`].
+    pub(crate) fn load(
+        state: &State,
+        object: &Object,
+        path: &Path,
+        loads: u32,
+        successor: bool,
+    ) -> Result<Self> {
+        let directory = state.extension(&pin_name(object.name(), successor));
         let made = Self::make(state, object, &directory, path, loads);
         if made.is_err() {
             // What cannot be removed now, the next command sweeps.
             let _: Result<()> = state.remove(&directory);
         }
-        made
+        made.map(|made| Self { successor, ..made })
     }
 
     fn make(
@@ -136,15 +155,20 @@ impl Extension {
         state.write_record(&directory.join("record"), &record)?;
         Ok(Self {
             name,
+            successor: false,
             kmid,
             size,
             record,
         })
     }
 
-    /// Reads a loaded extension: `None` if there is none of this name.
-    pub(crate) fn read(state: &State, name: &str) -> Result<Option<Self>> {
-        let directory = state.extension(name);
+    fn directory(&self, state: &State) -> PathBuf {
+        state.extension(&pin_name(&self.name, self.successor))
+    }
+
+    /// Reads the extension in a directory: `None` if it is not whole.
+    fn read(state: &State, pin_name: &str) -> Result<Option<Self>> {
+        let directory = state.extension(pin_name);
         let Some(record) = state.read_record(&directory.join("record"))? else {
             return Ok(None);
         };
@@ -152,7 +176,8 @@ impl Extension {
         let described = sys::map::describe(state.get(&pin)?)
             .map_err(|source| state.failed(&pin, "query", source))?;
         Ok(Some(Self {
-            name: name.to_owned(),
+            name: pin_name.trim_end_matches(SUCCESSOR).to_owned(),
+            successor: pin_name.ends_with(SUCCESSOR),
             kmid: described.id,
             size: described.value_size,
             record,
@@ -175,20 +200,33 @@ impl Extension {
     /// Whether it holds exactly these bytes.
     pub(crate) fn is(&self, state: &State, bytes: &[u8]) -> Result<bool> {
         let same_size = usize::try_from(self.size).is_ok_and(|size| size == bytes.len());
-        Ok(same_size && read_object(state, &state.extension(&self.name))? == bytes)
+        Ok(same_size && read_object(state, &self.directory(state))? == bytes)
     }
 
     /// Writes another load count.
     pub(crate) fn set_loads(&mut self, state: &State, loads: u32) -> Result<()> {
         self.record.loads = loads;
-        state.write_record(&state.extension(&self.name).join("record"), &self.record)
+        state.write_record(&self.directory(state).join("record"), &self.record)
     }
 
     /// Removes it: its record first, so that half of it is never taken for whole.
     pub(crate) fn unload(&self, state: &State) -> Result<()> {
-        let directory = state.extension(&self.name);
+        let directory = self.directory(state);
         let record = directory.join("record");
         std::fs::remove_file(&record).map_err(|source| state.failed(&record, "remove", source))?;
         state.remove(&directory)
+    }
+
+    /// Takes over from the extension of its name, which is not used any more: its load count, and
+    /// its place in the state. Killed between two steps, the next command goes on.
+    pub(crate) fn settle(&mut self, state: &State, old: Option<&Self>) -> Result<()> {
+        if let Some(old) = old {
+            self.set_loads(state, old.record.loads)?;
+            old.unload(state)?;
+        }
+        let (from, to) = (self.directory(state), state.extension(&self.name));
+        std::fs::rename(&from, &to).map_err(|source| state.failed(&from, "rename", source))?;
+        self.successor = false;
+        Ok(())
     }
 }

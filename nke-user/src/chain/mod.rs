@@ -87,6 +87,16 @@ pub(crate) enum Role {
     DropPolicy,
 }
 
+impl Role {
+    /// The extension's kmid.
+    pub(crate) const fn kmid(&self) -> Option<u32> {
+        match self {
+            Self::Extension { kmid, .. } => Some(*kmid),
+            Self::DropPolicy => None,
+        }
+    }
+}
+
 /// A [`Form`], as it is written and shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

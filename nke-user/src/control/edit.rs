@@ -114,7 +114,7 @@ impl Control {
     }
 
     /// Puts another extension in an attachment's place, with its id and priority. Counters and
-    /// the attachment's own maps start anew.
+    /// the attachment's own maps start anew. Returns the name of the extension that was there.
     ///
     /// # Errors
     ///
@@ -125,10 +125,13 @@ impl Control {
         scope: &Scope,
         with: &Wanted,
         program: Option<&str>,
-    ) -> Result<Attached> {
+    ) -> Result<(String, Attached)> {
         let (at, position) = self.attachment(selector, scope, "replace")?;
         let (hook, target) = (self.chains[at].hook, self.chains[at].target);
-        let kmid = self.obtain(with, 0)?;
+        let record = &self.chains[at].nodes[position].record;
+        let old = record.role.kmid().unwrap_or_default();
+        let was = slots(&self.chains[at])[position].extension.to_owned();
+        let kmid = self.obtain_for(old, with)?;
         let committed = self
             .role(kmid, hook.row().kind, Some(hook), program)
             .and_then(|(_, role)| {
@@ -147,7 +150,8 @@ impl Control {
             self.reread(hook, target)?;
         }
         self.unload_unused()?;
-        self.attached(hook, target, committed?[position])
+        self.settle()?;
+        Ok((was, self.attached(hook, target, committed?[position])?))
     }
 
     /// Sets a chain's policy. A drop policy stands without any attachment as well.

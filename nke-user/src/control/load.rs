@@ -16,16 +16,6 @@ impl Control {
     /// Those of finding and parsing an object, and [`Error::NameClash`].
     pub fn load(&mut self, wanted: &Wanted) -> Result<ExtensionStatus> {
         let kmid = self.obtain(wanted, 1)?;
-        let state = &self.state;
-        for extension in self
-            .extensions
-            .iter_mut()
-            .filter(|extension| extension.kmid == kmid)
-        {
-            if extension.record.loads == 0 {
-                extension.set_loads(state, 1)?;
-            }
-        }
         self.extension_status(kmid)
     }
 
@@ -51,12 +41,43 @@ impl Control {
             }
             return Ok(extension.kmid);
         }
+        self.bring_in(wanted, loads, false)
+    }
+
+    fn bring_in(&mut self, wanted: &Wanted, loads: u32, successor: bool) -> Result<u32> {
         let found = find(wanted)?;
-        let object = Object::parse(&name, found.bytes)?;
-        let extension = Extension::load(&self.state, &object, &found.path, loads)?;
+        let object = Object::parse(&wanted.name(), found.bytes)?;
+        let extension = Extension::load(&self.state, &object, &found.path, loads, successor)?;
         let kmid = extension.kmid;
         self.extensions.push(extension);
         Ok(kmid)
+    }
+
+    /// As [`Control::obtain`], for what takes the place of an attachment of the extension `old`: if
+    /// that is all that `old` is used for, another object of its name may succeed it.
+    pub(super) fn obtain_for(&mut self, old: u32, wanted: &Wanted) -> Result<u32> {
+        let obtained = self.obtain(wanted, 0);
+        let same_name = |e: &Extension| e.kmid == old && e.name == wanted.name();
+        let alone = self.extensions.iter().any(same_name) && self.uses(old).count() == 1;
+        match obtained {
+            Err(Error::NameClash { .. }) if alone => self.bring_in(wanted, 0, true),
+            obtained => obtained,
+        }
+    }
+
+    /// Puts extensions in the place of those that they succeed.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let successors = self.extensions.iter().filter(|e| e.successor);
+        for mut successor in successors.cloned().collect::<Vec<_>>() {
+            let is_old = |e: &&Extension| e.name == successor.name && !e.successor;
+            let old = self.extensions.iter().find(is_old).cloned();
+            successor.settle(&self.state, old.as_ref())?;
+            let gone = old.map(|old| old.kmid);
+            self.extensions
+                .retain(|e| Some(e.kmid) != gone && e.kmid != successor.kmid);
+            self.extensions.push(successor);
+        }
+        Ok(())
     }
 
     /// Lowers an extension's load count; at zero it goes, unless it is in use.

@@ -175,6 +175,7 @@ impl Control {
             sources: RefCell::default(),
         };
         control.unload_unused()?;
+        control.settle()?;
         Ok(control)
     }
 
@@ -190,9 +191,7 @@ impl Control {
             .chains
             .iter()
             .flat_map(|c| c.attachments().map(move |node| (c, node)));
-        nodes.filter(move |(_, node)| {
-            matches!(&node.record.role, Role::Extension { kmid: its, .. } if *its == kmid)
-        })
+        nodes.filter(move |(_, node)| node.record.role.kmid() == Some(kmid))
     }
 
     /// Unloads extensions that nobody asked for by name, and that nothing uses (any more).
@@ -220,7 +219,18 @@ impl Control {
         if let Some(source) = self.sources.borrow().get(kmid) {
             return Ok(Some(Rc::clone(source)));
         }
-        let source = Rc::new(Source::open(&self.state, name)?);
+        let extension = self
+            .extensions
+            .iter()
+            .find(|extension| extension.kmid == *kmid);
+        let not_loaded = || Error::NotLoaded {
+            name: name.clone(),
+            stage: "find its object",
+        };
+        let source = Rc::new(Source::open(
+            &self.state,
+            extension.ok_or_else(not_loaded)?,
+        )?);
         self.sources.borrow_mut().insert(*kmid, Rc::clone(&source));
         Ok(Some(source))
     }

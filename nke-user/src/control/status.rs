@@ -109,6 +109,7 @@ impl Control {
     fn status_of(&self, extension: &Extension) -> ExtensionStatus {
         let Extension {
             name,
+            successor: _,
             kmid,
             size,
             record,

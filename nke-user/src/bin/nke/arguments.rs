@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use nke::{
     control::{Policy, Scope},
     find::Wanted,
@@ -66,6 +66,9 @@ pub(crate) enum Verb {
         which: Which,
     },
     /// Give an attachment another place in its chain
+    #[command(group(
+        ArgGroup::new("where").args(["priority", "before", "after"]).required(true)
+    ))]
     Move {
         #[command(flatten)]
         which: Which,
@@ -250,8 +253,7 @@ pub(crate) struct To {
 }
 
 impl To {
-    /// The position that was asked for, if one was.
-    pub(crate) fn asked(&self) -> Option<Position> {
+    pub(crate) fn position(&self) -> Position {
         let Self {
             priority,
             before,
@@ -260,10 +262,6 @@ impl To {
         let before = before.clone().map(Position::Before);
         before
             .or(after.clone().map(Position::After))
-            .or(priority.map(Position::Priority))
-    }
-
-    pub(crate) fn position(&self) -> Position {
-        self.asked().unwrap_or(Position::Priority(DEFAULT_PRIORITY))
+            .unwrap_or(Position::Priority(priority.unwrap_or(DEFAULT_PRIORITY)))
     }
 }

@@ -88,19 +88,34 @@ pub(crate) fn unloaded(name: &str, loads: u32) {
 
 /// Prints what has become of an attachment.
 pub(crate) fn attached(done: &str, attached: &Attached) {
+    let NodeStatus { extension, id, .. } = &attached.node;
+    line(format_args!(
+        "{done} {extension} {id} to {}",
+        place(attached)
+    ));
+}
+
+/// Prints what an extension has replaced.
+pub(crate) fn replaced(was: &str, attached: &Attached) {
+    let NodeStatus { extension, id, .. } = &attached.node;
+    line(format_args!(
+        "replaced {was} {id} with {extension} at {}",
+        place(attached)
+    ));
+}
+
+/// Where an attachment is.
+fn place(attached: &Attached) -> String {
     let Attached { node, chain } = attached;
     let mode = chain
         .mode
-        .map_or_else(String::new, |mode| format!(" ({})", mode.name()));
-    line(format_args!(
-        "{done} {} {} to {} of {}{mode}, position {} of {}",
-        node.extension,
-        node.id,
-        chain.hook,
-        chain.interface.clone().unwrap_or_else(|| chain.place()),
-        node.position,
-        chain.nodes.len(),
-    ));
+        .map_or_else(String::new, |mode| format!(" ({mode})"));
+    let place = chain.interface.clone().unwrap_or_else(|| chain.place());
+    let (position, length) = (node.position, chain.nodes.len());
+    format!(
+        "{} of {place}{mode}, position {position} of {length}",
+        chain.hook
+    )
 }
 
 pub(crate) fn attached_json(attached: &Attached) -> anyhow::Result<()> {

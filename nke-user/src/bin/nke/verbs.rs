@@ -1,6 +1,5 @@
 //! From a parsed command to the library's verb, and its answer to the printer.
 
-use anyhow::Context as _;
 use nke::{
     control::{self, Attached, Control, Scope},
     order::Selector,
@@ -33,10 +32,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             output::line(format_args!("detached {was}"));
         }
         Verb::Move { which, to } => {
-            let to = to
-                .asked()
-                .context("move: say where, with --priority, --before or --after")?;
-            let moved = control.reposition(&which.attachment, &Scope::from(&which.place), &to)?;
+            let scope = Scope::from(&which.place);
+            let moved = control.reposition(&which.attachment, &scope, &to.position())?;
             output::attached("moved", &moved);
         }
         Verb::Replace {
@@ -46,8 +43,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             program,
         } => {
             let scope = Scope::from(place);
-            let replaced = control.replace(attachment, &scope, new, program.as_deref())?;
-            output::attached("put in place", &replaced);
+            let (was, replaced) = control.replace(attachment, &scope, new, program.as_deref())?;
+            output::replaced(&was, &replaced);
         }
         Verb::Policy { policy, spot, hook } => {
             let place = Where::from(spot);
