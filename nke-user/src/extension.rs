@@ -189,7 +189,10 @@ impl Extension {
         let mut extensions = Vec::new();
         for name in names(&state.extensions()) {
             match Self::read(state, &name)? {
-                Some(extension) => extensions.push(extension),
+                Some(extension) => {
+                    state.sweep_record(&state.extension(&name))?;
+                    extensions.push(extension);
+                }
                 None => state.remove(&state.extension(&name))?,
             }
         }

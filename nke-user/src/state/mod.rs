@@ -34,6 +34,9 @@ use crate::{
     target::Target,
 };
 
+/// What a record is called until it is whole.
+const FRESH: &str = "fresh";
+
 /// The state, locked: whoever holds this is the only writer.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -140,10 +143,21 @@ impl State {
     pub(crate) fn write_record<R: Serialize>(&self, path: &Path, record: &R) -> Result<()> {
         let failed = |source| self.failed(path, "write", source);
         let text = serde_json::to_string(record).map_err(|error| failed(error.into()))?;
-        let fresh = path.with_file_name("fresh");
+        let fresh = path.with_file_name(FRESH);
         let _: io::Result<()> = fs::remove_file(&fresh);
         std::os::unix::fs::symlink(text, &fresh).map_err(failed)?;
         fs::rename(&fresh, path).map_err(failed)
+    }
+
+    /// Removes the record that a killed command was about to put in place in a directory.
+    pub(crate) fn sweep_record(&self, directory: &Path) -> Result<()> {
+        let fresh = directory.join(FRESH);
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed(&fresh, "remove", error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads a record: `None` if there is none.
