@@ -67,8 +67,8 @@ pub(crate) struct Chains {
 pub struct Chain {
     /// The hook's name.
     pub hook: String,
-    /// The interface's name.
-    pub interface: String,
+    /// The interface's name, unless it cannot be found out.
+    pub interface: Option<String>,
     /// The interface's number.
     pub ifindex: u32,
     /// The namespace's name, when it has one.

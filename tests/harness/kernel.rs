@@ -56,6 +56,17 @@ impl Objects {
         self.0.extend(maps.into_iter().map(|map| (Kind::Map, map)));
     }
 
+    /// Adds all of another set.
+    pub fn extend(&mut self, other: &Self) {
+        self.0.extend(&other.0);
+    }
+
+    /// Those that are not in another set.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self(self.0.difference(&other.0).copied().collect())
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -34,8 +34,8 @@ pub struct Traced {
     pub stderr: String,
 }
 
-/// Runs a command to its end, or to the entry of its `kill_at`-th system call (from 0), which
-/// never happens: there all of the process is killed.
+/// Runs a command to its end, or to the entry of the first system call that `kill` says yes to,
+/// which never happens: there all of the process is killed.
 ///
 /// # Panics
 ///
@@ -45,7 +45,7 @@ pub struct Traced {
     clippy::zombie_processes,
     reason = "the waits of ptrace reap the child"
 )]
-pub fn trace(command: &mut Command, kill_at: Option<usize>) -> Traced {
+pub fn trace(command: &mut Command, mut kill: impl FnMut(&Call) -> bool) -> Traced {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -58,15 +58,16 @@ pub fn trace(command: &mut Command, kill_at: Option<usize>) -> Traced {
     while let Ok((who, stop)) = ptrace::wait(-1) {
         match stop {
             Stop::Entry(number, arguments) => {
-                if kill_at == Some(calls.len()) && end.is_none() {
+                let call = Call {
+                    number: number.cast_signed(),
+                    arguments,
+                };
+                if end.is_none() && kill(&call) {
                     end = Some(End::Killed);
                     ptrace::kill(main);
                     continue;
                 }
-                calls.push(Call {
-                    number: number.cast_signed(),
-                    arguments,
-                });
+                calls.push(call);
                 ptrace::go_on(who, 0).expect("a thread can be resumed");
             }
             Stop::Exit | Stop::Event => ptrace::go_on(who, 0).expect("a thread can be resumed"),

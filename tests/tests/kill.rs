@@ -1,0 +1,407 @@
+//! Killed at any system call, a command leaves the old or the new state in force, never a third,
+//! and the next command takes away the rest.
+//!
+//! Each command is run again and again, and killed at the entry of one system call after the
+//! other. What a kill leaves behind can only differ where a call between could change something,
+//! so by default it is killed at all of those, and at some others. `NKE_KILL_ALL=1` kills it at
+//! every one.
+
+use std::{path::Path, process::Command};
+
+use nke_tests::{Call, Chain, End, Hook, World, trace, trail, tree};
+
+/// Of the calls that change nothing, one in this many is tried.
+const SAMPLE: usize = 16;
+
+/// What is to be killed, and the way back. `HERE` stands for the words that name the interface.
+struct Case {
+    /// Makes the state that is there before.
+    before: &'static [&'static str],
+    /// The command that is killed.
+    command: &'static str,
+    /// Undoes it.
+    undo: &'static [&'static str],
+}
+
+/// All that one can see of a state, without the numbers that differ each time.
+#[derive(Clone, Debug, PartialEq)]
+struct Picture {
+    /// What packets meet, and what becomes of them.
+    packets: Vec<(Vec<u8>, u32)>,
+    /// Each chain: its hook, its policy, and its extensions with their priorities.
+    chains: Vec<(String, String, Vec<(String, i64)>)>,
+    /// Each extension: its name, load count and use count.
+    extensions: Vec<(String, u32, u32)>,
+    /// What lies in the state directory.
+    files: Vec<String>,
+}
+
+fn packets(world: &World) -> Vec<(Vec<u8>, u32)> {
+    let trails = Hook::ALL.map(|hook| world.trail(hook));
+    trails
+        .into_iter()
+        .map(|trail| (trail.seen, trail.answer))
+        .collect()
+}
+
+/// Takes the picture with commands, which sweep, but for the packets: those come first.
+fn picture(world: &World) -> Picture {
+    let packets = packets(world);
+    let outline = |chain: Chain| {
+        let nodes = chain
+            .nodes
+            .into_iter()
+            .map(|node| (node.extension, node.priority));
+        (chain.hook, chain.policy, nodes.collect())
+    };
+    let chains = world.chains().into_iter().map(outline).collect();
+    let mut extensions: Vec<_> = world
+        .list()
+        .into_iter()
+        .map(|e| (e.name, e.loads, e.uses))
+        .collect();
+    extensions.sort();
+    Picture {
+        packets,
+        chains,
+        extensions,
+        files: files(world),
+    }
+}
+
+/// The files below the state directory, with every number replaced: ids differ each time.
+fn files(world: &World) -> Vec<String> {
+    let plain = |line: String| {
+        let path = line.split(" -> ").next().unwrap_or_default();
+        let numberless: Vec<_> = path
+            .split('/')
+            .map(|part| {
+                if part.starts_with(|c: char| c.is_ascii_digit()) {
+                    "#"
+                } else {
+                    part
+                }
+            })
+            .collect();
+        numberless.join("/")
+    };
+    let mut files: Vec<_> = tree(&world.state()).into_iter().map(plain).collect();
+    files.sort();
+    files
+}
+
+impl Case {
+    fn check(&self) {
+        let world = World::new();
+        for object in (1..=9).map(trail::object).chain([1, 2].map(trail::frags)) {
+            let name = Path::new(&object)
+                .file_name()
+                .expect("an object has a name");
+            std::fs::copy(&object, world.extensions().join(name)).expect("it can be copied");
+        }
+        let command = || world.command(&place(&world, self.command));
+        run(&world, self.before);
+        let old = picture(&world);
+        let whole = trace(&mut command(), |_| false);
+        assert_eq!(whole.end, End::Exited(0), "{}", whole.stderr);
+        let new = picture(&world);
+        assert_ne!(old, new, "the command changes something");
+        run(&world, self.undo);
+        assert_eq!(picture(&world), old, "the undoing undoes it");
+
+        let every = std::env::var_os("NKE_KILL_ALL").is_some();
+        let changing = whole
+            .calls
+            .iter()
+            .filter(|call| call.changes_the_world())
+            .count();
+        let (mut kills, mut changed) = (0, 0);
+        if every {
+            while self.kill(&world, command(), kills, |_| true, &old, &new) {
+                kills += 1;
+            }
+        } else {
+            while self.kill(
+                &world,
+                command(),
+                changed,
+                Call::changes_the_world,
+                &old,
+                &new,
+            ) {
+                changed += 1;
+            }
+            assert!(changed >= changing.min(3), "{changed} of {changing}");
+            kills = changed;
+            for nth in (0..whole.calls.len()).step_by(SAMPLE) {
+                kills += usize::from(self.kill(&world, command(), nth, |_| true, &old, &new));
+            }
+        }
+        eprintln!(
+            "{}: killed {kills} times, of {} system calls, {changing} of which change something",
+            self.command,
+            whole.calls.len()
+        );
+        assert_eq!(picture(&world), old);
+    }
+
+    /// Kills the command at the `nth` call (from 0) of those that `counts`, and looks at what is
+    /// left; false when it came to its end before that.
+    fn kill(
+        &self,
+        world: &World,
+        mut command: Command,
+        nth: usize,
+        counts: impl Fn(&Call) -> bool,
+        old: &Picture,
+        new: &Picture,
+    ) -> bool {
+        let mut left = nth;
+        let mut at = None;
+        let killed = trace(&mut command, |call| {
+            if !counts(call) {
+                return false;
+            }
+            left = left.wrapping_sub(1);
+            at = Some(*call);
+            left == usize::MAX
+        });
+        let seen = packets(world);
+        assert!(
+            seen == old.packets || seen == new.packets,
+            "killed at {at:?}, packets meet {seen:?}\nold {old:#?}\nnew {new:#?}"
+        );
+        let then = picture(world);
+        assert!(
+            then == *old || then == *new,
+            "killed at {at:?}: {then:#?}\nold {old:#?}\nnew {new:#?}"
+        );
+        assert_eq!(then.packets, seen, "the next command changes nothing of it");
+        if killed.end != End::Killed {
+            assert_eq!(
+                (killed.end, &then),
+                (End::Exited(0), new),
+                "{}",
+                killed.stderr
+            );
+        }
+        if then == *new {
+            run(world, self.undo);
+            assert_eq!(picture(world), *old, "the way back from {at:?}");
+        }
+        killed.end == End::Killed
+    }
+}
+
+fn place<'a>(world: &'a World, command: &'a str) -> Vec<&'a str> {
+    let words = command.split_whitespace();
+    words
+        .flat_map(|word| {
+            if word == "HERE" {
+                world.target(&[])
+            } else {
+                vec![word]
+            }
+        })
+        .collect()
+}
+
+fn run(world: &World, commands: &[&str]) {
+    for command in commands {
+        world.nke(&place(world, command)).ok();
+    }
+}
+
+#[test]
+fn attach_the_first() {
+    Case {
+        before: &[],
+        command: "attach trail1 HERE",
+        undo: &["detach trail1"],
+    }
+    .check();
+}
+
+#[test]
+fn attach_the_first_at_traffic_control() {
+    let command = "attach trail1 HERE --hook interface/in";
+    Case {
+        before: &[],
+        command,
+        undo: &["detach trail1"],
+    }
+    .check();
+}
+
+#[test]
+fn attach_between_others() {
+    Case {
+        before: &[
+            "attach trail1 HERE --hook interface/out",
+            "attach trail2 HERE --hook interface/out",
+        ],
+        command: "attach trail3 HERE --hook interface/out --before trail2",
+        undo: &["detach trail3"],
+    }
+    .check();
+}
+
+#[test]
+fn attach_what_is_loaded_at_the_end() {
+    Case {
+        before: &["load trail3", "attach trail1 HERE", "policy drop HERE"],
+        command: "attach trail3 HERE",
+        undo: &["detach trail3"],
+    }
+    .check();
+}
+
+#[test]
+fn attach_with_maps_of_its_own() {
+    Case {
+        before: &["attach trail1 HERE"],
+        command: "attach packet-filter HERE --priority 10",
+        undo: &["detach packet-filter"],
+    }
+    .check();
+}
+
+#[test]
+fn attach_what_makes_the_chain_give_up_fragments() {
+    Case {
+        before: &["attach frags1 HERE", "attach frags2 HERE"],
+        command: "attach trail3 HERE --after frags1",
+        undo: &["detach trail3"],
+    }
+    .check();
+}
+
+#[test]
+fn detach_one_of_several() {
+    Case {
+        before: &[
+            "attach trail1 HERE",
+            "attach trail2 HERE",
+            "attach trail3 HERE",
+        ],
+        command: "detach trail2",
+        undo: &["attach trail2 HERE --after trail1"],
+    }
+    .check();
+}
+
+#[test]
+fn detach_the_last() {
+    let before = &["attach trail1 HERE"];
+    Case {
+        before,
+        command: "detach trail1",
+        undo: &["attach trail1 HERE"],
+    }
+    .check();
+}
+
+#[test]
+fn detach_the_last_at_traffic_control() {
+    let before = &["attach trail1 HERE --hook interface/in"];
+    Case {
+        before,
+        command: "detach trail1",
+        undo: before,
+    }
+    .check();
+}
+
+#[test]
+fn replace() {
+    Case {
+        before: &[
+            "attach trail1 HERE",
+            "attach trail2 HERE",
+            "attach trail3 HERE",
+        ],
+        command: "replace trail2 trail9",
+        undo: &["replace trail9 trail2"],
+    }
+    .check();
+}
+
+#[test]
+fn replace_the_only_one() {
+    Case {
+        before: &["attach trail1 HERE --hook interface/in"],
+        command: "replace trail1 trail9",
+        undo: &["replace trail9 trail1"],
+    }
+    .check();
+}
+
+#[test]
+fn move_over_others() {
+    Case {
+        before: &[
+            "attach trail1 HERE --priority 10",
+            "attach trail2 HERE --priority 20",
+            "attach trail3 HERE --priority 30",
+            "attach trail4 HERE --priority 40",
+        ],
+        command: "move trail1 --priority 35",
+        undo: &["move trail1 --priority 10"],
+    }
+    .check();
+}
+
+#[test]
+fn policy_of_no_chain() {
+    Case {
+        before: &[],
+        command: "policy drop HERE --hook interface/xdp",
+        undo: &["policy pass HERE --hook interface/xdp"],
+    }
+    .check();
+}
+
+#[test]
+fn policy_of_a_chain() {
+    Case {
+        before: &[
+            "attach trail1 HERE",
+            "attach trail2 HERE",
+            "policy drop HERE",
+        ],
+        command: "policy pass HERE",
+        undo: &["policy drop HERE"],
+    }
+    .check();
+}
+
+#[test]
+fn load() {
+    Case {
+        before: &[],
+        command: "load packet-filter",
+        undo: &["unload packet-filter"],
+    }
+    .check();
+}
+
+#[test]
+fn load_again() {
+    Case {
+        before: &["load trail1"],
+        command: "load trail1",
+        undo: &["unload trail1"],
+    }
+    .check();
+}
+
+#[test]
+fn unload() {
+    let before = &["attach trail2 HERE", "load packet-filter"];
+    Case {
+        before,
+        command: "unload packet-filter",
+        undo: &["load packet-filter"],
+    }
+    .check();
+}
