@@ -5,6 +5,7 @@
 //! interface that it did not make, and leaves nothing behind, whether it ends well, fails or is
 //! interrupted.
 
+mod ids;
 mod kernel;
 mod shell;
 mod stage;
@@ -52,27 +53,24 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         with_path(&binaries)?,
     );
     shell.export("NKE_STATE", STATE, STATE.into());
-    let before = Objects::now(&shell)?;
 
+    let before = Objects::of_the_machine()?;
     shell.chapter("Two namespaces and a cable");
     let scratch = workspace.target.join("demo");
     let stage = Stage::build(&shell, &scratch)?;
     let traffic = Traffic::start(&interrupted)?;
     let play = Play {
         shell: &shell,
+        stage: &stage,
         scratch: quoted(workspace.short(&scratch))?,
         traffic,
     };
     play.steady("no extension yet", &[])?;
     play.packet_filter()?;
     play.change_rules(&scratch)?;
-    play.join(&stage)?;
-    shell.finding(&format!(
-        "in the kernel for it: {}",
-        Objects::now(&shell)?.news(&before)
-    ));
+    let objects = play.join()?;
     play.leave()?;
-    play.end(&stage, &before)?;
+    play.end(&before, &objects)?;
     say(&format!(
         "\nAll as expected, in {:.1} s.",
         began.elapsed().as_secs_f64()
@@ -83,6 +81,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 /// The play: what is shown, and what was seen so far.
 struct Play<'a> {
     shell: &'a Shell<'a>,
+    stage: &'a Stage<'a>,
     scratch: String,
     traffic: Traffic,
 }
@@ -143,10 +142,10 @@ impl Play<'_> {
         self.run(&format!("nke filter list {TARGET}"))
     }
 
-    fn join(&self, stage: &Stage<'_>) -> Result<()> {
+    fn join(&self) -> Result<Objects> {
         self.shell
             .chapter("A counter, and a stranger that clang compiled, join before it");
-        let scratch = &self.scratch;
+        let scratch = self.scratch.clone();
         let include = format!("/usr/include/{}-linux-gnu", env::consts::ARCH);
         self.run(&format!(
             "nke attach counter {TARGET} --before packet-filter"
@@ -162,8 +161,11 @@ impl Play<'_> {
         self.run(&format!("nke chain {TARGET}"))?;
         self.expect_chain(&["counter", "port-guard", "packet-filter"])?;
         self.expect_counts()?;
-        ensure!(!stage.pins()?.is_empty(), "nothing is pinned below {STATE}");
-        Ok(())
+        let objects = Objects::pinned(self.shell, &self.stage.pins()?)?;
+        ensure!(!objects.is_empty(), "nothing is pinned below {STATE}");
+        self.shell
+            .finding(&format!("in the kernel for all this: {}", objects.count()));
+        Ok(objects)
     }
 
     fn leave(&self) -> Result<()> {
@@ -178,21 +180,23 @@ impl Play<'_> {
         self.expect_chain(&[])
     }
 
-    fn end(self, stage: &Stage<'_>, before: &Objects) -> Result<()> {
+    fn end(self, before: &Objects, objects: &Objects) -> Result<()> {
         self.shell.chapter("Nothing is left");
-        let pins = stage.pins()?;
-        ensure!(pins.is_empty(), "still pinned: {pins:?}");
+        let left = self.stage.remains()?;
+        ensure!(left.is_empty(), "still there: {left:?}");
         let table = self.table();
         self.traffic.stop()?;
-        stage.strike()?;
-        stage.is_gone()?;
-        let time = Objects::gone_again(self.shell, before)?;
+        self.stage.strike()?;
+        self.stage.is_gone()?;
+        let time = objects.wait_until_gone()?.as_millis();
         self.shell.finding(&format!(
-            "bpftool finds no program, map or link of it any more (the kernel took {} ms);",
-            time.as_millis()
+            "no program, map or link of it ({time} ms later), no pin, mount or namespace"
         ));
-        self.shell
-            .finding("no pin, no mount and no namespace is left");
+        let news = before.news()?;
+        self.shell.finding(&match news.is_empty() {
+            true => "the kernel has the BPF objects that it had before, and no other".to_owned(),
+            false => format!("others have since loaded {}", news.count()),
+        });
         self.shell.chapter("What was sent, passed and dropped");
         say(&table);
         Ok(())

@@ -55,7 +55,7 @@ impl<'a> Shell<'a> {
     /// Shows a command, runs it, shows what it says. It must succeed.
     pub(super) fn run(&self, line: &str) -> Result<()> {
         self.prompt(line);
-        let output = self.output(line)?;
+        let output = self.output(line, Stdio::inherit())?;
         let said = String::from_utf8_lossy(&output.stdout);
         for text in said.lines() {
             say(text);
@@ -65,7 +65,7 @@ impl<'a> Shell<'a> {
 
     /// Asks something for the demo's own eyes: neither shown nor part of the story.
     pub(super) fn ask(&self, line: &str) -> Result<Value> {
-        let output = self.output(line)?;
+        let output = self.output(line, Stdio::null())?;
         serde_json::from_slice(&output.stdout)
             .with_context(|| format!("`{line}` did not answer with JSON"))
     }
@@ -88,10 +88,10 @@ impl<'a> Shell<'a> {
         }
     }
 
-    fn output(&self, line: &str) -> Result<Output> {
+    fn output(&self, line: &str, complaints: Stdio) -> Result<Output> {
         let output = self
             .command(line)?
-            .stderr(Stdio::inherit())
+            .stderr(complaints)
             .output()
             .with_context(|| format!("cannot run `{line}`"))?;
         if !output.status.success() {

@@ -94,9 +94,19 @@ impl<'a> Stage<'a> {
 
     /// The pins below the state directory.
     pub(super) fn pins(&self) -> Result<Vec<PathBuf>> {
-        let mut pins = Vec::new();
-        collect(Path::new(STATE), &mut pins)?;
-        Ok(pins)
+        let mut remains = self.remains()?;
+        // In a bpffs, what is pinned is a file; the rest is nke's notes.
+        remains.retain(|path| path.symlink_metadata().is_ok_and(|data| data.is_file()));
+        Ok(remains)
+    }
+
+    /// All below the state directory but empty directories.
+    pub(super) fn remains(&self) -> Result<Vec<PathBuf>> {
+        let mut remains = Vec::new();
+        collect(Path::new(STATE), &mut remains)?;
+        // The kernel's own, in every bpffs: lists of all maps and programs.
+        remains.retain(|path| path.extension().is_none_or(|end| end != "debug"));
+        Ok(remains)
     }
 
     fn sweep(&self) {
@@ -146,7 +156,7 @@ fn is_mounted(place: &str) -> Result<bool> {
         .any(|line| line.split(' ').nth(4) == Some(place)))
 }
 
-fn collect(directory: &Path, pins: &mut Vec<PathBuf>) -> Result<()> {
+fn collect(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Ok(());
     };
@@ -154,8 +164,8 @@ fn collect(directory: &Path, pins: &mut Vec<PathBuf>) -> Result<()> {
         let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
         let kind = entry.file_type().context("cannot tell what a pin is")?;
         match kind.is_dir() {
-            true => collect(&entry.path(), pins)?,
-            false => pins.push(entry.path()),
+            true => collect(&entry.path(), found)?,
+            false => found.push(entry.path()),
         }
     }
     Ok(())
