@@ -141,6 +141,7 @@ fn bench(_: &Workspace, _: &mut Steps, arguments: &[String]) -> Result<()> {
 /// in the release profile, since it measures itself along with the kernel.
 #[cfg(not(feature = "bench"))]
 fn bench(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Result<()> {
+    setup::need_root("the benchmarks make namespaces and attach programs")?;
     let want = Want {
         tests: true,
         bench: true,
@@ -150,7 +151,7 @@ fn bench(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Resu
     build::extensions(workspace, &toolchain)?;
     let status = workspace
         .cargo()
-        .args(["run", "--release", "--quiet", "--package", "xtask"])
+        .args(["run", "--release", "--package", "xtask"])
         .args(["--features", "bench", "--", "bench"])
         .args(arguments)
         .env("NKE_BIN", workspace.binary("release", "nke"))
