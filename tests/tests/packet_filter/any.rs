@@ -6,16 +6,18 @@ use nke_tests::frame::{Frame, Ip};
 
 use nke_tests::Dice;
 
-const V4: [&str; 6] = [
+const V4: [&str; 7] = [
     "10.0.0.1",
+    "11.0.0.1",
     "10.0.0.2",
     "10.0.1.1",
     "10.128.0.1",
     "192.0.2.1",
     "255.255.255.255",
 ];
-const V6: [&str; 5] = [
+const V6: [&str; 6] = [
     "fd00::1",
+    "fc00::1",
     "fd00::2",
     "fd00:0:0:1::1",
     "fd80::1",
@@ -117,7 +119,7 @@ fn ipv4(dice: &mut Dice) -> Vec<u8> {
     }
     let (protocol, payload) = (dice.pick(&PROTOCOLS), transport(dice));
     if dice.once_in(4) {
-        let offset = dice.pick(&[0, 8, 1480]);
+        let offset = dice.pick(&[0, 8, 1480, 32768]);
         return ip.fragment(protocol, offset, dice.once_in(2), &payload);
     }
     ip.packet(protocol, &payload)
@@ -143,7 +145,7 @@ fn extension(dice: &mut Dice) -> (u8, Vec<u8>) {
     let length = u8::try_from(units).expect("small");
     match dice.pick(&[0u8, 43, 44, 51, 60]) {
         44 => {
-            let offset = dice.pick(&[0u16, 0, 0, 8, 1480]) | u16::from(dice.once_in(2));
+            let offset = dice.pick(&[0u16, 0, 0, 8, 1480, 32768]) | u16::from(dice.once_in(2));
             let mut bytes = vec![dice.byte()];
             bytes.extend(offset.to_be_bytes());
             bytes.extend(dice.bytes(4));
