@@ -145,8 +145,36 @@ pub enum Error {
     NoSymbol {
         /// The object.
         object: String,
-        /// The kfunc or variable.
+        /// The kfunc, variable or configuration value.
         symbol: String,
+    },
+
+    /// An object needs the kernel's configuration, which cannot be read.
+    #[error(
+        "{object}: relocate: it needs {symbol}, and the kernel's configuration is neither \
+         /proc/config.gz nor /boot/config-$(uname -r) ({source}); put it at the latter"
+    )]
+    NoConfig {
+        /// The object.
+        object: String,
+        /// A value that it needs.
+        symbol: String,
+        /// Why the last place could not be read.
+        source: io::Error,
+    },
+
+    /// An object declares a value of the kernel's configuration as another type.
+    #[error(
+        "{object}: relocate: {symbol}: {cause}; declare it as _Bool, enum libbpf_tristate, an \
+         integer or an array of char"
+    )]
+    ConfigType {
+        /// The object.
+        object: String,
+        /// The configuration value.
+        symbol: String,
+        /// Why it cannot be.
+        cause: String,
     },
 
     /// An object's manifest is malformed.

@@ -9,13 +9,16 @@ use std::{
 };
 
 use aya::maps::{MapData, MapError};
-use aya_obj::{EbpfSectionKind, generated::bpf_map_type};
+use aya_obj::{
+    EbpfSectionKind,
+    generated::{BPF_F_RDONLY_PROG, bpf_map_type},
+};
 
 use crate::{
     error::{Error, Result},
     hook::Hook,
     kernel::Version,
-    object::{Initial, Linked, Object, Value},
+    object::{Initial, Linked, Object, Value, kconfig},
     place::{self, Form},
     sys::{self, map::Shape, program},
 };
@@ -50,7 +53,25 @@ pub(crate) fn make_maps(object: &Object, wanted: impl Fn(&str) -> bool) -> Resul
             .map_err(|source| failed(name, source))?;
         maps.insert(name.to_owned(), fd);
     }
+    if !object.kconfig().is_empty() && wanted(kconfig::MAP) {
+        let value = object.kconfig().value(object.name())?;
+        let fd =
+            make_constant(kconfig::MAP, &value).map_err(|source| failed(kconfig::MAP, source))?;
+        maps.insert(kconfig::MAP.to_owned(), fd);
+    }
     Ok(maps)
+}
+
+/// Makes a map of one value that nobody changes, which the verifier knows.
+fn make_constant(name: &str, value: &[u8]) -> io::Result<OwnedFd> {
+    let shape = Shape {
+        flags: BPF_F_RDONLY_PROG,
+        ..Shape::array(name, u32::try_from(value.len()).unwrap_or(u32::MAX))
+    };
+    let map = sys::map::create(shape)?;
+    sys::map::update(&map, &0u32.to_ne_bytes(), value)?;
+    sys::map::freeze(&map)?;
+    Ok(map)
 }
 
 /// Makes one map, as libbpf would, with the contents that the object gives it.

@@ -3,15 +3,22 @@
 
 use std::ops::Range;
 
+pub(super) const KIND_INT: u32 = 1;
 const KIND_PTR: u32 = 2;
-const KIND_ARRAY: u32 = 3;
+pub(super) const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+pub(super) const KIND_ENUM: u32 = 6;
 const KIND_FWD: u32 = 7;
+const KIND_TYPEDEF: u32 = 8;
+const KIND_VOLATILE: u32 = 9;
+const KIND_CONST: u32 = 10;
+const KIND_RESTRICT: u32 = 11;
 const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
+const KIND_TYPE_TAG: u32 = 18;
 
 /// Type information, as bytes of this machine's byte order.
 pub(super) struct Types<'a> {
@@ -31,10 +38,10 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 /// How long a type's record is, by its kind and its number of members.
 const fn length(kind: u32, members: usize) -> usize {
     12 + match kind {
-        1 | KIND_VAR | 17 => 4, // INT, VAR, DECL_TAG
+        KIND_INT | KIND_VAR | 17 => 4, // 17: DECL_TAG
         KIND_ARRAY => 12,
         KIND_STRUCT | KIND_UNION | KIND_DATASEC | 19 => 12 * members, // 19: ENUM64
-        6 | KIND_FUNC_PROTO => 8 * members,                           // ENUM, FUNC_PROTO
+        KIND_ENUM | KIND_FUNC_PROTO => 8 * members,
         _ => 0,
     }
 }
@@ -66,12 +73,12 @@ impl<'a> Types<'a> {
             .copied()
     }
 
-    fn kind(&self, id: u32) -> Option<u32> {
+    pub(super) fn kind(&self, id: u32) -> Option<u32> {
         Some((u32_at(self.bytes, self.start(id)? + 4)? >> 24) & 0x1f)
     }
 
     /// The third word of a record: the type that it refers to, or its size.
-    fn refers_to(&self, id: u32) -> Option<u32> {
+    pub(super) fn refers_to(&self, id: u32) -> Option<u32> {
         u32_at(self.bytes, self.start(id)? + 8)
     }
 
@@ -80,6 +87,53 @@ impl<'a> Types<'a> {
             .strings
             .checked_add(u32_at(self.bytes, record)? as usize)?;
         self.bytes.get(at..)?.split(|byte| *byte == 0).next()
+    }
+
+    /// A type's name.
+    pub(super) fn name_of(&self, id: u32) -> Option<&'a [u8]> {
+        self.name(self.start(id)?)
+    }
+
+    /// How an integer is encoded: bit 0 signed, bit 1 a character, bit 2 a `_Bool`.
+    pub(super) fn encoding(&self, integer: u32) -> Option<u32> {
+        Some((u32_at(self.bytes, self.start(integer)? + 12)? >> 24) & 0xf)
+    }
+
+    /// An array's element type and their number.
+    pub(super) fn array(&self, array: u32) -> Option<(u32, usize)> {
+        let start = self.start(array)?;
+        let element = u32_at(self.bytes, start + 12)?;
+        Some((element, u32_at(self.bytes, start + 20)? as usize))
+    }
+
+    /// A type without the names and qualifiers around it.
+    pub(super) fn bare(&self, mut id: u32) -> Option<u32> {
+        // A malformed file can name a type after itself.
+        for _ in 0..self.starts.len() {
+            let (KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG) =
+                self.kind(id)?
+            else {
+                return Some(id);
+            };
+            id = self.refers_to(id)?;
+        }
+        None
+    }
+
+    /// The variables that a section holds.
+    pub(super) fn section_variables(&self, section: &str) -> Vec<u32> {
+        let is_it = |id: u32, start: usize| {
+            self.kind(id) == Some(KIND_DATASEC) && self.name(start) == Some(section.as_bytes())
+        };
+        let mut records = (1..).zip(&self.starts);
+        let Some((_, start)) = records.find(|(id, start)| is_it(*id, **start)) else {
+            return Vec::new();
+        };
+        let members = u32_at(self.bytes, start + 4).map_or(0, |info| info & 0xffff);
+        (0..members as usize)
+            .filter_map(|nth| u32_at(self.bytes, start + 12 + 12 * nth))
+            .filter(|id| self.kind(*id) == Some(KIND_VAR))
+            .collect()
     }
 
     /// Where in the bytes the member `values` of a map's definition is, if it has one.

@@ -14,6 +14,7 @@ use object::{
 
 use super::{
     initial::{self, Initial},
+    kconfig::Kconfig,
     rename,
 };
 use crate::{error::Error, hook::Hook};
@@ -46,6 +47,7 @@ pub(super) struct Elf {
     pub(super) programs: Vec<Program>,
     pub(super) externs: Vec<Extern>,
     pub(super) initials: Vec<Initial>,
+    pub(super) kconfig: Kconfig,
     pub(super) manifest: String,
 }
 
@@ -139,6 +141,7 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         externs: Vec::new(),
         initials: initial::read(&file)
             .ok_or_else(|| bad("malformed initial values of maps".to_owned()))?,
+        kconfig: Kconfig::default(),
         manifest: String::new(),
     };
     let mut renamed = Vec::new();
@@ -174,6 +177,7 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         }
         renamed.push((section.index().0, title));
     }
+    elf.kconfig = Kconfig::read(name, &file, &mut elf.externs)?;
     elf.bytes = rename::programs(bytes, &renamed)
         .ok_or_else(|| bad("malformed ELF: section table or BTF".to_owned()))?;
     Ok(elf)

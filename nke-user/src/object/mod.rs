@@ -17,6 +17,7 @@
 mod btf;
 mod elf;
 mod initial;
+pub(crate) mod kconfig;
 mod rename;
 
 use std::{
@@ -36,6 +37,7 @@ use serde::Deserialize;
 
 pub use self::elf::Program;
 pub(crate) use self::initial::{Initial, Value};
+use self::kconfig::Kconfig;
 use crate::{
     error::{Error, Result},
     hook::{Hook, Kind},
@@ -51,6 +53,7 @@ pub struct Object {
     programs: Vec<Program>,
     manifest: Manifest,
     initials: Vec<Initial>,
+    kconfig: Kconfig,
     parsed: aya_obj::Object,
 }
 
@@ -143,13 +146,14 @@ impl Object {
     /// # Errors
     ///
     /// [`Error::NotAnObject`], [`Error::UnknownSection`], [`Error::NoSymbol`],
-    /// [`Error::Manifest`].
+    /// [`Error::ConfigType`], [`Error::Manifest`].
     pub fn parse(name: &str, bytes: Vec<u8>) -> Result<Self> {
         let elf::Elf {
             bytes: renamed,
             programs,
             externs,
             initials,
+            kconfig,
             manifest,
         } = elf::read(name, &bytes)?;
         let bad = |cause| Error::NotAnObject {
@@ -175,6 +179,7 @@ impl Object {
             programs,
             manifest,
             initials,
+            kconfig,
             parsed,
         })
     }
@@ -208,6 +213,11 @@ impl Object {
     /// The slots of its maps that it fills itself.
     pub(crate) fn initials(&self) -> &[Initial] {
         &self.initials
+    }
+
+    /// What it asks of the kernel's configuration.
+    pub(crate) const fn kconfig(&self) -> &Kconfig {
+        &self.kconfig
     }
 
     /// Whether a program takes packets of several buffers. One that tail-calls others of the
@@ -407,6 +417,11 @@ impl Object {
             .iter()
             .filter_map(|(name, map)| Some((name.as_str(), maps.get(name)?.as_raw_fd(), map)))
             .collect();
+        if !self.kconfig.is_empty() {
+            maps.get(kconfig::MAP)
+                .and_then(|map| self.kconfig.link(parsed, map.as_raw_fd()))
+                .ok_or_else(|| failed("relocate", "malformed __kconfig".to_owned(), remedy))?;
+        }
         guarded(|| {
             parsed.relocate_maps(found.into_iter(), &text)?;
             parsed.relocate_calls(&text)
@@ -430,11 +445,28 @@ const LOAD_IMM64: u8 = 0x18;
 const PSEUDO_KFUNC_CALL: u8 = 2;
 const PSEUDO_BTF_ID: u8 = 3;
 
+/// A function's instructions, from the one on that a relocation is for.
+fn instructions_at(
+    parsed: &mut aya_obj::Object,
+    (section, offset): (usize, u64),
+) -> Option<&mut [bpf_insn]> {
+    parsed.functions.values_mut().find_map(|function| {
+        let offset = usize::try_from(offset)
+            .ok()?
+            .checked_sub(function.section_offset)?;
+        let here = function.section_index.0 == section;
+        function
+            .instructions
+            .get_mut(offset / size_of::<bpf_insn>()..)
+            .filter(|instructions| here && !instructions.is_empty())
+    })
+}
+
 /// Fills in a kernel function's or variable's id. A weak one that this kernel lacks has the
 /// address 0, as with libbpf.
 fn resolve(name: &str, parsed: &mut aya_obj::Object, reference: &elf::Extern) -> Result<()> {
     let elf::Extern {
-        place: (section, offset),
+        place,
         symbol,
         weak,
     } = reference;
@@ -448,16 +480,7 @@ fn resolve(name: &str, parsed: &mut aya_obj::Object, reference: &elf::Extern) ->
             .into_iter()
             .find_map(|kind| btf.id_by_type_name_kind(symbol, kind).ok())
     });
-    let instruction = parsed.functions.values_mut().find_map(|function| {
-        let offset = usize::try_from(*offset)
-            .ok()?
-            .checked_sub(function.section_offset)?;
-        let here = function.section_index.0 == *section;
-        function
-            .instructions
-            .get_mut(offset / size_of::<bpf_insn>())
-            .filter(|_| here)
-    });
+    let instruction = instructions_at(parsed, *place).and_then(<[_]>::first_mut);
     let Some(instruction) = instruction else {
         return Ok(());
     };
