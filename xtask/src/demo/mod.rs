@@ -59,6 +59,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let scratch = workspace.target.join("demo");
     let stage = Stage::build(&shell, &scratch)?;
     let traffic = Traffic::start(&interrupted)?;
+    let ports = FLOWS.map(|flow| format!("{} {}", flow.name, flow.port));
+    shell.finding(&format!(
+        "traffic flows from left to right: UDP to {}; a TCP connection to 22",
+        ports.join(", ")
+    ));
     let play = Play {
         shell: &shell,
         stage: &stage,

@@ -110,7 +110,7 @@ pub(super) fn install(steps: &mut Steps, packages: &[&str]) -> Result<()> {
     steps.attempt("refresh Debian's package lists", apt().arg("update"), None)?;
     steps.run(
         &format!("install {list}"),
-        &format!("see what `apt-get install {list}` says"),
+        "see that apt's sources name this release and its security updates, and can be reached; then try again",
         apt()
             .args(["install", "--no-install-recommends", "--no-remove"])
             .args(packages),
