@@ -158,7 +158,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// [`Error::NoChain`] if `hook` is not given and the interface has not just one chain.
+    /// [`Error::WhichHook`] if `hook` is not given and there is not just one chain;
+    /// [`Error::NotAHook`], [`Error::NoDropPolicy`].
     pub fn policy(&mut self, place: &Where, hook: Option<Hook>, policy: Policy) -> Result<Hook> {
         let spot = place.open()?;
         let target = spot.target();

@@ -298,10 +298,7 @@ fn attachment(chain: &ChainStatus, node: &NodeStatus) {
         format_args!("{} (kernel id {})", node.program, node.program_id),
     );
     field("chain", heading(chain));
-    field(
-        "position",
-        format_args!("{} of {}", node.position, chain.nodes.len()),
-    );
+    field("position", node.position);
     field("priority", node.priority);
     let form = serde_json::to_value(node.form).unwrap_or_default();
     field("form", form.as_str().unwrap_or_default());
