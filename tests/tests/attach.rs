@@ -302,7 +302,8 @@ fn another_object_of_the_name_of_a_loaded_one_is_refused() {
         error,
         format!(
             "nke: extension twin: load: another object of this name is loaded, from {text}; \
-             unload it, replace it with `nke replace`, or rename the file\n"
+             unload it, or rename the file (`nke replace` takes it where the loaded one has no \
+             other attachment)\n"
         )
     );
     assert_eq!((world.chains(), world.list()), before);

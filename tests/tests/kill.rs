@@ -23,13 +23,16 @@ struct Case {
     undo: &'static [&'static str],
 }
 
+/// An extension in a chain, and its priority there.
+type Place = (String, i64);
+
 /// All that one can see of a state, without the numbers that differ each time.
 #[derive(Clone, Debug, PartialEq)]
 struct Picture {
     /// What packets meet, and what becomes of them.
     packets: Vec<(Vec<u8>, u32)>,
     /// Each chain: its hook, its policy, and its extensions with their priorities.
-    chains: Vec<(String, String, Vec<(String, i64)>)>,
+    chains: Vec<(String, String, Vec<Place>)>,
     /// Each extension: its name, load count and use count.
     extensions: Vec<(String, u32, u32)>,
     /// What lies in the state directory.

@@ -157,13 +157,13 @@ fn of_a_namespace_that_vanishes() {
 fn of_attaching_what_is_refused() {
     let world = World::new();
     let refused = stranger::object("refused.c", "refused", &[]);
-    world.on(&["attach", &refused]).fails(1);
+    drop(world.on(&["attach", &refused]).fails(1));
     assert_bare(&world, &Objects::default());
 
     world.attach(Hook::Xdp, &trail::object(1), &[]);
     let before = (world.objects(), tree(&world.state()));
-    world.on(&["attach", &refused]).fails(1);
-    world.on(&["attach", "nobody-has-this"]).fails(1);
+    drop(world.on(&["attach", &refused]).fails(1));
+    drop(world.on(&["attach", "nobody-has-this"]).fails(1));
     world
         .on(&["attach", &trail::object(2), "--after", "nobody"])
         .fails(1);

@@ -14,7 +14,8 @@ fn in_its_place_with_its_id_and_priority() {
         });
         let ran = world.nke(&["replace", "trail2", &trail::object(9)]).ok();
         assert!(
-            ran.stdout.contains(&format!("trail9 {}", ids[1])),
+            ran.stdout
+                .contains(&format!("trail2 {} with trail9", ids[1])),
             "{ran:?}"
         );
         world.assert_trail(hook, &[1, 9, 3]);

@@ -1,7 +1,7 @@
 //! Extensions by clang and libbpf's conventions, which know nothing of nke: in a chain each does
 //! exactly what it does alone.
 
-use nke_tests::{Feature, Hook, Likeness, stranger, trail};
+use nke_tests::{Feature, Hook, Likeness, World, stranger, trail};
 
 /// The same source for XDP and for both directions of traffic control.
 #[track_caller]
@@ -246,5 +246,23 @@ fn every_section_name_of_the_interface_hooks() {
     }
     for section in ["netkit/primary", "netkit/peer"] {
         check(section, "tc", &["-DTC"], &[Hook::In, Hook::Out]);
+    }
+}
+
+#[test]
+fn the_form_is_the_one_that_the_body_needs() {
+    let world = World::new();
+    for (source, program, form) in [
+        ("verdicts.c", "verdicts", "inline"),
+        ("maps.c", "maps", "inline"),
+        ("subprograms.c", "subprograms", "inline"),
+        ("loops.c", "loops", "inline"),
+        ("tailcalls.c", "tailcalls", "stub"),
+        ("long.c", "body", "stub"),
+    ] {
+        let object = stranger::object(source, program, &[]);
+        world.attach(Hook::Xdp, &object, &["--program", program]);
+        let chain = world.chain(Hook::Xdp).expect("the chain is there");
+        assert_eq!(chain.node(program).form, form, "{source}");
     }
 }
