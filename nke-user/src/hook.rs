@@ -421,9 +421,72 @@ impl Hook {
         }
     }
 
+    /// The name without the address family.
+    fn family(self) -> &'static str {
+        let name = self.row().name;
+        let ends = ["4", "6", "-unix"];
+        ends.into_iter()
+            .find_map(|end| name.strip_suffix(end))
+            .unwrap_or(name)
+    }
+
     /// The name as part of a path: no slash, no dot.
     pub(crate) fn directory(self) -> String {
         self.row().name.replace('/', "-")
+    }
+}
+
+/// Hooks as they are asked for: one, or the family of those that differ only in the address
+/// family: `socket/connect` is `socket/connect4`, `socket/connect6` and `socket/connect-unix`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family(Vec<Hook>);
+
+impl Family {
+    /// All hooks of a hook's family.
+    pub fn of(hook: Hook) -> Self {
+        Self(
+            Hook::all()
+                .filter(|other| other.family() == hook.family())
+                .collect(),
+        )
+    }
+
+    /// Its hooks, in the order of the table.
+    pub fn hooks(&self) -> &[Hook] {
+        &self.0
+    }
+
+    /// Whether a hook is meant.
+    pub fn has(&self, hook: Hook) -> bool {
+        self.0.contains(&hook)
+    }
+}
+
+impl From<Hook> for Family {
+    fn from(hook: Hook) -> Self {
+        Self(vec![hook])
+    }
+}
+
+impl FromStr for Family {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let family: Vec<_> = Hook::all().filter(|hook| hook.family() == text).collect();
+        if family.is_empty() {
+            text.parse().map(|hook: Hook| hook.into())
+        } else {
+            Ok(Self(family))
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [one] => one.fmt(f),
+            several => f.pad(several.first().map_or("", |hook| hook.family())),
+        }
     }
 }
 
@@ -440,7 +503,8 @@ impl FromStr for Hook {
         Self::all()
             .find(|hook| hook.row().name == text)
             .ok_or_else(|| {
-                let names: Vec<_> = Self::all().map(|hook| hook.row().name).collect();
+                let mut names: Vec<_> = Self::all().map(Self::family).collect();
+                names.dedup();
                 format!("no such hook; the hooks are {}", names.join(", "))
             })
     }
@@ -493,6 +557,20 @@ mod tests {
         check("cgroup/skb", &["socket/data-in", "socket/data-out"]);
         check("cgroup/connect4", &["socket/connect4"]);
         check("sk_lookup/x", &["socket/lookup"]);
+    }
+
+    #[test]
+    fn a_family_is_all_its_hooks() {
+        let check = |text: &str, names: &[&str]| {
+            let family: Family = text.parse().unwrap();
+            let found: Vec<_> = family.hooks().iter().map(|hook| hook.row().name).collect();
+            assert_eq!(found, names);
+            assert_eq!(family.to_string(), text);
+        };
+        check("socket/bind", &["socket/bind4", "socket/bind6"]);
+        check("socket/bind6", &["socket/bind6"]);
+        check("interface/in", &["interface/in"]);
+        assert!("socket".parse::<Family>().is_err());
     }
 
     #[test]

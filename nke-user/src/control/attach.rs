@@ -1,13 +1,13 @@
 //! `attach`: an extension joins a chain.
 
-use super::{ChainStatus, Control, NodeStatus, slots};
+use super::{ChainStatus, Control, NodeStatus, Scope, slots};
 use crate::{
     chain::{Change, Fresh, Ground, MOST_NODES, Role, Site},
     error::{Error, Result},
     find::Wanted,
-    hook::{Hook, Kind},
+    hook::{Family, Hook, Kind},
     mode::Mode,
-    order::{Position, insert},
+    order::{Position, Selector, insert},
     target::{Spot, Target, Where},
 };
 
@@ -91,6 +91,60 @@ impl Control {
             self.unload_unused()?;
         }
         attached
+    }
+
+    /// Attaches an extension to all hooks of a family that it serves; without one, to those of the
+    /// family of the first hook that it serves. It is attached to all of them or to none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::attach`].
+    pub fn attach_family(
+        &mut self,
+        attach: &Attach,
+        family: Option<&Family>,
+    ) -> Result<Vec<Attached>> {
+        let kmid = self.obtain(&attach.extension, 0)?;
+        let hooks = self.serves(kmid, attach, family);
+        let mut done: Vec<Attached> = Vec::new();
+        for hook in hooks.unwrap_or_default() {
+            let one = Attach {
+                hook: Some(hook),
+                ..attach.clone()
+            };
+            match self.attach(&one) {
+                Ok(attached) => done.push(attached),
+                Err(error) => {
+                    for attached in done.iter().rev() {
+                        self.detach(&Selector::Id(attached.node.id), &Scope::default())?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        if done.is_empty() {
+            // There is none: the same request for one hook says why.
+            let hook = family.and_then(|family| family.hooks().first().copied());
+            done.push(self.attach(&Attach {
+                hook: hook.or(attach.hook),
+                ..attach.clone()
+            })?);
+        }
+        Ok(done)
+    }
+
+    /// The hooks of a family that an extension serves.
+    fn serves(&self, kmid: u32, attach: &Attach, family: Option<&Family>) -> Option<Vec<Hook>> {
+        let symbol = attach.program.as_deref();
+        let kind = attach.place.kind();
+        let first = || {
+            self.role(kmid, kind, None, symbol)
+                .ok()
+                .map(|(hook, _)| Family::of(hook))
+        };
+        let family = family.cloned().or_else(first)?;
+        let serves = |hook: &Hook| self.role(kmid, kind, Some(*hook), symbol).is_ok();
+        Some(family.hooks().iter().copied().filter(serves).collect())
     }
 
     fn attach_loaded(&mut self, attach: &Attach, kmid: u32, spot: &Spot) -> Result<Attached> {

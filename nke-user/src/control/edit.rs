@@ -51,22 +51,31 @@ fn keep_all(chain: &Chain) -> Vec<Change> {
 }
 
 impl Control {
-    /// Detaches one attachment. Returns it in words.
+    /// Detaches one attachment, or all of an extension's at the hooks of a family. Returns them in
+    /// words.
     ///
     /// # Errors
     ///
     /// [`Error::NoAttachment`], [`Error::ManyAttachments`].
-    pub fn detach(&mut self, selector: &Selector, scope: &Scope) -> Result<String> {
-        let (chain, position) = self.attachment(selector, scope, "detach")?;
-        let chain = &self.chains[chain];
-        let (hook, target) = (chain.hook, chain.target);
-        let was = self.describe(chain, &chain.nodes[position]);
-        let mut wanted = keep_all(chain);
-        wanted.remove(position);
-        self.commit(Ground::Chain(chain), &wanted)?;
-        self.reread(hook, target)?;
+    pub fn detach(&mut self, selector: &Selector, scope: &Scope) -> Result<Vec<String>> {
+        let found = self.attachments(selector, scope, "detach")?;
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|(chain, position)| (self.chains[chain].hook, self.chains[chain].target, position))
+            .collect();
+        let mut words = Vec::new();
+        for (hook, target, position) in found {
+            let Some(chain) = self.chain(hook, target) else {
+                continue;
+            };
+            words.push(self.describe(chain, &chain.nodes[position]));
+            let mut wanted = keep_all(chain);
+            wanted.remove(position);
+            self.commit(Ground::Chain(chain), &wanted)?;
+            self.reread(hook, target)?;
+        }
         self.unload_unused()?;
-        Ok(was)
+        Ok(words)
     }
 
     /// Moves an attachment within its chain, under traffic: a packet meets it once, at the old

@@ -20,7 +20,7 @@ mod status;
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -36,7 +36,7 @@ use crate::{
     chain::{self, Chain, Change, Ground, Node, Role, Workshop},
     error::{Error, Result},
     extension::{Extension, Source},
-    hook::Hook,
+    hook::{Family, Hook},
     interface::Namespace,
     order::{Selector, Slot},
     state::State,
@@ -62,8 +62,8 @@ pub struct Scope {
     pub netns: Option<String>,
     /// The cgroup's directory.
     pub cgroup: Option<PathBuf>,
-    /// The hook.
-    pub hook: Option<Hook>,
+    /// The hook, or several of a family.
+    pub hook: Option<Family>,
 }
 
 /// A scope with its names looked up.
@@ -71,7 +71,7 @@ struct Place {
     netns: Option<u64>,
     ifindex: Option<u32>,
     cgroup: Option<u64>,
-    hook: Option<Hook>,
+    hook: Option<Family>,
 }
 
 impl Scope {
@@ -86,7 +86,7 @@ impl Scope {
             netns: None,
             ifindex: None,
             cgroup: None,
-            hook: *hook,
+            hook: hook.clone(),
         };
         if interface.is_some() || netns.is_some() {
             let namespace = Namespace::open(netns.as_deref())?;
@@ -130,7 +130,9 @@ impl Scope {
             cgroup,
             hook,
         } = self;
-        let mut text = hook.map_or_else(String::new, |hook| format!(" at {hook}"));
+        let mut text = hook
+            .as_ref()
+            .map_or_else(String::new, |hook| format!(" at {hook}"));
         let cgroup = cgroup.as_ref().map(|path| path.display().to_string());
         for name in [interface.clone(), cgroup].into_iter().flatten() {
             text += &format!(" on {name}");
@@ -151,7 +153,7 @@ impl Place {
             hook,
         } = self;
         let target = chain.target;
-        hook.is_none_or(|hook| hook == chain.hook)
+        hook.as_ref().is_none_or(|hook| hook.has(chain.hook))
             && netns.is_none_or(|netns| target.netns() == Some(netns))
             && ifindex.is_none_or(|ifindex| target.ifindex() == Some(ifindex))
             && cgroup.is_none_or(|id| target == Target::Cgroup { id })
@@ -271,6 +273,19 @@ impl Control {
         scope: &Scope,
         stage: &'static str,
     ) -> Result<(usize, usize)> {
+        match self.attachments(selector, scope, stage)?.as_slice() {
+            [one] => Ok(*one),
+            several => Err(self.ambiguous(selector, stage, several)),
+        }
+    }
+
+    /// The attachments that a selector means: one, or one for each hook of a family.
+    fn attachments(
+        &self,
+        selector: &Selector,
+        scope: &Scope,
+        stage: &'static str,
+    ) -> Result<Vec<(usize, usize)>> {
         let place = scope.resolve()?;
         let mut found = Vec::new();
         for (at, chain) in self
@@ -280,27 +295,50 @@ impl Control {
             .filter(|(_, chain)| place.has(chain))
         {
             let slots = slots(chain);
-            let fits = slots
-                .iter()
-                .enumerate()
-                .filter(|(_, slot)| selector.is(slot.id, slot.extension));
-            found.extend(fits.map(|(position, _)| (at, position)));
+            let fits = |slot: &Slot<'_>| selector.is(slot.id, slot.extension);
+            found.extend(
+                (0..slots.len())
+                    .filter(|at| fits(&slots[*at]))
+                    .map(|slot| (at, slot)),
+            );
         }
-        match found.as_slice() {
-            [one] => Ok(*one),
-            [] => Err(Error::NoAttachment {
-                name: selector.to_string(),
+        let Some((first, _)) = found.first() else {
+            let name = selector.to_string();
+            return Err(Error::NoAttachment {
+                name,
                 stage,
                 place: scope.describe(),
-            }),
-            several => Err(Error::ManyAttachments {
-                name: selector.to_string(),
-                stage,
-                found: several
-                    .iter()
-                    .map(|(c, n)| self.describe(&self.chains[*c], &self.chains[*c].nodes[*n]))
-                    .collect(),
-            }),
+            });
+        };
+        let first = &self.chains[*first];
+        let family = Family::of(first.hook);
+        let mut hooks = BTreeSet::new();
+        let one_each = found.iter().all(|(at, _)| {
+            let chain = &self.chains[*at];
+            chain.target == first.target && family.has(chain.hook) && hooks.insert(chain.hook)
+        });
+        if one_each {
+            Ok(found)
+        } else {
+            Err(self.ambiguous(selector, stage, &found))
+        }
+    }
+
+    fn ambiguous(
+        &self,
+        selector: &Selector,
+        stage: &'static str,
+        found: &[(usize, usize)],
+    ) -> Error {
+        let describe = |(chain, node): &(usize, usize)| {
+            let chain = &self.chains[*chain];
+            self.describe(chain, &chain.nodes[*node])
+        };
+        let found = found.iter().map(describe).collect();
+        Error::ManyAttachments {
+            name: selector.to_string(),
+            stage,
+            found,
         }
     }
 

@@ -150,7 +150,7 @@ impl Control {
         let mut chains: Vec<_> = chains.map(|chain| self.chain_status(chain)).collect();
         if let Some(place) = scope.named() {
             let spot = place.open()?;
-            let asked = |hook: &Hook| scope.hook.is_none_or(|asked| asked == *hook);
+            let asked = |hook: &Hook| scope.hook.as_ref().is_none_or(|asked| asked.has(*hook));
             for hook in Hook::all()
                 .filter(|hook| hook.row().kind == place.kind())
                 .filter(asked)

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use nke::{
     control::{Policy, Scope},
     find::Wanted,
-    hook::Hook,
+    hook::{Family, Hook},
     mode::Mode,
     order::{DEFAULT_PRIORITY, Position, Selector},
     target::Where,
@@ -140,9 +140,10 @@ pub(crate) struct Attach {
     pub(crate) extension: Wanted,
     #[command(flatten)]
     pub(crate) spot: Spot,
-    /// The hook; by default the first of the layer that the extension serves
+    /// The hook; by default the first of the layer that the extension serves. socket/connect means
+    /// socket/connect4, socket/connect6 and socket/connect-unix, as far as it serves them
     #[arg(long)]
-    pub(crate) hook: Option<Hook>,
+    pub(crate) hook: Option<Family>,
     /// The program to take, by its symbol; needed if several serve the hook
     #[arg(long, value_name = "SYMBOL")]
     pub(crate) program: Option<String>,
@@ -216,9 +217,9 @@ pub(crate) struct Place {
     /// Only at this cgroup
     #[arg(long, value_name = "DIR")]
     cgroup: Option<PathBuf>,
-    /// Only at this hook
+    /// Only at this hook, or the hooks of this family
     #[arg(long)]
-    hook: Option<Hook>,
+    hook: Option<Family>,
 }
 
 impl From<&Place> for Scope {
@@ -233,7 +234,7 @@ impl From<&Place> for Scope {
             interface: interface.clone(),
             netns: netns.clone(),
             cgroup: cgroup.clone(),
-            hook: *hook,
+            hook: hook.clone(),
         }
     }
 }

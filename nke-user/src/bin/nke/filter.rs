@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use nke::{
     control::{Control, Scope},
     filter::{Action, Direction, Listing, ParseError, Rule, RuleSet, Table, parse_rules},
-    hook::Hook,
+    hook::{Family, Hook},
     order::Selector,
 };
 
@@ -125,7 +125,7 @@ impl Target {
             interface: Some(interface.clone()),
             netns: netns.clone(),
             cgroup: None,
-            hook: *hook,
+            hook: hook.map(Family::from),
         }
     }
 }
@@ -153,7 +153,7 @@ pub(crate) fn run(state: &Path, filter: &Filter) -> anyhow::Result<()> {
                 interface: interface.clone(),
                 netns: netns.clone(),
                 cgroup: None,
-                hook: *hook,
+                hook: hook.map(Family::from),
             };
             return list(&Control::open(state)?, &scope, format.json);
         }
@@ -266,7 +266,7 @@ fn list(control: &Control, scope: &Scope, json: bool) -> anyhow::Result<()> {
         })
         .collect::<anyhow::Result<Vec<(Found, Listing)>>>()?;
     if let (true, false, Some(interface)) = (filters.is_empty(), json, &scope.interface) {
-        bail!(not_attached(interface, scope.hook));
+        bail!(not_attached(interface, scope.hook.as_ref()));
     }
     listing::print(&filters, json)
 }
@@ -390,10 +390,10 @@ fn one(control: &Control, target: &Target, rules: &[Rule]) -> anyhow::Result<Fou
         );
     }
     all.pop()
-        .ok_or_else(|| not_attached(&target.interface, target.hook))
+        .ok_or_else(|| not_attached(&target.interface, target.hook.map(Family::from).as_ref()))
 }
 
-fn not_attached(interface: &str, hook: Option<Hook>) -> anyhow::Error {
+fn not_attached(interface: &str, hook: Option<&Family>) -> anyhow::Error {
     let place = hook.map_or_else(String::new, |hook| format!(" --hook {hook}"));
     anyhow!(
         "{EXTENSION}: find: it is not attached there; `nke attach {EXTENSION} -i {interface}{place}` \

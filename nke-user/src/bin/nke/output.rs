@@ -118,14 +118,27 @@ fn place(attached: &Attached) -> String {
     )
 }
 
-pub(crate) fn attached_json(attached: &Attached) -> anyhow::Result<()> {
-    let Attached { node, chain } = attached;
-    let mut value = serde_json::to_value(node)?;
-    value["hook"] = json!(chain.hook);
-    value["interface"] = json!(chain.interface);
-    value["netns"] = json!(chain.netns);
-    value["mode"] = json!(chain.mode);
-    print_json(&value)
+/// One attachment is an object, those of a family are an array.
+pub(crate) fn attached_json(all: &[Attached]) -> anyhow::Result<()> {
+    let object = |Attached { node, chain }: &Attached| {
+        let mut value = serde_json::to_value(node)?;
+        value["hook"] = json!(chain.hook);
+        value["interface"] = json!(chain.interface);
+        value["netns"] = json!(chain.netns);
+        value["cgroup"] = json!(chain.cgroup);
+        value["mode"] = json!(chain.mode);
+        anyhow::Ok(value)
+    };
+    match all {
+        [one] => print_json(&object(one)?),
+        several => {
+            let objects = several
+                .iter()
+                .map(object)
+                .collect::<anyhow::Result<Vec<_>>>()?;
+            print_json(&json!(objects))
+        }
+    }
 }
 
 /// A count of bytes, in the largest unit that leaves a digit before the point.

@@ -1,7 +1,7 @@
 //! From a parsed command to the library's verb, and its answer to the printer.
 
 use nke::{
-    control::{self, Attached, Control, Scope},
+    control::{self, Control, Scope},
     order::Selector,
     target::Where,
 };
@@ -28,8 +28,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Verb::Unload { name } => output::unloaded(name, control.unload(name)?),
         Verb::Attach(attach) => self::attach(&mut control, attach)?,
         Verb::Detach { which } => {
-            let was = control.detach(&which.attachment, &Scope::from(&which.place))?;
-            output::line(format_args!("detached {was}"));
+            for was in control.detach(&which.attachment, &Scope::from(&which.place))? {
+                output::line(format_args!("detached {was}"));
+            }
         }
         Verb::Move { which, to } => {
             let scope = Scope::from(&which.place);
@@ -61,21 +62,23 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
-    let attached: Attached = control.attach(&control::Attach {
+    let attach = control::Attach {
         extension: typed.extension.clone(),
         place: Where::from(&typed.spot),
-        hook: typed.hook,
+        hook: None,
         program: typed.program.clone(),
         position: typed.to.position(),
         mode: typed.mode,
         counters: !typed.no_counters,
-    })?;
+    };
+    let attached = control.attach_family(&attach, typed.hook.as_ref())?;
     if typed.format.json {
-        output::attached_json(&attached)
-    } else {
-        output::attached("attached", &attached);
-        Ok(())
+        return output::attached_json(&attached);
     }
+    attached
+        .iter()
+        .for_each(|attached| output::attached("attached", attached));
+    Ok(())
 }
 
 /// A kmid and an attachment's id are both ids of the kernel, but of different kinds of object: a
