@@ -7,7 +7,8 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub(super) fn install(workspace: &Workspace, steps: &mut Steps) -> Result<Option
         return Ok(None);
     }
     let home = home(workspace);
+    remove(&home)?; // what an installation left that was cut short
     fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
     let mut rustup = Command::new("rustup");
     without_our_cargo(&mut rustup);
@@ -72,9 +74,18 @@ pub(super) fn install(workspace: &Workspace, steps: &mut Steps) -> Result<Option
         fs::write(&stamp, "").with_context(|| format!("cannot write {}", stamp.display()))?;
         return Ok(compiler(workspace));
     }
-    fs::remove_dir_all(&home).with_context(|| format!("cannot remove {}", home.display()))?;
+    remove(&home)?;
     steps.note("rustup cannot fetch it here");
     Ok(None)
+}
+
+fn remove(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 fn on_path(program: &OsStr) -> bool {
