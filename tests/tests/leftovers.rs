@@ -164,9 +164,8 @@ fn of_attaching_what_is_refused() {
     let before = (world.objects(), tree(&world.state()));
     drop(world.on(&["attach", &refused]).fails(1));
     drop(world.on(&["attach", "nobody-has-this"]).fails(1));
-    world
-        .on(&["attach", &trail::object(2), "--after", "nobody"])
-        .fails(1);
+    let object = trail::object(2);
+    drop(world.on(&["attach", &object, "--after", "nobody"]).fails(1));
     assert_eq!((world.objects(), tree(&world.state())), before);
     world.nke(&["detach", "trail1"]).ok();
     assert_bare(&world, &before.0);
