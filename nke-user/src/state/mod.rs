@@ -51,11 +51,20 @@ impl State {
         if !rustix::process::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
-        let directory = mount::open(path)?;
+        // Another mount namespace has another working directory, and a slash at the end would
+        // have a link followed.
+        let path = std::path::absolute(path).map_err(|source| Error::State {
+            path: path.to_owned(),
+            stage: "find",
+            source,
+            remedy: "give its whole path with --state",
+        })?;
+        let path: PathBuf = path.components().collect();
+        let directory = mount::open(&path)?;
         rustix::fs::flock(&directory, FlockOperation::LockExclusive).map_err(|error| {
             let (source, remedy) = (error.into(), "try again");
             Error::State {
-                path: path.to_owned(),
+                path: path.clone(),
                 stage: "lock",
                 source,
                 remedy,
@@ -65,7 +74,7 @@ impl State {
         let state = Self {
             directory,
             base,
-            path: path.to_owned(),
+            path,
         };
         for directory in [state.extensions(), state.base.join("chains")] {
             state.make_directory(&directory)?;
@@ -191,12 +200,20 @@ impl State {
 impl Drop for State {
     /// An empty state leaves nothing behind, not even its mount.
     fn drop(&mut self) {
-        if self.is_empty() {
-            // A descriptor of the bpffs would keep it busy: only a path may be left.
-            if let Ok(null) = fs::File::open("/dev/null") {
-                self.directory = null.into();
-            }
-            mount::close(&self.path);
+        if !self.is_empty() {
+            return;
+        }
+        // The bpffs may be another's, and stay.
+        let chains = self.base.join("chains");
+        let hooks = Hook::all().map(|hook| self.chains(hook));
+        for directory in hooks.chain([chains, self.extensions()]) {
+            let _: io::Result<()> = fs::remove_dir(directory);
+        }
+        let device = rustix::fs::fstat(&self.directory).map(|found| found.st_dev);
+        // A descriptor of the bpffs would keep it busy: only a path may be left.
+        if let (Ok(null), Ok(device)) = (fs::File::open("/dev/null"), device) {
+            self.directory = null.into();
+            mount::close(&self.path, device);
         }
     }
 }

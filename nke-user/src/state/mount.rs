@@ -6,11 +6,11 @@
 //! entered: PID 1, or, in a sandbox that hides it, the nearest below.
 
 use std::{
-    fs::File,
+    fs::{DirBuilder, File},
     io,
     os::{
         fd::{AsFd as _, OwnedFd},
-        unix::fs::MetadataExt as _,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
     },
     path::Path,
     thread,
@@ -18,7 +18,6 @@ use std::{
 
 use rustix::{
     fs::{CWD, FlockOperation, Mode, OFlags},
-    io::Errno,
     mount::{MountFlags, UnmountFlags},
     thread::LinkNameSpaceType,
 };
@@ -26,6 +25,8 @@ use rustix::{
 use crate::error::{Error, Result};
 
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+/// How a mount of nke's shows: its type and its source.
+const OWN: &str = "bpf nke ";
 
 /// The mount namespace to work in: `None` if it is the caller's own.
 fn outermost() -> Option<File> {
@@ -77,7 +78,13 @@ pub(super) fn open(path: &Path) -> Result<OwnedFd> {
         remedy: "give a directory that root can mount a bpffs on with --state",
     };
     in_outermost(|| {
-        std::fs::create_dir_all(path).map_err(|source| failed("create", source))?;
+        let is_link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+        if is_link {
+            return Err(unsafe_state(path));
+        }
+        // Whatever the umask is, nobody else may write there.
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+        made.map_err(|source| failed("create", source))?;
         // Two first commands at once must not mount one bpffs over the other: the directory
         // below is the lock.
         let below = open_directory(path).map_err(|source| failed("open", source))?;
@@ -100,20 +107,37 @@ pub(super) fn open(path: &Path) -> Result<OwnedFd> {
     .map_err(|source| failed("enter the mount namespace of PID 1", source))?
 }
 
-/// Takes the bpffs away again, if nobody else is using it.
-pub(super) fn close(path: &Path) {
+/// Takes the bpffs of this device away again, if nke mounted it and nobody else is using it.
+pub(super) fn close(path: &Path, device: u64) {
     // Another command that waits for the lock holds the directory open: the unmounting then
     // fails with EBUSY, as it should.
-    let unmount = || rustix::mount::unmount(path, UnmountFlags::NOFOLLOW);
-    let _: io::Result<rustix::io::Result<()>> = in_outermost(unmount);
+    let unmount = || {
+        if is_own(device) {
+            // What cannot be taken away now, the next command takes away.
+            let _: rustix::io::Result<()> = rustix::mount::unmount(path, UnmountFlags::NOFOLLOW);
+        }
+    };
+    let _: io::Result<()> = in_outermost(unmount);
+}
+
+/// Whether nke mounted the file system of this device: that is written where its device's name
+/// would be. Unmounting another's bpffs would unpin all that is in it.
+fn is_own(device: u64) -> bool {
+    let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let device = format!("{major}:{minor}");
+    mounts.lines().any(|line| {
+        let is_device = line.split(' ').nth(2) == Some(&device);
+        is_device
+            && line
+                .split_once(" - ")
+                .is_some_and(|(_, source)| source.starts_with(OWN))
+    })
 }
 
 fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|error| match error {
-        Errno::LOOP => io::Error::from(io::ErrorKind::NotADirectory),
-        error => error.into(),
-    })
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(Into::into)
 }
 
 fn on_bpffs(directory: &OwnedFd) -> io::Result<bool> {
@@ -126,8 +150,12 @@ fn checked(path: &Path, directory: OwnedFd) -> Result<OwnedFd> {
     if safe {
         Ok(directory)
     } else {
-        Err(Error::UnsafeState {
-            path: path.to_owned(),
-        })
+        Err(unsafe_state(path))
+    }
+}
+
+fn unsafe_state(path: &Path) -> Error {
+    Error::UnsafeState {
+        path: path.to_owned(),
     }
 }
