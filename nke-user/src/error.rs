@@ -31,7 +31,7 @@ pub enum Error {
 
     /// The kernel lacks a feature.
     #[error(
-        "{object}: {feature} needs Linux {since} or newer, this is {running}; update the kernel"
+        "{object}: attach: {feature} needs Linux {since} or newer, this is {running}; update the kernel"
     )]
     TooOld {
         /// What was asked for.
@@ -105,6 +105,13 @@ pub enum Error {
         name: String,
         /// The directories searched.
         searched: Vec<String>,
+    },
+
+    /// A file's name leaves no name for the extension.
+    #[error("{}: load: its file name leaves no name for the extension; rename the file", path.display())]
+    NoName {
+        /// The file.
+        path: PathBuf,
     },
 
     /// A file cannot be read.
@@ -201,8 +208,8 @@ pub enum Error {
 
     /// An object has no program that fits.
     #[error(
-        "{object}: attach: it has no program {wanted}; it has {}",
-        if has.is_empty() { "none".to_owned() } else { has.join(", ") }
+        "{object}: attach: it has no program {wanted}; it has {}; {remedy}",
+        if has.is_empty() { "none at all".to_owned() } else { has.join(", ") }
     )]
     NoProgram {
         /// The object.
@@ -211,6 +218,8 @@ pub enum Error {
         wanted: String,
         /// The programs that it has, with their sections.
         has: Vec<String>,
+        /// What to do.
+        remedy: &'static str,
     },
 
     /// An object has several programs that fit.
@@ -274,7 +283,10 @@ pub enum Error {
     },
 
     /// An extension is in use.
-    #[error("extension {name}: unload: it is in use by {}; detach it first", holders.join(", "))]
+    #[error(
+        "extension {name}: unload: it is in use by {}; detach it first",
+        some(holders)
+    )]
     InUse {
         /// The name.
         name: String,
@@ -294,7 +306,10 @@ pub enum Error {
     },
 
     /// Several attachments fit.
-    #[error("attachment {name}: {stage}: several fit: {}; name one by its id, or say -i and --hook", found.join(", "))]
+    #[error(
+        "attachment {name}: {stage}: several fit: {}; name one by its id, or say -i and --hook",
+        some(found)
+    )]
     ManyAttachments {
         /// The name.
         name: String,
@@ -391,6 +406,15 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+}
+
+/// As many of a list as a reader may want on one line.
+fn some(all: &[String]) -> String {
+    const MOST: usize = 4;
+    match all.get(MOST..) {
+        Some(rest @ [_, ..]) => format!("{} and {} more", all[..MOST].join(", "), rest.len()),
+        Some([]) | None => all.join(", "),
+    }
 }
 
 impl Error {

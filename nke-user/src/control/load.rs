@@ -46,7 +46,12 @@ impl Control {
 
     fn bring_in(&mut self, wanted: &Wanted, loads: u32, successor: bool) -> Result<u32> {
         let found = find(wanted)?;
-        let object = Object::parse(&wanted.name(), found.bytes)?;
+        let name = wanted.name();
+        if name.is_empty() {
+            // Its directory would be that of all extensions.
+            return Err(Error::NoName { path: found.path });
+        }
+        let object = Object::parse(&name, found.bytes)?;
         let extension = Extension::load(&self.state, &object, &found.path, loads, successor)?;
         let kmid = extension.kmid;
         self.extensions.push(extension);

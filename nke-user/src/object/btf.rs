@@ -245,7 +245,7 @@ pub(super) fn add_static_copy(btf: &mut Vec<u8>, id: u32) -> Option<u32> {
     btf.splice(end..end, copy.into_iter().flat_map(u32::to_ne_bytes));
     // The strings follow the types (that is how aya-obj writes them): they move.
     for field in [12, 16] {
-        let value = u32_at(btf, field)? + 12;
+        let value = u32_at(btf, field)?.checked_add(12)?;
         btf.get_mut(field..field + 4)?
             .copy_from_slice(&value.to_ne_bytes());
     }

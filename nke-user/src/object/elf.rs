@@ -48,7 +48,7 @@ pub(super) struct Elf {
     pub(super) externs: Vec<Extern>,
     pub(super) initials: Vec<Initial>,
     pub(super) kconfig: Kconfig,
-    pub(super) manifest: String,
+    pub(super) manifest: Vec<u8>,
 }
 
 /// First parts of section names that libbpf knows, without those of [`Hook::of_section`].
@@ -99,6 +99,9 @@ const NOT_PROGRAMS: &[&str] = &[
     "license", "version", "maps", ".maps", ".text", ".bss", ".data", ".rodata", ".BTF",
 ];
 
+/// One without bytes in the file, as `.bss`, can claim any size, and would be given the memory.
+const LARGEST_SECTION: u64 = 64 << 20;
+
 fn serves(section: &str) -> Option<Vec<Hook>> {
     let section = section.trim_start_matches('?');
     let hooks = Hook::of_section(section);
@@ -142,14 +145,16 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         initials: initial::read(&file)
             .ok_or_else(|| bad("malformed initial values of maps".to_owned()))?,
         kconfig: Kconfig::default(),
-        manifest: String::new(),
+        manifest: Vec::new(),
     };
     let mut renamed = Vec::new();
     for section in file.sections() {
         let title = section.name().map_err(malformed)?;
+        if section.size() > LARGEST_SECTION {
+            return Err(bad(format!("its section {title} is larger than 64 MiB")));
+        }
         if title == ".nke" {
-            let text = section.data().map_err(malformed)?;
-            elf.manifest = String::from_utf8_lossy(text).trim_matches('\0').to_owned();
+            elf.manifest = section.data().map_err(malformed)?.to_vec();
         }
         if section.kind() != SectionKind::Text || section.size() == 0 {
             continue;

@@ -40,11 +40,14 @@ pub(super) fn read(file: &File<'_>) -> Option<Vec<Initial>> {
         let covers = |symbol: &ElfSymbol64<'_, '_, Endianness>| {
             symbol.section_index() == Some(index)
                 && symbol.kind() != SymbolKind::Section
-                && (symbol.address()..symbol.address() + symbol.size()).contains(&offset)
+                && offset
+                    .checked_sub(symbol.address())
+                    .is_some_and(|inside| inside < symbol.size())
         };
         let map = file.symbols().find(covers)?;
         let name = map.name().ok()?;
-        let inside = offset.checked_sub(map.address() + types.values_offset(name)?)?;
+        let inside = offset.checked_sub(map.address())?;
+        let inside = inside.checked_sub(types.values_offset(name)?)?;
         let RelocationTarget::Symbol(symbol) = relocation.target() else {
             return None;
         };

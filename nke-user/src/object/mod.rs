@@ -16,8 +16,10 @@
 
 mod btf;
 mod elf;
+mod guard;
 mod initial;
 pub(crate) mod kconfig;
+mod manifest;
 mod rename;
 
 use std::{
@@ -25,7 +27,6 @@ use std::{
     error::Error as StdError,
     ffi::CString,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::OnceLock,
 };
 
@@ -33,11 +34,11 @@ use aya_obj::{
     btf::{Btf, BtfKind},
     generated::{bpf_func_info, bpf_insn, bpf_line_info},
 };
-use serde::Deserialize;
 
-pub use self::elf::Program;
+use self::guard::guarded;
 pub(crate) use self::initial::{Initial, Value};
 use self::kconfig::Kconfig;
+pub use self::{elf::Program, manifest::Manifest};
 use crate::{
     error::{Error, Result},
     hook::{Hook, Kind},
@@ -55,18 +56,6 @@ pub struct Object {
     initials: Vec<Initial>,
     kconfig: Kconfig,
     parsed: aya_obj::Object,
-}
-
-/// What an extension says of itself, in its `.nke` section.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Manifest {
-    /// What it is for, in a line.
-    #[serde(default)]
-    pub description: String,
-    /// The maps that every attachment has its own of.
-    #[serde(default)]
-    pub attachment_maps: Vec<String>,
 }
 
 /// A program with its maps and subprograms linked in, ready to be placed.
@@ -131,15 +120,6 @@ fn causes(error: &dyn StdError) -> String {
     text
 }
 
-/// Runs a step of aya-obj, which panics on some malformed files.
-fn guarded<T>(step: impl FnOnce() -> T) -> Option<T> {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let result = catch_unwind(AssertUnwindSafe(step));
-    std::panic::set_hook(hook);
-    result.ok()
-}
-
 impl Object {
     /// Parses an object. `name` stands for it in messages.
     ///
@@ -169,9 +149,10 @@ impl Object {
         for reference in &externs {
             resolve(name, &mut parsed, reference)?;
         }
-        let manifest = toml::from_str(&manifest).map_err(|error| Error::Manifest {
+        let has_map = |map: &str| parsed.maps.contains_key(map);
+        let manifest = Manifest::parse(&manifest, has_map).map_err(|cause| Error::Manifest {
             object: name.to_owned(),
-            cause: error.message().to_owned(),
+            cause,
         })?;
         Ok(Self {
             name: name.to_owned(),
@@ -296,10 +277,19 @@ impl Object {
         let has = has
             .map(|program| format!("{} ({})", program.symbol, program.section))
             .collect();
+        let kinds: Vec<_> = self.hooks().iter().map(|hook| hook.row().kind).collect();
+        let remedy = match kinds.first() {
+            _ if kinds.contains(&kind) => "choose another with --hook or --program",
+            Some(Kind::Interface) => "name an interface with -i",
+            Some(Kind::Namespace) => "leave out -i and --cgroup",
+            Some(Kind::Cgroup) => "name a cgroup with --cgroup",
+            None => "name the section of one as libbpf does, such as \"xdp\" or \"tc\"",
+        };
         Error::NoProgram {
             object: self.name.clone(),
             wanted: format!("{named}for {place}"),
             has,
+            remedy,
         }
     }
 
@@ -313,6 +303,7 @@ impl Object {
             object: self.name.clone(),
             wanted: format!("named {symbol}"),
             has,
+            remedy: "choose another with --program",
         }
     }
 

@@ -125,7 +125,7 @@ fn set_u32(bytes: &mut [u8], at: usize, value: u32) -> Option<()> {
 /// function, line and CO-RE subsections, each a record size and then name, count, records) refer
 /// to them.
 fn rename_infos(btf: &mut Vec<u8>, ext: &mut [u8], renamed: &[(usize, &str)]) -> Option<()> {
-    let start = (u32_at(btf, 4)? + u32_at(btf, 16)?) as usize;
+    let start = u32_at(btf, 4)? as usize + u32_at(btf, 16)? as usize;
     let strings = btf.get(start..)?.to_vec();
     let mut offsets = Vec::new();
     for (index, old) in renamed {

@@ -1,0 +1,31 @@
+//! What an extension says of itself, in the section `.nke` of its object: TOML text.
+
+use serde::Deserialize;
+
+/// An extension's manifest; an object without one has the default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Manifest {
+    /// What it is for, in a line.
+    #[serde(default)]
+    pub description: String,
+    /// The maps that every attachment has its own of.
+    #[serde(default)]
+    pub attachment_maps: Vec<String>,
+}
+
+impl Manifest {
+    /// Reads a manifest, whose maps must be the object's; what is wrong with it in words.
+    pub(super) fn parse(text: &[u8], has_map: impl Fn(&str) -> bool) -> Result<Self, String> {
+        let text = str::from_utf8(text).map_err(|_| "it is not UTF-8 text".to_owned())?;
+        let manifest: Self = toml::from_str(text.trim_matches('\0'))
+            .map_err(|error| error.message().replace('\n', ", "))?;
+        // Under a wrong name, a map would be shared by all attachments without a word.
+        match manifest.attachment_maps.iter().find(|map| !has_map(map)) {
+            Some(map) => Err(format!(
+                "attachment-maps names {map}, and the object has no such map"
+            )),
+            None => Ok(manifest),
+        }
+    }
+}
