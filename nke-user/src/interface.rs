@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 /// Where `ip netns add` keeps named namespaces.
 const NAMED: &str = "/run/netns";
 const OWN: &str = "/proc/self/ns/net";
+const NOT_ONE: &str = "it is not a network namespace";
 
 /// A network namespace, held open.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Namespace {
         let file = File::open(&path).map_err(failed)?;
         let is_namespace = rustix::fs::fstatfs(&file).is_ok_and(|f| f.f_type == NSFS_MAGIC);
         if !is_namespace {
-            return Err(failed(io::Error::other("it is not a network namespace")));
+            return Err(failed(io::Error::other(NOT_ONE)));
         }
         let inode = file.metadata().map_err(failed)?.ino();
         let own = fs::metadata(OWN).is_ok_and(|own| own.ino() == inode);
@@ -109,7 +110,15 @@ impl Namespace {
             source,
         };
         let home = File::open("/proc/thread-self/ns/net").map_err(failed)?;
-        enter(&self.file).map_err(failed)?;
+        enter(&self.file).map_err(|error| {
+            // One of another kind: of mounts, of processes.
+            let other = error.kind() == io::ErrorKind::InvalidInput;
+            failed(if other {
+                io::Error::other(NOT_ONE)
+            } else {
+                error
+            })
+        })?;
         let _home = Home(home);
         Ok(work())
     }

@@ -261,9 +261,12 @@ pub(crate) fn load_own(
     .map_err(|refused| refusal("nke", name, refused))
 }
 
+/// The call that stands where a CO-RE relocation found nothing; harmless if it cannot be reached.
+const NO_TARGET: &str = "unknown#195896080";
+
 fn refusal(object: &str, symbol: &str, refused: program::Refused) -> Error {
     let program::Refused { error: source, log } = refused;
-    if source.raw_os_error() == Some(libc::EPERM) {
+    if source.raw_os_error() == Some(libc::EPERM) && log.is_empty() {
         let path = "/sys/kernel/security/lockdown";
         let mode = std::fs::read_to_string(path).unwrap_or_default();
         return if mode.contains("[confidentiality]") {
@@ -272,13 +275,24 @@ fn refusal(object: &str, symbol: &str, refused: program::Refused) -> Error {
                 mode: "confidentiality".to_owned(),
             }
         } else {
-            Error::NotRoot
+            Error::Kernel {
+                object: object.to_owned(),
+                stage: "load",
+                source,
+                remedy: "it takes CAP_BPF and CAP_NET_ADMIN, which root in a container may lack",
+            }
         };
     }
+    let reason = match last_words(&log) {
+        words if words.contains(NO_TARGET) => {
+            "it uses a type or member that this kernel has not (CO-RE)"
+        }
+        words => words,
+    };
     Error::Refused {
         object: object.to_owned(),
         program: symbol.to_owned(),
-        reason: last_words(&log).to_owned(),
+        reason: reason.to_owned(),
         source,
         log,
     }

@@ -254,6 +254,7 @@ pub(crate) struct To {
 }
 
 impl To {
+    /// The position that was asked for, or that of an attachment which says nothing.
     pub(crate) fn position(&self) -> Position {
         let Self {
             priority,

@@ -22,11 +22,13 @@ pub(crate) fn line(text: fmt::Arguments<'_>) {
 /// Prints why a command failed: one line, and what the verifier said.
 pub(crate) fn error(error: &anyhow::Error, verbose: bool) {
     // Each message of the library says its cause itself.
-    eprintln!("nke: {error}");
-    let log = error
-        .downcast_ref()
-        .and_then(Error::verifier_log)
-        .unwrap_or_default();
+    let known: Option<&Error> = error.downcast_ref();
+    match known {
+        // Names come from files, and stay on their line.
+        Some(known) => eprintln!("nke: {}", escaped(&known.to_string())),
+        None => eprintln!("nke: {error}"),
+    }
+    let log = known.and_then(Error::verifier_log).unwrap_or_default();
     let lines: Vec<_> = log.lines().filter(|line| !line.is_empty()).collect();
     let skip = if verbose {
         0
@@ -36,6 +38,15 @@ pub(crate) fn error(error: &anyhow::Error, verbose: bool) {
     for line in &lines[skip..] {
         eprintln!("    {line}");
     }
+}
+
+/// Text without what would move a terminal's cursor.
+fn escaped(text: &str) -> String {
+    let characters = text.chars().map(|c| match c {
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    });
+    characters.collect()
 }
 
 pub(crate) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
