@@ -73,6 +73,8 @@ pub struct Chain {
     pub ifindex: u32,
     /// The namespace's name, when it has one.
     pub netns: Option<String>,
+    /// The cgroup's directory, at other layers.
+    pub cgroup: Option<String>,
     /// How XDP is attached: `native` or `generic`.
     pub mode: Option<String>,
     /// What happens to a packet at the chain's end: `pass` or `drop`.
