@@ -9,6 +9,7 @@
 use std::{path::Path, process::Command};
 
 use nke_tests::{Call, Chain, End, Hook, World, trace, trail, tree};
+use serde_json::Value;
 
 /// Of the calls that change nothing, one in this many is tried.
 const SAMPLE: usize = 16;
@@ -35,6 +36,8 @@ struct Picture {
     chains: Vec<(String, String, Vec<Place>)>,
     /// Each extension: its name, load count and use count.
     extensions: Vec<(String, u32, u32)>,
+    /// The rules of packet filters.
+    rules: Vec<String>,
     /// What lies in the state directory.
     files: Vec<String>,
 }
@@ -68,8 +71,21 @@ fn picture(world: &World) -> Picture {
         packets,
         chains,
         extensions,
+        rules: rules(world),
         files: files(world),
     }
+}
+
+/// Each packet filter's default and rules, without what they counted.
+fn rules(world: &World) -> Vec<String> {
+    let listed: Value = world.nke(&["filter", "list", "--json"]).json();
+    let mut all = Vec::new();
+    for filter in listed["filters"].as_array().into_iter().flatten() {
+        all.push(filter["default"].to_string());
+        let rules = filter["rules"].as_array().into_iter().flatten();
+        all.extend(rules.map(|rule| rule["rule"].to_string()));
+    }
+    all
 }
 
 /// The files below the state directory, with every number replaced: ids differ each time.
@@ -196,17 +212,22 @@ impl Case {
     }
 }
 
+/// The words of a command line; quotes keep them together.
 fn place<'a>(world: &'a World, command: &'a str) -> Vec<&'a str> {
-    let words = command.split_whitespace();
-    words
-        .flat_map(|word| {
-            if word == "HERE" {
-                world.target(&[])
-            } else {
-                vec![word]
+    let mut words = Vec::new();
+    for (nth, part) in command.split('\'').enumerate() {
+        if nth % 2 == 1 {
+            words.push(part);
+            continue;
+        }
+        for word in part.split_whitespace() {
+            match word {
+                "HERE" => words.extend(world.target(&[])),
+                word => words.push(word),
             }
-        })
-        .collect()
+        }
+    }
+    words
 }
 
 fn run(world: &World, commands: &[&str]) {
@@ -405,6 +426,45 @@ fn unload() {
         before,
         command: "unload packet-filter",
         undo: &["load packet-filter"],
+    }
+    .check();
+}
+
+const FILTER: &[&str] = &[
+    "attach packet-filter HERE",
+    "filter add HERE 'drop in proto udp from any to any port 53'",
+    "filter add HERE 'pass in proto tcp from 10.0.0.0/8 to any'",
+];
+
+#[test]
+fn add_a_rule() {
+    let command = "filter add HERE --at 2 'drop in from fd00::/8 to any'";
+    Case {
+        before: FILTER,
+        command,
+        undo: &["filter delete HERE 2"],
+    }
+    .check();
+}
+
+#[test]
+fn delete_a_rule() {
+    let undo = &["filter add HERE --at 1 'drop in proto udp from any to any port 53'"];
+    Case {
+        before: FILTER,
+        command: "filter delete HERE 1",
+        undo,
+    }
+    .check();
+}
+
+#[test]
+fn change_the_default_of_a_filter() {
+    let undo = &["filter default HERE pass"];
+    Case {
+        before: FILTER,
+        command: "filter default HERE drop",
+        undo,
     }
     .check();
 }
