@@ -295,7 +295,8 @@ fn add_filter(
 /// Whether an error says that the driver or the kernel does not have this mode.
 fn lacking(mode: Mode, error: &io::Error) -> bool {
     match mode {
-        Mode::Native => error.raw_os_error() == Some(libc::EOPNOTSUPP),
+        // The second is a driver's word for packets too large for one buffer.
+        Mode::Native => matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ERANGE)),
         Mode::Tcx => {
             error.raw_os_error() == Some(libc::EINVAL)
                 && Version::running() < clsact::NOT_NEEDED_SINCE
