@@ -104,6 +104,16 @@ impl Control {
         attach: &Attach,
         family: Option<&Family>,
     ) -> Result<Vec<Attached>> {
+        let attached = self.attach_hooks(attach, family);
+        if attached.is_err() {
+            // An extension that was loaded for this alone goes again.
+            self.unload_unused()?;
+        }
+        attached
+    }
+
+    fn attach_hooks(&mut self, attach: &Attach, family: Option<&Family>) -> Result<Vec<Attached>> {
+        attach.place.open()?;
         let kmid = self.obtain(&attach.extension, 0)?;
         let hooks = self.serves(kmid, attach, family);
         let mut done: Vec<Attached> = Vec::new();
