@@ -23,8 +23,8 @@ use super::report::{Report, Table};
 use super::samples::Samples;
 use super::stage::{Cable, Core, Stage, enter_sender, pin_to};
 
-/// Packets of one call of the generator: some milliseconds.
-const BURST: u32 = 20_000;
+/// Packets of one call of the generator: some tens of milliseconds.
+const BURST: u32 = 200_000;
 
 const KINDS: [&str; 3] = ["insert", "replace", "remove"];
 

@@ -1,5 +1,6 @@
 //! What a benchmark found, for people and for programs.
 
+use std::fs;
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
@@ -45,8 +46,10 @@ impl Report {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let host = json!({
             "kernel": uname.release().to_string_lossy(),
-            "machine": uname.machine().to_string_lossy(),
             "cores": cores,
+            "processor": processor(),
+            "retpolines": vulnerability("spectre_v2").contains("Retpoline"),
+            "return_thunks": RETURNS.iter().any(|bug| vulnerability(bug).starts_with("Mitigation")),
         });
         let values = [("host".to_owned(), host), ("effort".to_owned(), effort)];
         Self {
@@ -89,11 +92,15 @@ impl Report {
     fn text(&self) -> String {
         let host = &self.values["host"];
         let word = |key: &str| host[key].as_str().unwrap_or_default().to_owned();
+        let with = |key: &str| if host[key] == true { "with" } else { "without" };
         let mut text = format!(
-            "Linux {}, {}, {} cores; medians, in brackets the quartiles\n",
+            "Linux {} on {} cores, {}\n  {} retpolines, {} return thunks\n\
+             Medians, with quartiles in brackets or half their distance after ±\n",
             word("kernel"),
-            word("machine"),
             host["cores"],
+            word("processor"),
+            with("retpolines"),
+            with("return_thunks"),
         );
         for table in &self.tables {
             text += &table.text();
@@ -113,6 +120,28 @@ impl Report {
         }
         text
     }
+}
+
+/// What makes returns slow, where the processor has the bug.
+const RETURNS: [&str; 3] = [
+    "retbleed",
+    "spec_rstack_overflow",
+    "indirect_target_selection",
+];
+
+/// What the kernel does about a bug of the processor, which decides on the price of calls.
+fn vulnerability(bug: &str) -> String {
+    let path = format!("/sys/devices/system/cpu/vulnerabilities/{bug}");
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn processor() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("model name"));
+    let name = line
+        .and_then(|line| line.split_once(':'))
+        .map(|(_, name)| name.trim());
+    name.unwrap_or("a processor without a name").to_owned()
 }
 
 impl Target {

@@ -130,17 +130,38 @@ fn xdp(stage: &mut Stage<'_>, nke: &str) -> Result<Vec<Contest>> {
 fn tc(stage: &mut Stage<'_>, nke: &str) -> Result<Vec<Contest>> {
     let object = stage.objects.path("node-tc");
     let object = word(&object)?;
-    let [ours, theirs] = [stage.cable()?, stage.cable()?].map(|cable| cable.inside);
-    run("tc", &["qdisc", "add", "dev", &theirs, "clsact"])?;
+    let cables = [
+        stage.cable()?,
+        stage.cable()?,
+        stage.cable()?,
+        stage.cable()?,
+    ];
+    let place = (&cables[2], Hook::INTERFACE_IN);
+    stage.append(&mut stage.control()?, "sink-tc", place, true)?;
+    run("tc", &["qdisc", "add", "dev", &cables[3].inside, "clsact"])?;
+    let [ours, theirs, our_chain, their_list] = cables.map(|cable| cable.inside);
+    let filter = |interface: &str| {
+        let program = format!("bpf direct-action object-file {object} section tc");
+        format!("tc filter add dev {interface} ingress {program}")
+    };
     Ok(vec![
-        Contest::new("nke_attach_in", "nke attach (interface/in)")
-            .timed(format!("{nke} attach {object} -i {ours} --hook interface/in"))
-            .after(format!("{nke} detach node-tc -i {ours}")),
-        Contest::new("tc_filter_add", "tc filter add")
+        Contest::new("nke_attach_in", "nke attach (in), the first")
             .timed(format!(
-                "tc filter add dev {theirs} ingress bpf direct-action object-file {object} section tc"
+                "{nke} attach {object} -i {ours} --hook interface/in"
             ))
-            .after(format!("tc filter del dev {theirs} ingress")),
+            .after(format!("{nke} detach node-tc -i {ours}")),
+        Contest::new("tc_qdisc_and_filter", "tc qdisc add, filter add")
+            .timed(format!("tc qdisc add dev {theirs} clsact"))
+            .timed(filter(&theirs))
+            .after(format!("tc qdisc del dev {theirs} clsact")),
+        Contest::new("nke_attach_in_more", "nke attach (in), one more")
+            .timed(format!(
+                "{nke} attach {object} -i {our_chain} --hook interface/in"
+            ))
+            .after(format!("{nke} detach node-tc -i {our_chain}")),
+        Contest::new("tc_filter_add", "tc filter add")
+            .timed(filter(&their_list))
+            .after(format!("tc filter del dev {their_list} ingress")),
     ])
 }
 
@@ -152,13 +173,13 @@ fn edits(stage: &Stage<'_>, nke: &str, edited: &Edited) -> Result<Vec<Contest>> 
     let insert = format!("{nke} attach {other} -i {interface} --before {id}");
     let remove = format!("{nke} detach other-xdp -i {interface}");
     Ok(vec![
-        Contest::new("nke_insert", "nke attach --before (8 nodes)")
+        Contest::new("nke_insert", "nke attach --before (XDP, 8 nodes)")
             .timed(insert.clone())
             .after(remove.clone()),
-        Contest::new("nke_replace", "nke replace")
+        Contest::new("nke_replace", "nke replace (XDP, 8 nodes)")
             .timed(format!("{nke} replace {id} {other} -i {interface}"))
             .after(format!("{nke} replace {id} {node} -i {interface}")),
-        Contest::new("nke_move", "nke move")
+        Contest::new("nke_move", "nke move (XDP, 8 nodes)")
             .timed(format!("{nke} move {id} -i {interface} --priority 99"))
             .after(format!("{nke} move {id} -i {interface} --priority 1")),
         Contest::new("nke_remove", "nke detach")
@@ -302,30 +323,39 @@ fn tell(contests: &[Contest], library: &[Samples], report: &mut Report) {
         found.map_or(f64::NAN, |(.., samples)| samples.median())
     };
     let fastest = of("xdp_loader").min(of("bpftool"));
-    report.target(
-        "nke attach (XDP), against the fastest",
-        of("nke_attach_xdp"),
-        fastest,
-        "ms",
-    );
-    report.target(
-        "nke attach (in), against tc",
-        of("nke_attach_in"),
-        of("tc_filter_add"),
-        "ms",
-    );
-    let fastest = fastest.min(of("tc_filter_add"));
-    for (name, key) in [
-        ("insert", "nke_insert"),
-        ("replace", "nke_replace"),
-        ("move", "nke_move"),
-        ("remove", "nke_remove"),
-    ] {
-        report.target(
-            &format!("an edit ({name}), against the fastest"),
-            of(key),
+    for (what, key, against) in [
+        (
+            "nke attach (XDP), against the fastest",
+            "nke_attach_xdp",
             fastest,
-            "ms",
-        );
+        ),
+        (
+            "nke insert (XDP), against the fastest",
+            "nke_insert",
+            fastest,
+        ),
+        (
+            "nke replace (XDP), against the fastest",
+            "nke_replace",
+            fastest,
+        ),
+        ("nke move (XDP), against the fastest", "nke_move", fastest),
+        (
+            "nke detach (XDP), against the fastest",
+            "nke_remove",
+            fastest,
+        ),
+        (
+            "nke attach (in), the first, against tc",
+            "nke_attach_in",
+            of("tc_qdisc_and_filter"),
+        ),
+        (
+            "nke attach (in), one more, against tc",
+            "nke_attach_in_more",
+            of("tc_filter_add"),
+        ),
+    ] {
+        report.target(what, of(key), against, "ms");
     }
 }
