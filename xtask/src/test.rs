@@ -9,6 +9,9 @@
 //! | `NKE_BIN` | `target/debug/nke` | `../nke`, seen from the test program in `target/debug/deps` |
 //! | `NKE_PATH` | `target/lib/nke` | `../../lib/nke`, likewise |
 
+use std::fs;
+use std::io;
+
 use anyhow::Result;
 
 use crate::setup::{self, Want};
@@ -41,6 +44,9 @@ pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, options: &Options) -
     build::extensions(workspace, &toolchain)?;
     // The same selection as below, so that nothing is compiled twice.
     delegate("building", workspace.cargo().args(["build", "--workspace"]))?;
+    // Each test that skips adds a line; those of an earlier run say nothing of this one.
+    let skipped = workspace.target.join("nke-tests-skipped");
+    let _: io::Result<()> = fs::remove_file(&skipped);
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--no-fail-fast"]);
     match package {
@@ -52,5 +58,9 @@ pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, options: &Options) -
         .args(arguments)
         .env("NKE_BIN", workspace.binary("debug", "nke"))
         .env("NKE_PATH", workspace.extensions());
-    delegate("the tests", &mut cargo)
+    let tested = delegate("the tests", &mut cargo);
+    if let Ok(lines) = fs::read_to_string(&skipped) {
+        eprintln!("{lines}{} tests skipped", lines.lines().count());
+    }
+    tested
 }
