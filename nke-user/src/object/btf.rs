@@ -18,6 +18,9 @@ const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
+
+/// The highest of the linkages that a variable can have.
+const VAR_EXTERN: u32 = 2;
 const KIND_TYPE_TAG: u32 = 18;
 
 /// Type information, as bytes of this machine's byte order.
@@ -57,7 +60,12 @@ impl<'a> Types<'a> {
         while at < end {
             starts.push(at);
             let info = u32_at(bytes, at + 4)?;
-            at = at.checked_add(length((info >> 24) & 0x1f, (info & 0xffff) as usize))?;
+            let kind = (info >> 24) & 0x1f;
+            // aya-obj takes this word for one of its enum's values, whatever it is.
+            if kind == KIND_VAR && u32_at(bytes, at + 12)? > VAR_EXTERN {
+                return None;
+            }
+            at = at.checked_add(length(kind, (info & 0xffff) as usize))?;
         }
         Some(Self {
             bytes,
@@ -273,6 +281,20 @@ mod tests {
             words(&[&grown[..], &types, &[1, 12 << 24, 1], &[0]].concat())
         );
         assert_eq!(add_static_copy(&mut btf, 1), None);
+    }
+
+    #[test]
+    fn a_variable_has_a_linkage_that_there_is() {
+        let check = |linkage, is| {
+            let header = [0x0001_eb9f, 24, 0, 16, 16, 1];
+            let variable = [0, 14 << 24, 0, linkage];
+            let btf = words(&[&header[..], &variable, &[0]].concat());
+            assert_eq!(Types::parse(&btf).is_some(), is, "{linkage}");
+        };
+        check(0, true);
+        check(2, true);
+        check(3, false);
+        check(u32::MAX, false);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use object::{
 };
 
 use super::{
+    btf::Types,
     initial::{self, Initial},
     kconfig::Kconfig,
     rename,
@@ -152,6 +153,14 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         let title = section.name().map_err(malformed)?;
         if section.size() > LARGEST_SECTION {
             return Err(bad(format!("its section {title} is larger than 64 MiB")));
+        }
+        // Every one: aya-obj reads them all.
+        if title == ".BTF"
+            && section
+                .data()
+                .is_ok_and(|types| Types::parse(types).is_none())
+        {
+            return Err(bad("malformed BTF".to_owned()));
         }
         if title == ".nke" {
             elf.manifest = section.data().map_err(malformed)?.to_vec();

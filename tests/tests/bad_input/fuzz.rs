@@ -1,11 +1,13 @@
 //! Damaged objects: thousands that only the library reads, and some that the command attaches.
 //!
 //! Damage comes from seeds, so a failure can be had again; whatever a damaged object makes of
-//! itself, nobody panics and nothing that is attached changes.
+//! itself, nobody panics and nothing that is attached changes. `NKE_FUZZ=20` damages twenty times
+//! as often, in as much more time.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    ops::Range,
     os::fd::{AsFd as _, BorrowedFd},
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -24,6 +26,13 @@ const ROUNDS: u64 = 300;
 const ROUNDS_OF_LARGE: u64 = 60;
 /// How often each object is damaged for the command.
 const ATTACHED: u64 = 50;
+
+/// Seeds, as many as usual or as were asked for.
+fn seeds(usual: u64) -> Range<u64> {
+    let times = std::env::var("NKE_FUZZ").ok();
+    let times: Option<u64> = times.and_then(|times| times.parse().ok());
+    0..usual * times.unwrap_or(1)
+}
 
 /// Strangers of every kind that is parsed in a way of its own.
 fn strangers() -> Vec<String> {
@@ -57,8 +66,7 @@ fn the_library_reads_damaged_strangers() {
     for (number, original) in (0..).zip(&originals) {
         let other = &originals[(number + 1) % originals.len()];
         let reader = Reader::of(original);
-        let seeds = 0..ROUNDS;
-        placed += seeds
+        placed += seeds(ROUNDS)
             .filter(|&seed| reader.read(&damaged(original, other, seed), seed))
             .count();
     }
@@ -72,7 +80,7 @@ fn the_library_reads_damaged_extensions() {
         let path = binaries::extensions().join(name);
         let original = bytes_of(&path.display().to_string());
         let reader = Reader::of(&original);
-        for seed in 0..ROUNDS_OF_LARGE {
+        for seed in seeds(ROUNDS_OF_LARGE) {
             let _: bool = reader.read(&damaged(&original, &original, seed), seed);
         }
     }
@@ -148,7 +156,7 @@ fn the_command_refuses_damaged_objects() {
     let mut attached = 0;
     for (number, original) in (0..).zip(&originals) {
         let other = &originals[(number + 1) % originals.len()];
-        for seed in 0..ATTACHED {
+        for seed in seeds(ATTACHED) {
             fs::write(&path, damaged(original, other, seed)).expect("the directory is ours");
             let ran = world.on(&["attach", &path, "--json"]);
             if ran.code == Some(0) {
