@@ -23,7 +23,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::FlockOperation;
+use rustix::{
+    fs::FlockOperation,
+    process::{Resource, Rlimit},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -216,6 +219,16 @@ impl Drop for State {
             mount::close(&self.path, device);
         }
     }
+}
+
+/// Kernels before 5.11 charge BPF objects to the process's locked memory, of which there is little
+/// by default. Newer ones charge the cgroup, and where this fails they do not mind.
+fn raise_memory_limit() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let _: rustix::io::Result<()> = rustix::process::setrlimit(Resource::Memlock, unlimited);
 }
 
 /// The names in a directory, sorted; none if it does not exist.
