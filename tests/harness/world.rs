@@ -257,9 +257,29 @@ impl World {
             Hook::Out => BPF_TCX_EGRESS,
         };
         let ifindex = self.inside.ifindex(IFACE);
-        self.inside
-            .enter(|| bpf::query(ifindex, point))
-            .expect("the attach point can be asked")
+        let tcx = self.inside.enter(|| bpf::query(ifindex, point));
+        let mut programs = tcx.expect("the attach point can be asked");
+        programs.extend(self.filter_programs(hook));
+        programs
+    }
+
+    /// The programs of the filters of a clsact, which the kernel calls behind those of TCX.
+    fn filter_programs(&self, hook: Hook) -> Vec<u32> {
+        let direction = if hook == Hook::In {
+            "ingress"
+        } else {
+            "egress"
+        };
+        let text = self
+            .inside
+            .tc(&format!("-j filter show dev {IFACE} {direction}"));
+        let filters: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let id = |filter: &serde_json::Value| {
+            let id = filter.pointer("/options/prog/id")?.as_u64()?;
+            u32::try_from(id).ok()
+        };
+        let filters = filters.as_array().into_iter().flatten();
+        filters.filter_map(id).collect()
     }
 
     fn xdp_program(&self) -> Option<u32> {
