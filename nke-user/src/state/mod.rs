@@ -51,6 +51,7 @@ pub(crate) struct State {
 impl State {
     /// Opens the state directory and waits for the lock.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        raise_memory_limit();
         if !rustix::process::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
@@ -63,6 +64,7 @@ impl State {
             remedy: "give its whole path with --state",
         })?;
         let path: PathBuf = path.components().collect();
+        raise_memory_limit();
         let directory = mount::open(&path)?;
         rustix::fs::flock(&directory, FlockOperation::LockExclusive).map_err(|error| {
             let (source, remedy) = (error.into(), "try again");
