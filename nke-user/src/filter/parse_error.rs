@@ -6,7 +6,7 @@
 //! let error: ParseError = "drop in proto tpc".parse::<Rule>().unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),
-//!     "line 1, column 15: expected a protocol, by name or number, found `tpc`; \
+//!     "line 1, column 15: expected `{` or a protocol, by name or number, found `tpc`; \
 //!      did you mean `tcp`?"
 //! );
 //! assert_eq!(error.marked(), "drop in proto tpc\n              ^^^");

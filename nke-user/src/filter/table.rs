@@ -8,7 +8,7 @@
 //! let mut rules = table.read()?.rules();
 //! rules.rules.insert(0, "drop in proto udp to any port 53".parse()?);
 //! table.write(&rules)?;
-//! # Ok::<(), nke::filter::Error>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! A rule set is one value of one map, and is never changed. An edit makes another map of it and
