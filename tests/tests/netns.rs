@@ -149,9 +149,12 @@ fn what_was_attached_outside_is_found_inside() {
     assert!(!world.is_mounted());
 }
 
+/// The words that run a command inside a world's namespace.
+type Way<'a> = &'a dyn Fn(&World) -> Vec<String>;
+
 #[test]
 fn the_first_command_of_all_may_be_inside() {
-    let ways: [&dyn Fn(&World) -> Vec<String>; 3] = [
+    let ways: [Way<'_>; 3] = [
         &|world| words(&["ip", "netns", "exec", world.inside.name()]),
         // A shell in between, and a second namespace of mounts within the first.
         &|world| {

@@ -114,31 +114,37 @@ fn serves(section: &str) -> Option<Vec<Hook>> {
     known.then_some(hooks)
 }
 
+/// Opens an ELF file, if it is one for BPF on this machine.
+fn open(bytes: &[u8]) -> Result<ElfFile64<'_, Endianness>, String> {
+    if !bytes.starts_with(b"\x7fELF") {
+        return Err("it is not an ELF file".to_owned());
+    }
+    // 32-bit objects are never BPF, and a 64-bit parser says no more than "unsupported".
+    if bytes.get(4) == Some(&1) {
+        return Err("it is a 32-bit object, not for BPF".to_owned());
+    }
+    let malformed = |error| format!("malformed ELF: {error}");
+    let file = ElfFile64::<Endianness>::parse(bytes).map_err(malformed)?;
+    let machine = file.elf_header().e_machine(file.endian());
+    if machine != EM_BPF {
+        return Err(format!(
+            "it is for machine {machine}, not for BPF ({EM_BPF})"
+        ));
+    }
+    if file.endian() != Endianness::Little || !cfg!(target_endian = "little") {
+        return Err("its byte order is not this machine's".to_owned());
+    }
+    Ok(file)
+}
+
 /// Reads an object's programs.
 pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
     let bad = |cause: String| Error::NotAnObject {
         object: name.to_owned(),
         cause,
     };
-    if !bytes.starts_with(b"\x7fELF") {
-        return Err(bad("it is not an ELF file".to_owned()));
-    }
     let malformed = |error: object::Error| bad(format!("malformed ELF: {error}"));
-    // 32-bit objects are never BPF, and a 64-bit parser says no more than "unsupported".
-    if bytes.get(4) == Some(&1) {
-        return Err(bad("it is a 32-bit object, not for BPF".to_owned()));
-    }
-    let file = ElfFile64::<Endianness>::parse(bytes).map_err(malformed)?;
-    let machine = file.elf_header().e_machine(file.endian());
-    if machine != EM_BPF {
-        return Err(bad(format!(
-            "it is for machine {machine}, not for BPF ({EM_BPF})"
-        )));
-    }
-    if file.endian() != Endianness::Little || !cfg!(target_endian = "little") {
-        return Err(bad("its byte order is not this machine's".to_owned()));
-    }
-
+    let file = open(bytes).map_err(bad)?;
     let mut elf = Elf {
         bytes: Vec::new(),
         programs: Vec::new(),
