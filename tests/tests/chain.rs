@@ -1,7 +1,7 @@
 //! The order of a chain, its policy and its size.
 
 use nke_tests::{
-    Hook, IFACE, World,
+    Hook, IFACE, Stream, World,
     frame::{Frame, Ip},
     trail, udp_arrives,
 };
@@ -120,6 +120,19 @@ fn thirty_two_fit_and_the_next_is_refused() {
             before
         );
         world.assert_trail(hook, &all);
+
+        let stream = if hook == Hook::Out {
+            Stream::outward(&world)
+        } else {
+            Stream::inward(&world)
+        };
+        stream.wait(100);
+        let report = stream.stop();
+        assert_eq!((report.lost, report.trails.len()), (vec![], 1));
+        assert!(
+            report.trails.contains_key(&all),
+            "packets on the wire meet all of them"
+        );
 
         // The policy has its own place behind them.
         world.at(hook, &["policy", "drop"]).ok();

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use nke_tests::{Hook, Stream, World, trail};
+use nke_tests::{Dice, Hook, Stream, World, trace, trail};
 
 #[test]
 fn the_first_commands_of_all_find_one_state() {
@@ -178,4 +178,79 @@ fn loads_and_unloads_at_once_are_all_counted() {
         }
     });
     assert_eq!(world.list()[0].loads, 12);
+}
+
+#[test]
+fn some_are_killed_and_the_others_do_not_suffer() {
+    let world = World::new();
+    world.attach(Hook::Xdp, &trail::object(100), &["--priority", "0"]);
+    world.attach(Hook::Xdp, &trail::object(101), &["--priority", "1000"]);
+    let stream = Stream::inward(&world);
+    thread::scope(|scope| {
+        // Two whose every edit must do what it says, and two that are killed again and again.
+        for n in 1..=2 {
+            let world = &world;
+            scope.spawn(move || edit(world, Hook::Xdp, n));
+        }
+        for seed in 1..=2 {
+            let world = &world;
+            scope.spawn(move || be_killed(world, seed));
+        }
+    });
+    let report = stream.stop();
+    assert_eq!(report.lost, [] as [u64; 0]);
+    for trail in report.trails.keys() {
+        assert_eq!(
+            (trail.first(), trail.last()),
+            (Some(&100), Some(&101)),
+            "{trail:?}"
+        );
+        // A killed attach may be done, and done again. The others are there once or not at all.
+        for n in [1, 2] {
+            let theirs = trail.iter().filter(|seen| [n, n + 50].contains(seen));
+            assert!(theirs.count() <= 1, "{trail:?}");
+        }
+    }
+
+    let chain = world.chain(Hook::Xdp).expect("the chain is there");
+    assert_eq!(chain.names(), ["trail100", "trail1", "trail2", "trail101"]);
+    for node in chain.nodes {
+        world.nke(&["detach", &node.id.to_string()]).ok();
+    }
+    assert_eq!(world.list(), []);
+    assert_eq!(nke_tests::tree(&world.state()), [] as [&str; 0]);
+}
+
+/// Edits of a node of its own, most of which never come to their end.
+fn be_killed(world: &World, seed: u64) {
+    let mut dice = Dice::new(seed);
+    let object = trail::object(30 + u8::try_from(seed).expect("small"));
+    let name = format!("trail{}", 30 + seed);
+    let priority = (30 + seed).to_string();
+    for _ in 0..15 {
+        for words in [
+            world.target(&["attach", &object, "--priority", &priority]),
+            vec!["move", &name, "--priority", &priority],
+            vec!["detach", &name],
+        ] {
+            let mut left = dice.below(600);
+            // Whether it was killed, failed since an earlier one was, or came to its end: what
+            // counts is what the others see.
+            drop(trace(&mut world.command(&words), |_| {
+                left = left.saturating_sub(1);
+                left == 0
+            }));
+        }
+    }
+    // Attached more than once if detaching was killed, or not at all.
+    while world.nke(&["detach", &name]).code == Some(0) {}
+    for node in world
+        .chain(Hook::Xdp)
+        .map(|chain| chain.nodes)
+        .unwrap_or_default()
+    {
+        if node.extension == name {
+            world.nke(&["detach", &node.id.to_string()]).ok();
+        }
+    }
 }

@@ -105,7 +105,8 @@ fn by_one_that_does_not_serve_the_hook_is_refused() {
     let error = world.nke(&["replace", "trail1", &object]).fails(1);
     assert_eq!(
         error,
-        "nke: verdicts: attach: it has no program for interface/in; it has verdicts (xdp)\n"
+        "nke: verdicts: attach: it has no program for interface/in; it has verdicts (xdp); choose \
+         another with --hook or --program\n"
     );
     assert_eq!(
         (
