@@ -48,11 +48,12 @@ impl World {
     }
 }
 
-/// A tree whose pins have the kernel's ids with them.
+/// A tree whose pins have the kernel's ids with them, without empty directories.
 fn pins(directory: &Path) -> Vec<String> {
     let id = |line: &String| kernel::pinned_id(&directory.join(line)).unwrap_or_default();
     tree(directory)
         .iter()
+        .filter(|line| !line.ends_with('/'))
         .map(|line| format!("{line} = {}", id(line)))
         .collect()
 }
