@@ -14,7 +14,7 @@ use nke::control::{Attach, Control, Scope};
 use nke::find::Wanted;
 use nke::hook::Hook;
 use nke::order::{Position, Selector};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::Effort;
 use super::live::Generator;
@@ -80,14 +80,21 @@ pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report
             "sent {sent}, through the gate {entered}, at the sink {arrived}"
         )],
     });
-    report.value("edits", json!({
-        "each": effort.edits,
-        "million_packets_per_second": rate,
-        "sent": sent,
-        "gate": entered,
-        "sink": arrived,
-        "milliseconds": KINDS.iter().zip(&times).map(|(kind, times)| json!({*kind: times.json()})).collect::<Vec<_>>(),
-    }));
+    let each = KINDS
+        .iter()
+        .map(|kind| (*kind).to_owned())
+        .zip(times.iter().map(Samples::json));
+    report.value(
+        "edits",
+        json!({
+            "each": effort.edits,
+            "million_packets_per_second": rate,
+            "sent": sent,
+            "gate": entered,
+            "sink": arrived,
+            "milliseconds": each.collect::<Map<String, Value>>(),
+        }),
+    );
     let lost = sent as f64 - arrived as f64;
     report.target("packets lost over all edits", lost, 0.0, "packets");
     Ok(())

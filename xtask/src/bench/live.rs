@@ -38,11 +38,7 @@ pub(super) struct Generator {
 impl Generator {
     pub(super) fn new(stage: &mut Stage<'_>) -> Result<Self> {
         let program = stage.objects.load("generator", &[])?;
-        // A program that hangs on an interface, whichever, is in the list of those that the kernel calls
-        // directly. Otherwise each test run would put it there, and wait for all CPUs twice.
-        let attach_type = Hook::INTERFACE_XDP.row().attach_type;
-        let link = link::create(&program, stage.cable()?.inside_index, attach_type, 0)
-            .context("cannot attach the generator")?;
+        let link = stage.hang(&program)?;
         Ok(Self {
             program,
             _link: link,

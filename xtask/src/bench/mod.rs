@@ -78,7 +78,8 @@ const PARTS: [Part; 5] = [
     Part::Leaks,
 ];
 
-/// How much is measured.
+/// How much is measured. Many short rounds tell more than a few long ones: whatever else the machine
+/// does comes in bursts, and the median passes over those.
 #[derive(Clone, Copy)]
 struct Effort {
     /// Rounds over all candidates.
@@ -92,14 +93,14 @@ struct Effort {
 }
 
 const FULL: Effort = Effort {
-    rounds: 15,
-    packets: 1_000_000,
+    rounds: 60,
+    packets: 250_000,
     edits: 1000,
     cycles: 1000,
 };
 const QUICK: Effort = Effort {
-    rounds: 5,
-    packets: 300_000,
+    rounds: 10,
+    packets: 100_000,
     edits: 100,
     cycles: 100,
 };
@@ -127,7 +128,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             Part::Times => times::measure(&mut stage, effort, &command, &mut report),
             Part::Leaks => leaks::measure(&mut stage, effort, &mut report),
         };
+        // Of an interrupted call, the interruption is the better news.
+        let interrupted = stage.check();
         stage.strike();
+        interrupted?;
         done.context("the benchmark did not come to its end")?;
     }
     report.print(json)

@@ -40,22 +40,29 @@ const WAYS: [(Way, &str, &str); 3] = [
 /// Programs run in one way.
 struct Candidate {
     entry: OwnedFd,
+    _link: Option<OwnedFd>,
     samples: Samples,
 }
 
 pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report) -> Result<()> {
     let pass = bare_pass()?;
+    let _link = stage.hang(&pass)?;
     let mut bare = Samples::default();
     let mut candidates = Vec::new();
     for (way, ..) in WAYS {
         let mut row = Vec::new();
         for nodes in LENGTHS {
-            let entry = match way {
-                Way::Plain | Way::Counted => chain(stage, nodes, way == Way::Counted)?,
-                Way::Dispatcher => stage.objects.load(&dispatcher(nodes), &[])?,
+            let (entry, link) = match way {
+                Way::Plain | Way::Counted => (chain(stage, nodes, way == Way::Counted)?, None),
+                Way::Dispatcher => {
+                    let entry = stage.objects.load(&dispatcher(nodes), &[])?;
+                    let link = stage.hang(&entry)?;
+                    (entry, Some(link))
+                }
             };
             row.push(Candidate {
                 entry,
+                _link: link,
                 samples: Samples::default(),
             });
             stage.check()?;

@@ -156,6 +156,17 @@ impl<'a> Stage<'a> {
         Ok(control.attach(&attach)?)
     }
 
+    /// Hangs a program on a cable of its own for as long as the result is kept.
+    ///
+    /// Those that hang on an interface, whichever, are in the list of programs that the kernel calls
+    /// directly. A test run of any other puts it there and takes it away again, and waits for all CPUs
+    /// each time.
+    pub(super) fn hang(&mut self, program: &OwnedFd) -> Result<OwnedFd> {
+        let attach_type = Hook::INTERFACE_XDP.row().attach_type;
+        let index = self.cable()?.inside_index;
+        link::create(program, index, attach_type, 0).context("cannot attach a program")
+    }
+
     /// The program that the kernel calls for a chain.
     pub(super) fn root(&self, cable: &Cable, hook: Hook) -> Result<OwnedFd> {
         let inode = fs::metadata("/proc/thread-self/ns/net").context("no namespace")?;
