@@ -56,21 +56,26 @@ fn message(ifindex: u32) -> io::Result<TcMessage> {
         .map_err(io::Error::other)
 }
 
-/// Chooses what the filter will be: behind all that are there. Changes nothing.
-pub(crate) fn plan(namespace: &Namespace, ifindex: u32, hook: Hook) -> io::Result<Filter> {
+/// Chooses what the filter will be: behind all that are there. The queueing discipline is nke's if
+/// there is none, or if the filter of the other direction says so. Changes nothing.
+pub(crate) fn plan(
+    namespace: &Namespace,
+    ifindex: u32,
+    hook: Hook,
+    other: Option<&Filter>,
+) -> io::Result<Filter> {
     let egress = hook == Hook::INTERFACE_OUT;
-    let owns_qdisc = !has_qdisc(namespace, ifindex)?;
-    let present = if owns_qdisc {
-        Vec::new()
+    let present = has_qdisc(namespace, ifindex)?;
+    let filters = if present {
+        every(namespace, ifindex, egress)?
     } else {
-        filters(namespace, ifindex, egress)?
+        Vec::new()
     };
-    let last = present.iter().map(|filter| filter.priority).max();
-    let priority = last.map_or(1, |last| last.saturating_add(1));
+    let last = filters.iter().filter_map(priority).max();
     Ok(Filter {
         egress,
-        priority,
-        owns_qdisc,
+        priority: last.map_or(1, |last| last.saturating_add(1)),
+        owns_qdisc: !present || other.is_some_and(|other| other.owns_qdisc),
     })
 }
 
@@ -105,8 +110,13 @@ pub(crate) struct Found {
     pub(crate) program: u32,
 }
 
-/// The `bpf` filters of one direction, in the order in which they run.
-pub(crate) fn filters(namespace: &Namespace, ifindex: u32, egress: bool) -> io::Result<Vec<Found>> {
+/// A filter's priority, which is the upper half of a word.
+fn priority(filter: &TcMessage) -> Option<u16> {
+    u16::try_from(filter.header.info >> 16).ok()
+}
+
+/// All filters of one direction, of whatever kind, in the order in which they run.
+fn every(namespace: &Namespace, ifindex: u32, egress: bool) -> io::Result<Vec<TcMessage>> {
     let mut question = message(ifindex)?;
     question.header.parent = parent(egress);
     let answers = netlink::dump(namespace, Message::GetTrafficFilter(question))?;
@@ -117,8 +127,16 @@ pub(crate) fn filters(namespace: &Namespace, ifindex: u32, egress: bool) -> io::
             None
         }
     });
+    Ok(filters.collect())
+}
+
+/// The filters of one direction that are eBPF programs, in the order in which they run.
+pub(crate) fn filters(namespace: &Namespace, ifindex: u32, egress: bool) -> io::Result<Vec<Found>> {
+    let filters = every(namespace, ifindex, egress)?.into_iter();
     let found = filters.filter_map(|filter| {
-        let options = filter.attributes.into_iter().find_map(|attribute| {
+        let priority = priority(&filter)?;
+        let mut options = filter.attributes.into_iter();
+        let options = options.find_map(|attribute| {
             if let TcAttribute::Options(options) = attribute {
                 Some(options)
             } else {
@@ -132,7 +150,6 @@ pub(crate) fn filters(namespace: &Namespace, ifindex: u32, egress: bool) -> io::
                 None
             }
         })?;
-        let priority = u16::try_from(filter.header.info >> 16).ok()?;
         Some(Found {
             priority,
             handle: filter.header.handle,
@@ -175,7 +192,7 @@ impl Filter {
         ifindex: u32,
         root: &OwnedFd,
     ) -> io::Result<()> {
-        if self.owns_qdisc {
+        if self.owns_qdisc && !has_qdisc(namespace, ifindex)? {
             let created = Message::NewQueueDiscipline(qdisc(ifindex)?);
             netlink::order(namespace, created, NLM_F_CREATE | NLM_F_EXCL)?;
         }
@@ -199,14 +216,19 @@ impl Filter {
         found.find(is).map(|found| found.program)
     }
 
-    /// Deletes it, if it is there, and the queueing discipline if nke made it and it has no
-    /// other filter.
-    pub(crate) fn remove(&self, namespace: &Namespace, ifindex: u32) -> io::Result<()> {
-        if self.program(namespace, ifindex).is_some() {
+    /// Deletes it, if it is there and calls a root of nke's, and the queueing discipline if nke
+    /// made it and it has no other filter.
+    pub(crate) fn remove(
+        &self,
+        namespace: &Namespace,
+        ifindex: u32,
+        is_root: impl Fn(u32) -> bool,
+    ) -> io::Result<()> {
+        if self.program(namespace, ifindex).is_some_and(is_root) {
             let filter = Message::DelTrafficFilter(self.message(ifindex)?);
             netlink::order(namespace, filter, 0)?;
         }
-        let empty = |egress| filters(namespace, ifindex, egress).is_ok_and(|all| all.is_empty());
+        let empty = |egress| every(namespace, ifindex, egress).is_ok_and(|all| all.is_empty());
         if self.owns_qdisc && has_qdisc(namespace, ifindex)? && empty(false) && empty(true) {
             netlink::order(namespace, Message::DelQueueDiscipline(qdisc(ifindex)?), 0)?;
         }

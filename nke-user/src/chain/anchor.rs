@@ -75,8 +75,9 @@ impl Anchor {
     pub(crate) fn discard(state: &State, directory: &Path, target: Target) -> Result<()> {
         let filter: Option<Filter> = state.read_record(&directory.join("filter"))?;
         if let (Some(filter), Some((namespace, ifindex))) = (filter, interface(target)) {
-            // The interface may be gone, and all of this with it.
-            let _: io::Result<()> = filter.remove(&namespace, ifindex);
+            // The interface may be gone, and all of this with it; or another's filter be there.
+            let is_root = |program| super::node_directory(directory, program).exists();
+            let _: io::Result<()> = filter.remove(&namespace, ifindex, is_root);
         }
         Ok(())
     }
@@ -141,7 +142,7 @@ impl Anchor {
                 namespace,
                 ifindex,
                 filter,
-            } => filter.remove(namespace, *ifindex),
+            } => filter.remove(namespace, *ifindex, |program| program == self.root),
         }
         .map_err(|source| Error::Kernel {
             object: "chain root".to_owned(),
@@ -278,7 +279,15 @@ fn add_filter(
     root: &OwnedFd,
     (namespace, ifindex): (&Namespace, u32),
 ) -> Result<io::Result<()>> {
-    let filter = match clsact::plan(namespace, ifindex, hook) {
+    let netns = namespace.inode();
+    let back = if hook == Hook::INTERFACE_OUT {
+        Hook::INTERFACE_IN
+    } else {
+        Hook::INTERFACE_OUT
+    };
+    let back = state.chain(back, Target::Interface { netns, ifindex });
+    let other: Option<Filter> = state.read_record(&back.join("filter"))?;
+    let filter = match clsact::plan(namespace, ifindex, hook, other.as_ref()) {
         Ok(filter) => filter,
         Err(error) => return Ok(Err(error)),
     };
@@ -287,7 +296,8 @@ fn add_filter(
     let added = filter.add(namespace, ifindex, root);
     if added.is_err() {
         // What cannot be removed now, the next command sweeps.
-        let _: io::Result<()> = filter.remove(namespace, ifindex);
+        let is_root = |program| super::node_directory(directory, program).exists();
+        let _: io::Result<()> = filter.remove(namespace, ifindex, is_root);
     }
     Ok(added)
 }
