@@ -17,9 +17,9 @@ use nke_ebpf::{
 // What nke shows of the extension. Any other loader ignores it.
 nke_ebpf::manifest!("description = 'Counts packets and bytes by IP protocol'\n");
 
-// One function, three programs: counter_xdp, counter_in and counter_out. Each is an ordinary
+// One function, four programs: counter_xdp, counter_in, counter_out and counter_ip. Each is an ordinary
 // program of its hook, so that one object serves whichever hook it is attached to.
-nke_ebpf::filter!(counter => xdp, in, out);
+nke_ebpf::filter!(counter => xdp, in, out, ip);
 
 /// Where packets are counted that are not IP, or do not show their protocol.
 const OTHER: u32 = 256;
@@ -37,6 +37,6 @@ fn counter(packet: &impl Packet) -> Verdict {
         Ok(flow) => flow.protocol().map_or(OTHER, u32::from),
         Err(nke_ebpf::Obscured) => OTHER,
     };
-    COUNTS.add(protocol, packet.len());
+    COUNTS.add(protocol, packet);
     Verdict::Pass
 }

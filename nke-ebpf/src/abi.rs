@@ -58,6 +58,14 @@ pub mod facts {
     pub const IN: u32 = 1 << 4;
     /// The packet is on its way out.
     pub const OUT: u32 = 1 << 5;
+
+    /// The facts of a direction: [`IN`], [`OUT`], or both of a packet that is forwarded.
+    #[inline(always)]
+    #[must_use]
+    pub const fn direction(direction: crate::Direction) -> u32 {
+        (direction as u32) << 4
+    }
+
     /// Where the protocol's number stands.
     pub const PROTOCOL_SHIFT: u32 = 8;
     /// The protocol's number.

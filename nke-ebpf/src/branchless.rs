@@ -34,6 +34,30 @@ pub(crate) fn equal(one: u64, other: u64) -> u64 {
     u64::from(one == other)
 }
 
+/// 1 if the first number is below the second, else 0. They must be less than half of all numbers
+/// apart.
+#[cfg(feature = "bpf")]
+#[inline(always)]
+pub(crate) fn is_below(one: u64, other: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut difference = one;
+        // SAFETY: arithmetic in one register.
+        unsafe {
+            core::arch::asm!(
+                "{value} -= {other}",
+                "{value} >>= 63",
+                value = inout(reg) difference,
+                other = in(reg) other,
+                options(pure, nomem, nostack),
+            );
+        }
+        difference
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    u64::from(one < other)
+}
+
 /// The same number, which must be below 1024.
 ///
 /// The compiler knows that from a comparison, and may have compared a copy; verifiers before
@@ -129,4 +153,26 @@ pub(crate) fn half_word(bytes: &[u8; 4]) -> u32 {
     }
     #[cfg(not(target_arch = "bpf"))]
     u32::from_ne_bytes(*bytes)
+}
+
+/// Adds to a number in memory, in one step: nothing on the same machine can come in between.
+///
+/// The core library has no such operation for a machine without compare-and-swap.
+#[cfg(feature = "bpf")]
+#[inline(always)]
+pub(crate) fn add_at_once(number: &mut u64, value: u64) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: adds to what the reference covers.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({number} + 0) += {value}",
+            number = in(reg) number,
+            value = in(reg) value,
+            options(nostack),
+        );
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        *number += value;
+    }
 }

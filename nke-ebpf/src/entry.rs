@@ -16,10 +16,16 @@ use aya_ebpf::{
     cty::c_int,
 };
 
+pub use crate::netfilter::Context as NetfilterContext;
 use crate::{
-    Flow, Packet, REACH, Verdict,
+    Flow, IpPacket, Packet, REACH, Verdict,
+    netfilter::Room,
     packet::{TcPacket, XdpPacket},
 };
+
+// uapi/linux/netfilter.h
+const NF_DROP: u32 = 0;
+const NF_ACCEPT: u32 = 1;
 
 /// The kernel lends most of its helpers only to programs that say they are under the GPL.
 #[used]
@@ -53,13 +59,14 @@ macro_rules! manifest {
     };
 }
 
-/// Compiles one filter function for every hook that is named: `xdp`, `in`, `out`.
+/// Compiles one filter function for every hook that is named: `xdp`, `in`, `out`, `ip`.
 ///
 /// Each becomes a program of its own, in the section that every loader knows: `xdp`,
-/// `tcx/ingress`, `tcx/egress`. Its symbol is the filter's name with the hook's behind it.
+/// `tcx/ingress`, `tcx/egress`, `netfilter` (which is all five hooks of the IP layer). Its symbol is the filter's name with the hook's behind it.
 ///
 /// ```ignore
-/// nke_ebpf::filter!(no_telnet => xdp, in, out); // no_telnet_xdp, no_telnet_in, no_telnet_out
+/// // no_telnet_xdp, no_telnet_in, no_telnet_out, no_telnet_ip
+/// nke_ebpf::filter!(no_telnet => xdp, in, out, ip);
 /// ```
 #[macro_export]
 macro_rules! filter {
@@ -74,22 +81,53 @@ macro_rules! filter {
 #[macro_export]
 macro_rules! __entry {
     ($filter:ident, xdp) => {
-        $crate::__entry!($filter, "xdp", "_xdp", xdp_md, u32, xdp);
+        $crate::__entry!(
+            $filter,
+            "xdp",
+            "_xdp",
+            $crate::aya_ebpf::bindings::xdp_md,
+            u32,
+            xdp
+        );
     };
     ($filter:ident, in) => {
-        $crate::__entry!($filter, "tcx/ingress", "_in", __sk_buff, i32, tc_in);
+        $crate::__entry!(
+            $filter,
+            "tcx/ingress",
+            "_in",
+            $crate::aya_ebpf::bindings::__sk_buff,
+            i32,
+            tc_in
+        );
     };
     ($filter:ident, out) => {
-        $crate::__entry!($filter, "tcx/egress", "_out", __sk_buff, i32, tc_out);
+        $crate::__entry!(
+            $filter,
+            "tcx/egress",
+            "_out",
+            $crate::aya_ebpf::bindings::__sk_buff,
+            i32,
+            tc_out
+        );
+    };
+    ($filter:ident, ip) => {
+        $crate::__entry!(
+            $filter,
+            "netfilter",
+            "_ip",
+            $crate::entry::NetfilterContext,
+            u32,
+            ip
+        );
     };
     ($filter:ident, $hook:tt) => {
         compile_error!(concat!(
             "`",
             stringify!($hook),
-            "` is no packet hook: it is one of `xdp`, `in`, `out`"
+            "` is no packet hook: it is one of `xdp`, `in`, `out`, `ip`"
         ));
     };
-    ($filter:ident, $section:literal, $suffix:literal, $context:ident, $answer:ty, $enter:ident) => {
+    ($filter:ident, $section:literal, $suffix:literal, $context:ty, $answer:ty, $enter:ident) => {
         const _: () = {
             // The entry function hides the filter's name in the block below.
             #[inline(always)]
@@ -99,9 +137,7 @@ macro_rules! __entry {
             const _: () = {
                 #[unsafe(export_name = concat!(stringify!($filter), $suffix))]
                 #[unsafe(link_section = $section)]
-                extern "C" fn $filter(
-                    context: *mut $crate::aya_ebpf::bindings::$context,
-                ) -> $answer {
+                extern "C" fn $filter(context: *mut $context) -> $answer {
                     // SAFETY: the kernel calls this, with its context.
                     unsafe { $crate::entry::$enter(context, |packet| filter(packet)) }
                 }
@@ -158,6 +194,22 @@ fn tc<const OUT: bool>(
         // "Unspecified" leaves the answer to whoever comes next.
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,
+    }
+}
+
+/// # Safety
+///
+/// See [`xdp`].
+#[inline(always)]
+pub unsafe fn ip(
+    context: *mut NetfilterContext,
+    filter: impl FnOnce(&IpPacket<'_>) -> Verdict,
+) -> u32 {
+    let mut room = Room::new();
+    // SAFETY: promised by the caller.
+    match filter(&unsafe { IpPacket::new(context, &mut room) }) {
+        Verdict::Pass => NF_ACCEPT,
+        Verdict::Drop => NF_DROP,
     }
 }
 

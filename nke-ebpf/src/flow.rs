@@ -34,6 +34,7 @@ use crate::{
     abi::{self, facts},
     branchless::{below_1024, equal, forget, half_word, word},
     headers::{Extension, Ipv4, Ipv6, Link, Ports, ethertype, protocol},
+    packet::Scratch,
 };
 
 /// How many VLAN tags are stepped over.
@@ -81,7 +82,7 @@ pub struct Flow {
 const CUT: u32 = 1 << 31;
 
 impl Flow {
-    /// The flow of a packet that begins with an Ethernet header.
+    /// The flow of a packet.
     ///
     /// # Errors
     ///
@@ -94,23 +95,13 @@ impl Flow {
             source: [0; 2],
             destination: [0; 2],
         };
-        match packet.header::<Link>(0) {
-            Some(link) => flow.read(packet, link)?,
+        match packet.network() {
+            Some((ethertype::IPV4, offset)) => flow.read_ipv4(packet, offset),
+            Some((ethertype::IPV6, offset)) => flow.read_ipv6(packet, offset)?,
+            Some(_) => {}
             None => flow.facts = CUT,
         }
         Ok(flow.forgotten(u64::from(packet.len())))
-    }
-
-    #[inline(always)]
-    fn read(&mut self, packet: &impl Packet, link: &Link) -> Result<(), Obscured> {
-        let (kind, tags) = behind_tags(link, packet.tags_taken());
-        let offset = LINK_LENGTH + tags as usize * 4;
-        match kind {
-            ethertype::IPV4 => self.read_ipv4(packet, offset),
-            ethertype::IPV6 => self.read_ipv6(packet, offset)?,
-            _ => {}
-        }
-        Ok(())
     }
 
     /// The same flow, whichever way it was found.
@@ -224,7 +215,8 @@ impl Flow {
 
     #[inline(always)]
     fn read_ipv4(&mut self, packet: &impl Packet, offset: usize) {
-        let Some(ip) = packet.header::<Ipv4>(offset) else {
+        let mut scratch = Scratch::uninit();
+        let Some(ip) = packet.header_in::<Ipv4>(offset, &mut scratch) else {
             self.facts |= CUT;
             return;
         };
@@ -242,7 +234,8 @@ impl Flow {
 
     #[inline(always)]
     fn read_ipv6(&mut self, packet: &impl Packet, offset: usize) -> Result<(), Obscured> {
-        let Some(ip) = packet.header::<Ipv6>(offset) else {
+        let mut scratch = Scratch::uninit();
+        let Some(ip) = packet.header_in::<Ipv6>(offset, &mut scratch) else {
             self.facts |= CUT;
             return Ok(());
         };
@@ -258,7 +251,8 @@ impl Flow {
             if !is_extension(next) {
                 break;
             }
-            let Some(extension) = packet.header::<Extension>(offset) else {
+            let mut scratch = Scratch::uninit();
+            let Some(extension) = packet.header_in::<Extension>(offset, &mut scratch) else {
                 self.facts |= CUT;
                 return Ok(());
             };
@@ -289,7 +283,8 @@ impl Flow {
         if !has_ports(protocol) {
             return;
         }
-        match packet.header::<Ports>(offset) {
+        let mut scratch = Scratch::uninit();
+        match packet.header_in::<Ports>(offset, &mut scratch) {
             Some(ports) => {
                 self.facts |= facts::PORTS;
                 self.ports = abi::ports(ports.source.get(), ports.destination.get());
@@ -301,6 +296,14 @@ impl Flow {
 
 /// Length of the Ethernet header.
 const LINK_LENGTH: usize = 14;
+
+/// What comes behind the link header and its tags, and where it begins.
+#[inline(always)]
+pub(crate) fn behind_link(packet: &impl Packet) -> Option<(u16, usize)> {
+    let link = packet.header::<Link>(0)?;
+    let (kind, tags) = behind_tags(link, packet.tags_taken());
+    Some((kind, LINK_LENGTH + tags as usize * 4))
+}
 
 /// What comes behind the tags, and how many of them are in the packet (0, 1 or 2).
 //

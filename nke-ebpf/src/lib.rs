@@ -9,7 +9,7 @@
 //! use nke_ebpf::{Flow, Packet, Verdict};
 //!
 //! nke_ebpf::manifest!(r#"description = "Drops telnet""#);
-//! nke_ebpf::filter!(no_telnet => xdp, in, out);
+//! nke_ebpf::filter!(no_telnet => xdp, in, out, ip);
 //!
 //! fn no_telnet(packet: &impl Packet) -> Verdict {
 //!     match Flow::of(packet) {
@@ -19,8 +19,8 @@
 //! }
 //! ```
 //!
-//! The object that comes out is an ordinary one: sections `xdp`, `tcx/ingress` and `tcx/egress`,
-//! BTF maps, a licence. Nothing in it knows of nke, and any libbpf-style loader takes it.
+//! The object that comes out is an ordinary one: sections `xdp`, `tcx/ingress`, `tcx/egress` and
+//! `netfilter`, BTF maps, a licence. Nothing in it knows of nke, and any libbpf-style loader takes it.
 //!
 //! Without the feature `bpf` the library is what runs anywhere: the parser, which host tests feed
 //! with plain bytes, and [`abi`], which the user side of the bundled extensions shares.
@@ -52,6 +52,8 @@ pub mod entry;
 #[cfg(feature = "bpf")]
 mod limit;
 #[cfg(feature = "bpf")]
+mod netfilter;
+#[cfg(feature = "bpf")]
 mod tally;
 
 #[cfg(feature = "bpf")]
@@ -60,6 +62,8 @@ pub use branchless::forget;
 pub use flow::{EXTENSION_HEADERS, Family, Flow, Obscured, REACH, VLAN_TAGS};
 #[cfg(feature = "bpf")]
 pub use limit::{Limit, Window};
+#[cfg(feature = "bpf")]
+pub use netfilter::IpPacket;
 pub use packet::{Direction, Frame, Packet};
 #[cfg(feature = "bpf")]
 pub use packet::{InPacket, OutPacket, XdpPacket};

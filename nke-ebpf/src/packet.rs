@@ -21,23 +21,31 @@
 #[cfg(feature = "bpf")]
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 
-use crate::headers::Header;
+use crate::{
+    flow,
+    headers::{Header, ethertype},
+};
 
 /// Which way a packet goes.
+//
+// In bits, so that whoever compares them needs no branch: a forwarded packet goes both ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum Direction {
     /// From the interface into the host.
-    In,
+    In = 1,
     /// From the host out of the interface.
-    Out,
+    Out = 2,
+    /// From one interface through the host out of another, as the hook `ip/forward` sees it.
+    Forward = 3,
 }
 
-/// A packet, from its Ethernet header on.
+/// A packet: from its Ethernet header on, or at the hooks of the IP layer from its IP header on.
 pub trait Packet: sealed::Sealed {
     /// The header at this offset, or nothing where the packet ends before it does.
     fn header<T: Header>(&self, offset: usize) -> Option<&T>;
 
-    /// How many bytes the packet has, link header included.
+    /// How many bytes the packet has, link header included where the packet begins with it.
     ///
     /// A packet that the kernel has put together from several, or will cut into several, counts
     /// once and as one.
@@ -57,27 +65,81 @@ pub trait Packet: sealed::Sealed {
     fn tags_taken(&self) -> usize;
 }
 
-mod sealed {
+pub(crate) mod sealed {
+    use super::Scratch;
+    use crate::headers::Header;
+
     /// Only this crate says what is a packet.
-    pub trait Sealed {}
+    pub trait Sealed {
+        /// Whether another program can run between two instructions of the one that looks at it.
+        const PREEMPTIBLE: bool = false;
+
+        /// What the packet carries, one of [`crate::headers::ethertype`], and where that begins.
+        /// Nothing where the packet is too short to say.
+        fn network(&self) -> Option<(u16, usize)>;
+
+        /// As [`super::Packet::header`], with room to copy a header to that does not lie in
+        /// one place.
+        fn header_in<'a, T: Header>(
+            &'a self,
+            offset: usize,
+            scratch: &'a mut Scratch,
+        ) -> Option<&'a T>;
+    }
 }
+
+/// Room for the longest header that a flow is read from. Where it is not needed, it takes none.
+pub(crate) type Scratch = core::mem::MaybeUninit<[u64; 5]>;
 
 /// A packet in plain memory, for tests on the host.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     bytes: &'a [u8],
     direction: Direction,
+    has_link: bool,
 }
 
 impl<'a> Frame<'a> {
     /// A packet of these bytes.
     #[must_use]
     pub const fn new(bytes: &'a [u8], direction: Direction) -> Self {
-        Self { bytes, direction }
+        let has_link = true;
+        Self {
+            bytes,
+            direction,
+            has_link,
+        }
+    }
+
+    /// A packet of these bytes, from the IP header on: as the hooks of the IP layer see it.
+    #[must_use]
+    pub const fn without_link(bytes: &'a [u8], direction: Direction) -> Self {
+        let has_link = false;
+        Self {
+            bytes,
+            direction,
+            has_link,
+        }
     }
 }
 
-impl sealed::Sealed for Frame<'_> {}
+impl sealed::Sealed for Frame<'_> {
+    fn network(&self) -> Option<(u16, usize)> {
+        if self.has_link {
+            return flow::behind_link(self);
+        }
+        let kind = if self.bytes.first()? >> 4 == 4 {
+            ethertype::IPV4
+        } else {
+            ethertype::IPV6
+        };
+        Some((kind, 0))
+    }
+
+    fn header_in<'a, T: Header>(&'a self, offset: usize, _: &'a mut Scratch) -> Option<&'a T> {
+        self.header(offset)
+    }
+}
 
 impl Packet for Frame<'_> {
     fn header<T: Header>(&self, offset: usize) -> Option<&T> {
@@ -141,7 +203,17 @@ impl XdpPacket {
 }
 
 #[cfg(feature = "bpf")]
-impl sealed::Sealed for XdpPacket {}
+impl sealed::Sealed for XdpPacket {
+    #[inline(always)]
+    fn network(&self) -> Option<(u16, usize)> {
+        flow::behind_link(self)
+    }
+
+    #[inline(always)]
+    fn header_in<'a, T: Header>(&'a self, offset: usize, _: &'a mut Scratch) -> Option<&'a T> {
+        self.header(offset)
+    }
+}
 
 #[cfg(feature = "bpf")]
 impl Packet for XdpPacket {
@@ -209,7 +281,17 @@ impl<const OUT: bool> TcPacket<OUT> {
 }
 
 #[cfg(feature = "bpf")]
-impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {}
+impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
+    #[inline(always)]
+    fn network(&self) -> Option<(u16, usize)> {
+        flow::behind_link(self)
+    }
+
+    #[inline(always)]
+    fn header_in<'a, T: Header>(&'a self, offset: usize, _: &'a mut Scratch) -> Option<&'a T> {
+        self.header(offset)
+    }
+}
 
 #[cfg(feature = "bpf")]
 impl<const OUT: bool> Packet for TcPacket<OUT> {

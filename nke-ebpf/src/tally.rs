@@ -2,28 +2,41 @@
 
 use aya_ebpf::btf_maps::PerCpuArray;
 
-use crate::abi::Count;
+use crate::{Packet, abi::Count, branchless::add_at_once};
 
 /// A per-CPU array of counts that a filter can add to.
 ///
-/// The library forbids itself nothing here that the kernel does not forbid already: programs of
-/// the packet hooks run with bottom halves off, one at a time on a CPU, so that a copy has one
-/// writer and needs no atomic addition.
+/// At the hooks of an interface programs run with bottom halves off, one at a time on a CPU: a copy
+/// has one writer and needs no atomic addition. At the hooks of the IP layer a received packet can
+/// come between two instructions of a program that looks at a sent one, and the addition is one.
 pub trait Tally {
-    /// Adds one packet of so many bytes at an index. An index outside of the array is ignored.
-    fn add(&self, index: u32, bytes: u32);
+    /// Adds one packet and its bytes at an index. An index outside of the array is ignored.
+    fn add(&self, index: u32, packet: &impl Packet);
 }
 
 impl<const ENTRIES: usize> Tally for PerCpuArray<Count, ENTRIES> {
     #[inline(always)]
-    #[expect(unsafe_code, reason = "a map's value is reached through a pointer")]
-    fn add(&self, index: u32, bytes: u32) {
+    fn add(&self, index: u32, packet: &impl Packet) {
+        let bytes = packet.len();
         if let Some(count) = self.get_ptr_mut(index) {
-            // SAFETY: the pointer is this CPU's copy of the value, and nobody else writes it.
-            unsafe {
-                (*count).packets += 1;
-                (*count).bytes += u64::from(bytes);
-            }
+            add(count, bytes, packet);
+        }
+    }
+}
+
+#[inline(always)]
+#[expect(unsafe_code, reason = "a map's value is reached through a pointer")]
+fn add<P: Packet>(count: *mut Count, bytes: u32, _: &P) {
+    let bytes = u64::from(bytes);
+    // SAFETY: the pointer is this CPU's copy of the value, aligned to 8; nobody else writes it, or
+    // all who do add atomically.
+    unsafe {
+        if P::PREEMPTIBLE {
+            add_at_once(&mut (*count).packets, 1);
+            add_at_once(&mut (*count).bytes, bytes);
+        } else {
+            (*count).packets += 1;
+            (*count).bytes += bytes;
         }
     }
 }

@@ -30,6 +30,7 @@ pub(crate) fn line(packet: &impl Packet, flow: &Flow, decision: &Decision) {
     let way = match packet.direction() {
         Direction::In => "in",
         Direction::Out => "out",
+        Direction::Forward => "forward",
     };
     let length = packet.len();
     let number = decision.number;

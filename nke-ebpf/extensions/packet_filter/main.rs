@@ -28,7 +28,7 @@ attachment-maps = ["RULES", "HITS"]
 "#
 );
 
-nke_ebpf::filter!(packet_filter => xdp, in, out);
+nke_ebpf::filter!(packet_filter => xdp, in, out, ip);
 
 /// The rule set in force, in a map of its own so that another can take its place at once.
 #[btf_map]
@@ -45,12 +45,12 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
     let flow = match Flow::of(packet) {
         Ok(flow) => flow,
         Err(Obscured) => {
-            HITS.add(OBSCURED_SLOT, packet.len());
+            HITS.add(OBSCURED_SLOT, packet);
             return Verdict::Drop;
         }
     };
     let mut decision = decide(rules, &flow, packet.direction());
-    HITS.add(decision.slot, packet.len());
+    HITS.add(decision.slot, packet);
     // Or the verifier looks at the logging below once for every rule that there may be.
     decision.number = forget(u64::from(decision.number), u64::from(packet.len())) as u32;
     if decision.outcome & Rule::LOG != 0 {
@@ -73,11 +73,7 @@ struct Decision {
 
 #[inline(always)]
 fn decide(rules: &RuleSet, flow: &Flow, direction: Direction) -> Decision {
-    let facts = flow.facts()
-        | match direction {
-            Direction::In => facts::IN,
-            Direction::Out => facts::OUT,
-        };
+    let facts = flow.facts() | facts::direction(direction);
     let length = rules.length as usize;
     for (index, rule) in rules.rules.iter().enumerate() {
         if index >= length {
