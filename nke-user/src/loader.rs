@@ -16,10 +16,10 @@ use aya_obj::{
 
 use crate::{
     error::{Error, Result},
-    hook::Hook,
+    hook::{Hook, ProgramType},
     kernel::Version,
-    object::{Initial, Linked, Object, Value, kconfig},
-    place::{self, Form},
+    object::{Initial, Linked, Object, Value, kconfig, packet_length_offset},
+    place::{self, Form, Length},
     sys::{self, map::Shape, program},
 };
 
@@ -191,6 +191,17 @@ pub(crate) fn frags_known() -> bool {
     Version::running() >= FRAGS_SINCE
 }
 
+/// A hook's rule, with what only the running kernel can say.
+fn rule(hook: Hook, frags: bool, links: &place::Maps) -> place::Rule {
+    let mut rule = hook.rule(frags);
+    if hook.row().program_type == ProgramType::Netfilter && links.counters.is_some() {
+        let offset = packet_length_offset().and_then(|offset| offset.try_into().ok());
+        // Without the kernel's types, bytes are not counted.
+        rule.length = offset.map_or(Length::None, Length::NetfilterLen);
+    }
+    rule
+}
+
 /// Places a linked program and loads it, in the first form that the verifier takes.
 pub(crate) fn load_placed(
     object: &str,
@@ -201,7 +212,7 @@ pub(crate) fn load_placed(
     links: &place::Maps,
 ) -> Result<Loaded> {
     let body = linked.body();
-    let rule = hook.rule(frags);
+    let rule = rule(hook, frags, links);
     let mut first = None;
     for form in place::forms(&body) {
         let Ok(placed) = place::place(&body, &rule, form, links) else {

@@ -111,6 +111,8 @@ pub enum Length {
     XdpFrags,
     /// `len` of a `__sk_buff`.
     SkbLen,
+    /// `len` of the `sk_buff` of a `bpf_nf_ctx`, at this offset of the kernel's.
+    NetfilterLen(i16),
     /// There is no length to count.
     None,
 }

@@ -118,3 +118,21 @@ fn what_is_cut_is_not_there() {
     }
     assert_eq!(flow(&whole[..58]).destination_port(), Some(2));
 }
+
+#[test]
+fn without_a_link_header_the_packet_is_the_ip_packet() {
+    let v4 = [
+        0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 1, 0, 2,
+    ];
+    let v6 = ipv6(60, &[[17, 0, 0, 0, 0, 0, 0, 0]]);
+    for (bytes, family) in [(&v4[..], Family::V4), (&v6, Family::V6)] {
+        let flow = Flow::of(&Frame::without_link(bytes, Direction::Forward)).unwrap();
+        assert_eq!((flow.family(), flow.protocol()), (family, Some(17)));
+        assert_eq!(flow.ports(), abi::ports(1, 2));
+        let flow = Flow::of(&Frame::without_link(&bytes[..19], Direction::Out)).unwrap();
+        assert_eq!((flow.family(), flow.is_cut()), (Family::Other, true));
+    }
+    assert_eq!(facts::direction(Direction::In), facts::IN);
+    assert_eq!(facts::direction(Direction::Out), facts::OUT);
+    assert_eq!(facts::direction(Direction::Forward), facts::IN | facts::OUT);
+}

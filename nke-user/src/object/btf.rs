@@ -1,7 +1,10 @@
 //! The little of BTF (Documentation/bpf/btf.rst) that nke reads and edits itself, because
 //! aya-obj keeps its types private.
 
-use std::ops::Range;
+use std::{ops::Range, sync::OnceLock};
+
+/// Where the running kernel shows its types.
+const KERNEL: &str = "/sys/kernel/btf/vmlinux";
 
 pub(super) const KIND_INT: u32 = 1;
 const KIND_PTR: u32 = 2;
@@ -14,9 +17,9 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
-const KIND_FUNC: u32 = 12;
+pub(super) const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
-const KIND_VAR: u32 = 14;
+pub(super) const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
 
 /// The highest of the linkages that a variable can have.
@@ -47,6 +50,25 @@ const fn length(kind: u32, members: usize) -> usize {
         KIND_ENUM | KIND_FUNC_PROTO => 8 * members,
         _ => 0,
     }
+}
+
+impl Types<'static> {
+    /// The running kernel's types, if it shows any. To find one takes a few milliseconds, a
+    /// tenth of what aya's whole model of them takes.
+    pub(super) fn of_kernel() -> Option<&'static Self> {
+        static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+        static TYPES: OnceLock<Option<Types<'static>>> = OnceLock::new();
+        let bytes = || std::fs::read(KERNEL).unwrap_or_default();
+        TYPES
+            .get_or_init(|| Types::parse(BYTES.get_or_init(bytes)))
+            .as_ref()
+    }
+}
+
+/// At how many bytes of the kernel's `struct sk_buff` its `len` is.
+pub(crate) fn packet_length_offset() -> Option<u32> {
+    let types = Types::of_kernel()?;
+    types.member_offset(types.find(KIND_STRUCT, b"sk_buff")?, b"len")
 }
 
 impl<'a> Types<'a> {
@@ -95,6 +117,35 @@ impl<'a> Types<'a> {
             .strings
             .checked_add(u32_at(self.bytes, record)? as usize)?;
         self.bytes.get(at..)?.split(|byte| *byte == 0).next()
+    }
+
+    /// The type of a kind with this name.
+    pub(super) fn find(&self, kind: u32, name: &[u8]) -> Option<u32> {
+        let is_it = |start: usize| {
+            let info = u32_at(self.bytes, start + 4)?;
+            Some((info >> 24) & 0x1f == kind && self.has_name(start, name))
+        };
+        let mut records = (1..).zip(&self.starts);
+        let (id, _) = records.find(|(_, start)| is_it(**start) == Some(true))?;
+        Some(id)
+    }
+
+    /// Whether a record has this name, without looking for the name's end.
+    fn has_name(&self, record: usize, name: &[u8]) -> bool {
+        u32_at(self.bytes, record)
+            .and_then(|at| self.bytes.get(self.strings.checked_add(at as usize)?..))
+            .and_then(|rest| rest.strip_prefix(name))
+            .is_some_and(|rest| rest.first() == Some(&0))
+    }
+
+    /// At how many bytes of a struct its member of this name is, which must not be a bit field.
+    fn member_offset(&self, id: u32, name: &[u8]) -> Option<u32> {
+        let start = self.start(id)?;
+        let members = (u32_at(self.bytes, start + 4)? & 0xffff) as usize;
+        let mut members = (0..members).map(|nth| start + 12 + 12 * nth);
+        let member = members.find(|member| self.has_name(*member, name))?;
+        let bits = u32_at(self.bytes, member + 8)?;
+        (bits % 8 == 0 && bits < 1 << 24).then_some(bits / 8)
     }
 
     /// A type's name.
@@ -295,6 +346,27 @@ mod tests {
         check(2, true);
         check(3, false);
         check(u32::MAX, false);
+    }
+
+    #[test]
+    fn members_have_offsets() {
+        let strings = *b"\0head\0len\0lens\0";
+        // 1: INT; 2: STRUCT lens { len }; 3: STRUCT len { head; len }.
+        let types = [
+            &[0, 1 << 24, 4, 32][..],
+            &[10, 4 << 24 | 1, 4, 6, 1, 0],
+            &[6, 4 << 24 | 2, 8, 1, 1, 0, 6, 1, 32],
+        ]
+        .concat();
+        let length = u32::try_from(4 * types.len()).unwrap();
+        let header = [0x0001_eb9f, 24, 0, length, length, 15];
+        let btf = [words(&header), words(&types), strings.to_vec()].concat();
+        let types = Types::parse(&btf).unwrap();
+        assert_eq!(types.find(KIND_STRUCT, b"len"), Some(3));
+        assert_eq!(types.find(KIND_STRUCT, b"le"), None);
+        assert_eq!(types.find(KIND_FUNC, b"len"), None);
+        assert_eq!(types.member_offset(3, b"len"), Some(4));
+        assert_eq!(types.member_offset(3, b"tail"), None);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Program {
     pub hooks: Vec<Hook>,
     /// Whether it takes packets of several buffers (`xdp.frags`).
     pub frags: bool,
+    /// The ELF section's number.
+    pub(super) section_index: usize,
 }
 
 /// A reference to a kernel function or variable, to be filled in.
@@ -193,6 +195,7 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
                 section: title.to_owned(),
                 hooks: hooks.clone(),
                 frags,
+                section_index: section.index().0,
             });
         }
         renamed.push((section.index().0, title));

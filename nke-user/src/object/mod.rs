@@ -31,13 +31,16 @@ use std::{
 };
 
 use aya_obj::{
-    btf::{Btf, BtfKind},
+    btf::Btf,
     generated::{bpf_func_info, bpf_insn, bpf_line_info},
 };
 
 use self::guard::guarded;
-pub(crate) use self::initial::{Initial, Value};
 use self::kconfig::Kconfig;
+pub(crate) use self::{
+    btf::packet_length_offset,
+    initial::{Initial, Value},
+};
 pub use self::{elf::Program, manifest::Manifest};
 use crate::{
     error::{Error, Result},
@@ -52,6 +55,7 @@ pub struct Object {
     name: String,
     bytes: Vec<u8>,
     programs: Vec<Program>,
+    externs: Vec<elf::Extern>,
     manifest: Manifest,
     initials: Vec<Initial>,
     kconfig: Kconfig,
@@ -146,23 +150,47 @@ impl Object {
         guarded(|| parsed.fixup_and_sanitize_btf(btf_features()).map(drop))
             .ok_or_else(|| bad("malformed BTF".to_owned()))?
             .map_err(|error| bad(causes(&error)))?;
-        for reference in &externs {
-            resolve(name, &mut parsed, reference)?;
-        }
         let has_map = |map: &str| parsed.maps.contains_key(map);
         let manifest = Manifest::parse(&manifest, has_map).map_err(|cause| Error::Manifest {
             object: name.to_owned(),
             cause,
         })?;
-        Ok(Self {
+        let object = Self {
             name: name.to_owned(),
             bytes,
             programs,
+            externs,
             manifest,
             initials,
             kconfig,
             parsed,
+        };
+        // One program that this kernel can run is use enough for an object.
+        let lacks = |program: &Program| object.externs_of(program.section_index).find_map(missing);
+        let mut lacking = object.programs.iter().map(lacks);
+        match lacking.next().flatten() {
+            Some(first) if lacking.all(|symbol| symbol.is_some()) => {
+                Err(object.no_kernel_symbol(first))
+            }
+            _ => Ok(object),
+        }
+    }
+
+    /// What a program of this section may ask the kernel for: in the section itself, or in
+    /// functions that programs share.
+    fn externs_of(&self, section: usize) -> impl Iterator<Item = &elf::Extern> {
+        let is_program = |index| self.programs.iter().any(|p| p.section_index == index);
+        self.externs.iter().filter(move |reference| {
+            let (place, _) = reference.place;
+            place == section || !is_program(place)
         })
+    }
+
+    fn no_kernel_symbol(&self, symbol: &str) -> Error {
+        Error::NoSymbol {
+            object: self.name.clone(),
+            symbol: symbol.to_owned(),
+        }
     }
 
     /// The name that it was given.
@@ -320,11 +348,16 @@ impl Object {
             .get(symbol)
             .ok_or_else(|| self.no_symbol(symbol))?;
         let key = program.function_key();
+        let mut sections = self.programs.iter().filter(|p| p.symbol == symbol);
+        let section = sections.next().map_or(0, |p| p.section_index);
         let license = program.license.clone();
         let main_len = parsed
             .functions
             .get(&key)
             .map_or(0, |main| main.instructions.len());
+        for reference in self.externs_of(section) {
+            resolve(&mut parsed, reference).map_err(|symbol| self.no_kernel_symbol(symbol))?;
+        }
         self.relocate(&mut parsed, maps)?;
 
         let main = parsed
@@ -453,24 +486,37 @@ fn instructions_at(
     })
 }
 
+/// The id of a function or variable of the kernel.
+fn kernel_id(symbol: &str) -> Option<u32> {
+    let types = btf::Types::of_kernel()?;
+    let kinds = [btf::KIND_FUNC, btf::KIND_VAR];
+    kinds
+        .into_iter()
+        .find_map(|kind| types.find(kind, symbol.as_bytes()))
+}
+
+/// The symbol of a reference that this kernel cannot fill in.
+fn missing(reference: &elf::Extern) -> Option<&str> {
+    let elf::Extern {
+        place: _,
+        symbol,
+        weak,
+    } = reference;
+    (!weak && kernel_id(symbol).is_none()).then_some(symbol)
+}
+
 /// Fills in a kernel function's or variable's id. A weak one that this kernel lacks has the
-/// address 0, as with libbpf.
-fn resolve(name: &str, parsed: &mut aya_obj::Object, reference: &elf::Extern) -> Result<()> {
+/// address 0, as with libbpf. The error is the symbol.
+fn resolve<'a>(
+    parsed: &mut aya_obj::Object,
+    reference: &'a elf::Extern,
+) -> std::result::Result<(), &'a str> {
     let elf::Extern {
         place,
         symbol,
         weak,
     } = reference;
-    let missing = || Error::NoSymbol {
-        object: name.to_owned(),
-        symbol: symbol.clone(),
-    };
-    let id = kernel_btf().and_then(|btf| {
-        let kinds = [BtfKind::Func, BtfKind::Var];
-        kinds
-            .into_iter()
-            .find_map(|kind| btf.id_by_type_name_kind(symbol, kind).ok())
-    });
+    let id = kernel_id(symbol);
     let instruction = instructions_at(parsed, *place).and_then(<[_]>::first_mut);
     let Some(instruction) = instruction else {
         return Ok(());
@@ -490,7 +536,7 @@ fn resolve(name: &str, parsed: &mut aya_obj::Object, reference: &elf::Extern) ->
             instruction.imm = 0;
         }
         (LOAD_IMM64, None) if *weak => instruction.imm = 0,
-        _ => return Err(missing()),
+        _ => return Err(symbol),
     }
     Ok(())
 }

@@ -219,6 +219,11 @@ fn count(
             code.push(asm::load32(R2, context, 0));
             true
         }
+        Length::NetfilterLen(offset) => {
+            code.push(asm::load64(R2, context, 8));
+            code.push(asm::load32(R2, R2, offset));
+            true
+        }
         Length::None => false,
     };
     class(code, counter);

@@ -1,4 +1,4 @@
-//! `nke filter`: the rules of the packet filter that is attached to an interface.
+//! `nke filter`: the rules of a packet filter that is attached somewhere.
 //!
 //! What is typed is read as rules first, then the lock is taken: a mistake costs nobody anything.
 //! The meaning of rules is the library's (`nke::filter`); here they are found, counted and named.
@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use nke::{
     control::{Control, Scope},
     filter::{Action, Direction, Listing, ParseError, Rule, RuleSet, Table, parse_rules},
-    hook::{Family, Hook},
+    hook::{Family, Hook, Kind},
     order::Selector,
 };
 
@@ -99,10 +99,10 @@ pub(crate) enum Filter {
 /// Which filter.
 #[derive(Args, Debug)]
 pub(crate) struct Target {
-    /// The interface
+    /// The interface; left out, the filter at a hook of the IP layer is meant
     #[arg(short, long, value_name = "IFACE")]
-    interface: String,
-    /// Its network namespace: a name of `ip netns`, or a path
+    interface: Option<String>,
+    /// The interface's network namespace, or the IP layer's: a name of `ip netns`, or a path
     #[arg(long, value_name = "NS")]
     netns: Option<String>,
     /// The hook; needed if packet-filter is attached to several and the rule does not tell
@@ -122,18 +122,73 @@ impl Target {
             id: _,
         } = self;
         Scope {
-            interface: Some(interface.clone()),
+            interface: interface.clone(),
             netns: netns.clone(),
             cgroup: None,
             hook: hook.map(Family::from),
         }
+    }
+
+    /// Whether a filter is at the place that this names.
+    fn is(&self, found: &Found) -> bool {
+        let Self {
+            interface,
+            netns,
+            hook: _,
+            id,
+        } = self;
+        // Without a name the namespace is the caller's own, and not every one.
+        let here = interface.is_some() || netns.is_some() || found.netns.is_none();
+        let kind = if interface.is_some() {
+            Kind::Interface
+        } else {
+            Kind::Namespace
+        };
+        match id {
+            Some(id) => found.id == *id,
+            None => here && found.hook.row().kind == kind,
+        }
+    }
+
+    /// The place, as messages name it.
+    fn place(&self) -> String {
+        let Self {
+            interface,
+            netns,
+            hook: _,
+            id: _,
+        } = self;
+        match (interface, netns) {
+            (Some(interface), _) => interface.clone(),
+            (None, Some(netns)) => format!("namespace {netns}"),
+            (None, None) => "this namespace".to_owned(),
+        }
+    }
+
+    /// The words that name the place.
+    fn words(&self) -> String {
+        let Self {
+            interface,
+            netns,
+            hook,
+            id: _,
+        } = self;
+        let mut words = Vec::new();
+        words.extend(interface.as_ref().map(|name| format!("-i {name}")));
+        words.extend(netns.as_ref().map(|name| format!("--netns {name}")));
+        words.extend(hook.map(|hook| format!("--hook {hook}")));
+        if interface.is_none() && hook.is_none() {
+            words.push("--hook ip/in".to_owned());
+        }
+        words.join(" ")
     }
 }
 
 /// An attached packet filter.
 struct Found {
     hook: Hook,
-    interface: String,
+    /// Nothing at the hooks of a namespace.
+    interface: Option<String>,
     netns: Option<String>,
     id: u32,
     table: Table,
@@ -149,13 +204,13 @@ pub(crate) fn run(state: &Path, filter: &Filter) -> anyhow::Result<()> {
             hook,
             format,
         } => {
-            let scope = Scope {
+            let target = Target {
                 interface: interface.clone(),
                 netns: netns.clone(),
-                cgroup: None,
-                hook: hook.map(Family::from),
+                hook: *hook,
+                id: None,
             };
-            return list(&Control::open(state)?, &scope, format.json);
+            return list(&Control::open(state)?, &target, format.json);
         }
         Filter::Add { target, at, rule } => (
             target,
@@ -257,16 +312,16 @@ fn add(
     Ok(())
 }
 
-fn list(control: &Control, scope: &Scope, json: bool) -> anyhow::Result<()> {
-    let filters = find(control, scope)?
+fn list(control: &Control, target: &Target, json: bool) -> anyhow::Result<()> {
+    let filters = find(control, &target.scope())?
         .into_iter()
         .map(|found| {
             let listing = found.table.read()?;
             Ok((found, listing))
         })
         .collect::<anyhow::Result<Vec<(Found, Listing)>>>()?;
-    if let (true, false, Some(interface)) = (filters.is_empty(), json, &scope.interface) {
-        bail!(not_attached(interface, scope.hook.as_ref()));
+    if filters.is_empty() && !json && target.interface.is_some() {
+        bail!(not_attached(target));
     }
     listing::print(&filters, json)
 }
@@ -299,13 +354,17 @@ fn delete(found: &mut Found, mut rules: RuleSet, numbers: &[NonZeroUsize]) -> an
 impl Found {
     /// Rules for the other direction would look as if they did something.
     fn refuse_what_never_matches(&self, rules: &[Rule]) -> anyhow::Result<()> {
-        let direction = direction_at(self.hook);
+        let Some(direction) = direction_at(self.hook) else {
+            return Ok(());
+        };
         let Some(rule) = rules.iter().find(|rule| !rule.applies(direction)) else {
             return Ok(());
         };
-        let other = match direction {
-            Direction::In => "interface/out",
-            Direction::Out => "interface/in",
+        let other = match (direction, &self.interface) {
+            (Direction::In, Some(_)) => "interface/out",
+            (Direction::Out, Some(_)) => "interface/in",
+            (Direction::In, None) => "ip/out",
+            (Direction::Out, None) => "ip/in",
         };
         bail!(
             "{self}: `{rule}` can never match, all packets here go {direction}; attach \
@@ -323,20 +382,21 @@ impl std::fmt::Display for Found {
             id: _,
             table: _,
         } = self;
-        write!(f, "{hook} of {interface}")?;
-        match netns {
-            Some(netns) => write!(f, " in {netns}"),
-            None => Ok(()),
+        match (interface, netns) {
+            (Some(interface), Some(netns)) => write!(f, "{hook} of {interface} in {netns}"),
+            (Some(interface), None) => write!(f, "{hook} of {interface}"),
+            (None, Some(netns)) => write!(f, "{hook} of namespace {netns}"),
+            (None, None) => write!(f, "{hook} of this namespace"),
         }
     }
 }
 
-/// Which way the packets of a hook go.
-fn direction_at(hook: Hook) -> Direction {
-    if hook == Hook::INTERFACE_OUT {
-        Direction::Out
-    } else {
-        Direction::In
+/// Which way the packets of a hook go; nothing where they are forwarded, which is both ways.
+fn direction_at(hook: Hook) -> Option<Direction> {
+    match hook.row().name {
+        "interface/out" | "ip/out" | "ip/postrouting" => Some(Direction::Out),
+        "ip/forward" => None,
+        _ => Some(Direction::In),
     }
 }
 
@@ -350,10 +410,13 @@ fn find(control: &Control, scope: &Scope) -> anyhow::Result<Vec<Found>> {
             .filter(|node| node.extension == EXTENSION)
         {
             let (hook, maps) = control.attachment_maps(&Selector::Id(node.id), scope)?;
-            let interface = chain.interface.clone();
+            let interface = chain.ifindex.map(|index| {
+                let name = chain.interface.clone();
+                name.unwrap_or_else(|| format!("#{index}"))
+            });
             all.push(Found {
                 hook,
-                interface: interface.unwrap_or_else(|| chain.place()),
+                interface,
                 netns: chain.netns.clone(),
                 id: node.id,
                 table: Table::open(&maps)?,
@@ -366,13 +429,12 @@ fn find(control: &Control, scope: &Scope) -> anyhow::Result<Vec<Found>> {
 /// The packet filter that is meant: the only one, or the only one that sees these rules' packets.
 fn one(control: &Control, target: &Target, rules: &[Rule]) -> anyhow::Result<Found> {
     let mut all = find(control, &target.scope())?;
-    if let Some(id) = target.id {
-        all.retain(|found| found.id == id);
-    }
+    all.retain(|found| target.is(found));
     if all.len() > 1 && target.hook.is_none() && !rules.is_empty() {
         let sees = |found: &Found| {
             let direction = direction_at(found.hook);
-            rules.iter().all(|rule| rule.applies(direction))
+            let applies = |rule: &Rule| direction.is_none_or(|way| rule.applies(way));
+            rules.iter().all(applies)
         };
         if all.iter().any(sees) {
             all.retain(sees);
@@ -385,19 +447,17 @@ fn one(control: &Control, target: &Target, rules: &[Rule]) -> anyhow::Result<Fou
             .collect();
         bail!(
             "{EXTENSION}: find: it is attached to {} at {}; say which with --hook or --id",
-            target.interface,
+            target.place(),
             places.join(", ")
         );
     }
-    all.pop()
-        .ok_or_else(|| not_attached(&target.interface, target.hook.map(Family::from).as_ref()))
+    all.pop().ok_or_else(|| not_attached(target))
 }
 
-fn not_attached(interface: &str, hook: Option<&Family>) -> anyhow::Error {
-    let place = hook.map_or_else(String::new, |hook| format!(" --hook {hook}"));
+fn not_attached(target: &Target) -> anyhow::Error {
     anyhow!(
-        "{EXTENSION}: find: it is not attached there; `nke attach {EXTENSION} -i {interface}{place}` \
-         does that"
+        "{EXTENSION}: find: it is not attached there; `nke attach {EXTENSION} {}` does that",
+        target.words()
     )
 }
 
