@@ -25,6 +25,7 @@ pub(super) const TESTS: &[&str] = &[
     "iproute2",
     "libbpf-dev",
     "linux-libc-dev",
+    "nftables",
 ];
 /// What the benchmarks compare with.
 pub(super) const BENCH: &[&str] = &["bpftool", "xdp-tools"];

@@ -1,0 +1,189 @@
+//! The hooks of the IP layer: packets that are forwarded, that come in, that go out.
+
+mod packets;
+mod router;
+
+use std::{
+    io::ErrorKind,
+    net::{SocketAddr, UdpSocket},
+    process::Command,
+};
+
+use nke_tests::{Deadline, Objects, stranger};
+use router::{FILTER, HOOKS, Router, far, own};
+
+/// Telling apart what is sent to port 53, and other datagrams.
+const RULES: [&str; 2] = ["drop proto udp to any port 53", "pass proto udp"];
+
+/// The same, and nothing is dropped.
+const WATCH: [&str; 2] = ["pass proto udp to any port 53", "pass proto udp"];
+
+#[test]
+fn a_forwarded_packet_is_dropped_once() {
+    let router = Router::new();
+    for hook in HOOKS {
+        let rules = if hook == "ip/forward" { RULES } else { WATCH };
+        router.filter(hook, &rules);
+        router.attach(hook, "counter");
+    }
+    for v6 in [false, true] {
+        let arrived = router.arrive(&router.beyond, far(v6), &[53, 54]);
+        assert_eq!(arrived, [false, true]);
+    }
+    assert_eq!(router.packets("ip/prerouting"), [2, 2]);
+    assert_eq!(router.packets("ip/in"), [0, 0]);
+    assert_eq!(router.packets("ip/forward"), [2, 2]);
+    assert_eq!(router.packets("ip/out"), [0, 0]);
+    assert_eq!(router.packets("ip/postrouting"), [0, 2]);
+    let chain = router.chain("ip/forward");
+    let [filter, counter] = &chain.nodes[..] else {
+        panic!("two were attached: {chain:?}")
+    };
+    let (packets, bytes) = (filter.packets, filter.bytes);
+    let (packets, bytes) = (packets.expect("it counts"), bytes.expect("it counts"));
+    assert_eq!((packets.dropped, packets.go_on), (2, 2));
+    // Headers of 28 and of 48 bytes, and eight bytes of data.
+    assert_eq!((bytes.dropped, bytes.go_on), (92, 92));
+    assert_eq!(counter.packets.map(|packets| packets.go_on), Some(2));
+}
+
+#[test]
+fn directions_are_those_of_the_hook() {
+    let router = Router::new();
+    let both = ["pass in proto udp", "pass out proto udp"];
+    router.filter("ip/forward", &both);
+    router.filter("ip/in", &both[..1]);
+    for hook in ["ip/in", "ip/prerouting"] {
+        if hook == "ip/prerouting" {
+            router.filter(hook, &[]);
+        }
+        let place = ["--netns", router.world.inside.name(), "--hook", hook];
+        let words = [&["filter", "add", "drop out"][..], &place].concat();
+        let error = router.world.nke(&words).fails(1);
+        assert!(error.contains("can never match"), "{error}");
+        assert!(error.contains("ip/out"), "{error}");
+    }
+    // What is forwarded goes both ways: the first rule matches it.
+    assert_eq!(router.arrive(&router.beyond, far(false), &[54]), [true]);
+    assert_eq!(router.packets("ip/forward"), [1, 0]);
+    router.flush("ip/forward");
+    let inside = router.world.inside.name();
+    let place = ["--netns", inside, "--hook", "ip/forward"];
+    let words = [&["filter", "add", both[1]][..], &place].concat();
+    router.world.nke(&words).ok();
+    assert_eq!(router.arrive(&router.beyond, far(true), &[54]), [true]);
+    assert_eq!(router.packets("ip/forward"), [1]);
+}
+
+#[test]
+fn what_comes_in_and_what_goes_out() {
+    let router = Router::new();
+    for hook in HOOKS {
+        let rules = match hook {
+            "ip/in" | "ip/out" => RULES,
+            _ => WATCH,
+        };
+        router.filter(hook, &rules);
+    }
+    for v6 in [false, true] {
+        let arrived = router.arrive(&router.world.inside, own(v6), &[53, 54]);
+        assert_eq!(arrived, [false, true]);
+    }
+    let all = || HOOKS.map(|hook| router.packets(hook));
+    assert_eq!(all(), [[2, 2], [2, 2], [0, 0], [0, 0], [0, 0]]);
+    for v6 in [false, true] {
+        let any = if v6 { "[::]:0" } else { "0.0.0.0:0" };
+        let socket = router.world.inside.enter(|| UdpSocket::bind(any));
+        let socket = socket.expect("any port is free");
+        let server = router
+            .beyond
+            .enter(|| UdpSocket::bind(SocketAddr::new(far(v6), 54)))
+            .expect("the port is free");
+        let to = |port| SocketAddr::new(far(v6), port);
+        // The sender is told.
+        let error = socket.send_to(b"datagram", to(53)).expect_err("dropped");
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        socket.send_to(b"datagram", to(54)).expect("it goes out");
+        assert!(Deadline::generous().readable(&server));
+    }
+    assert_eq!(all(), [[2, 2], [2, 2], [0, 0], [2, 2], [0, 2]]);
+}
+
+#[test]
+fn rules_of_nftables_before_and_after() {
+    let router = Router::new();
+    let rules = "table inet t {
+        chain before { type filter hook input priority -10; udp dport 50 counter drop; }
+        chain after { type filter hook input priority 10;
+            udp dport 60 counter drop; udp dport { 53, 54 } counter; }
+    }";
+    let nft = |words: &[&str]| {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", router.world.inside.name(), "nft"]);
+        let output = command.args(words).output().expect("nft can be run");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    nft(&[rules]);
+    router.filter("ip/in", &RULES);
+    let arrived = router.arrive(&router.world.inside, own(false), &[50, 53, 60, 54]);
+    assert_eq!(arrived, [false, false, false, true]);
+    // The first is not seen any more, the second is not seen behind.
+    assert_eq!(router.packets("ip/in"), [1, 2]);
+    let listed = nft(&["list", "ruleset"]);
+    assert_eq!(listed.matches("counter packets 1 ").count(), 3, "{listed}");
+    router.detach("ip/in", FILTER);
+    let arrived = router.arrive(&router.world.inside, own(false), &[50, 53, 60, 54]);
+    assert_eq!(arrived, [false, true, false, true]);
+    let listed = nft(&["list", "ruleset"]);
+    assert_eq!(listed.matches("counter packets 2 ").count(), 2, "{listed}");
+    assert_eq!(listed.matches("counter packets 3 ").count(), 1, "{listed}");
+}
+
+#[test]
+fn a_removed_namespace_leaves_nothing() {
+    let router = Router::new();
+    for hook in HOOKS {
+        router.filter(hook, &RULES);
+        router.attach(hook, "counter");
+    }
+    let objects = Objects::pinned_below(&router.world.state());
+    let Router { world, beyond } = router;
+    world
+        .outside
+        .ip(&format!("netns del {}", world.inside.name()));
+    assert_eq!(world.chains(), []);
+    assert_eq!(world.list(), []);
+    assert!(!world.is_mounted());
+    objects.assert_gone();
+    drop(beyond);
+}
+
+#[test]
+fn a_stranger_in_the_chain() {
+    let router = Router::new();
+    let stranger = stranger::object("netfilter.c", "no-names", &[]);
+    for hook in ["ip/in", "ip/forward"] {
+        router.filter(hook, &WATCH);
+        router.attach(hook, &stranger);
+        router.attach(hook, "counter");
+    }
+    for v6 in [false, true] {
+        let arrived = router.arrive(&router.world.inside, own(v6), &[53, 54]);
+        assert_eq!(arrived, [false, true]);
+        let arrived = router.arrive(&router.beyond, far(v6), &[53, 54]);
+        assert_eq!(arrived, [false, true]);
+    }
+    for hook in ["ip/in", "ip/forward"] {
+        let chain = router.chain(hook);
+        assert_eq!(chain.hook, hook);
+        let names: Vec<_> = chain.nodes.iter().map(|node| &node.extension).collect();
+        assert_eq!(names, [FILTER, "no-names", "counter"]);
+        assert_eq!(router.packets(hook), [2, 2]);
+        let dropped = |n: usize| chain.nodes[n].packets.map(|packets| packets.dropped);
+        assert_eq!(
+            [dropped(0), dropped(1), dropped(2)].map(Option::unwrap_or_default),
+            [0, 2, 0]
+        );
+    }
+}
