@@ -261,10 +261,9 @@ fn rules_stay_when_the_chain_changes() {
 fn mistakes_are_told_and_change_nothing() {
     let world = World::new();
     let error = world.on(&["filter", "add", "drop"]).fails(1);
-    assert!(
-        error.contains("`nke attach packet-filter -i eth0` does that"),
-        "{error}"
-    );
+    let netns = world.inside.name();
+    let hint = format!("`nke attach packet-filter -i eth0 --netns {netns}` does that");
+    assert!(error.contains(&hint), "{error}");
     world.attach(Hook::Xdp, EXTENSION, &[]);
     add(&world, "pass");
     let check = |words: &[&str], message: &str| {
