@@ -229,7 +229,7 @@ impl Control {
         let mut sums = [0u64; 6];
         for cpu in values.chunks_exact(48) {
             for (sum, value) in sums.iter_mut().zip(cpu.chunks_exact(8)) {
-                *sum += u64::from_ne_bytes(value.try_into().unwrap_or_default());
+                *sum = sum.wrapping_add(u64::from_ne_bytes(value.try_into().unwrap_or_default()));
             }
         }
         let [go_on, dropped, other, rest @ ..] = sums;

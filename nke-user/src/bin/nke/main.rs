@@ -14,7 +14,8 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let arguments = arguments::Arguments::parse();
     match verbs::run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if output::was_printed() => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::FAILURE,
         Err(error) => {
             output::error(&error, arguments.verbose);
             ExitCode::FAILURE

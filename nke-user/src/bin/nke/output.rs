@@ -1,10 +1,14 @@
 //! All that is printed: lines, tables, JSON. Plain text when not on a terminal, 80 columns wide.
 
-use std::fmt;
+use std::{
+    fmt,
+    io::{self, Write as _},
+    sync::OnceLock,
+};
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use nke::{
-    control::{Attached, ChainStatus, ExtensionStatus, NodeStatus},
+    control::{Attached, ChainStatus, Counts, ExtensionStatus, NodeStatus},
     error::Error,
     foreign::Foreign,
 };
@@ -13,10 +17,37 @@ use serde_json::json;
 /// Lines of the verifier's log that are shown without `-v`.
 const LAST_WORDS: usize = 6;
 
-/// Prints a line. A reader that has gone away is no reason to panic.
+/// Columns of a table.
+const WIDTH: u16 = 80;
+
+/// Why not all was printed, if it was not.
+static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a line. A reader that has gone away is no mistake; a full disk is told at the end.
 pub(crate) fn line(text: fmt::Arguments<'_>) {
-    use std::io::Write as _;
-    let _: std::io::Result<()> = writeln!(std::io::stdout(), "{text}");
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            UNPRINTED.get_or_init(|| error);
+        }
+        Ok(()) | Err(_) => {}
+    }
+}
+
+/// Whether all was printed; if not, it is told why.
+pub(crate) fn was_printed() -> bool {
+    let Some(error) = UNPRINTED.get() else {
+        return true;
+    };
+    complain(format_args!(
+        "nke: standard output: write: {error}; what was asked for is done, and not all of the \
+         answer was printed"
+    ));
+    false
+}
+
+/// Prints a line for those who look for mistakes, if anybody does.
+fn complain(text: fmt::Arguments<'_>) {
+    let _: io::Result<()> = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints why a command failed: one line, and what the verifier said.
@@ -25,8 +56,8 @@ pub(crate) fn error(error: &anyhow::Error, verbose: bool) {
     let known: Option<&Error> = error.downcast_ref();
     match known {
         // Names come from files, and stay on their line.
-        Some(known) => eprintln!("nke: {}", escaped(&known.to_string())),
-        None => eprintln!("nke: {error}"),
+        Some(known) => complain(format_args!("nke: {}", escaped(&known.to_string()))),
+        None => complain(format_args!("nke: {error}")),
     }
     let log = known.and_then(Error::verifier_log).unwrap_or_default();
     let lines: Vec<_> = log.lines().filter(|line| !line.is_empty()).collect();
@@ -36,7 +67,7 @@ pub(crate) fn error(error: &anyhow::Error, verbose: bool) {
         lines.len().saturating_sub(LAST_WORDS)
     };
     for line in &lines[skip..] {
-        eprintln!("    {line}");
+        complain(format_args!("    {line}"));
     }
 }
 
@@ -56,15 +87,20 @@ pub(crate) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
 
 pub(crate) fn table<const N: usize>(headings: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(headings);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
+        .set_header(headings);
     table
 }
 
-/// Numbers stand to the right.
+/// Numbers stand to the right, each in one piece; what is too long for the table is elsewhere.
 pub(crate) fn right(table: &mut Table, columns: &[usize]) {
     for column in columns {
         if let Some(column) = table.column_mut(*column) {
             column.set_cell_alignment(CellAlignment::Right);
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
     }
 }
@@ -152,9 +188,29 @@ pub(crate) fn attached_json(all: &[Attached]) -> anyhow::Result<()> {
     }
 }
 
+/// A count of packets: exact as long as it is short, `show` and `--json` have it whole.
+pub(crate) fn packets(count: u64) -> String {
+    const SHORT: u64 = 1_000_000_000;
+    if count < SHORT {
+        return count.to_string();
+    }
+    let mut units = ["G", "T", "P", "E"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    let mut thousandths = count / 1_000_000;
+    for larger in units {
+        if thousandths >= 1_000_000 {
+            (thousandths, unit) = (thousandths / 1000, larger);
+        }
+    }
+    match (thousandths / 1000, thousandths % 1000 / 100) {
+        (whole @ 100.., _) => format!("{whole}{unit}"),
+        (whole, tenths) => format!("{whole}.{tenths}{unit}"),
+    }
+}
+
 /// A count of bytes, in the largest unit that leaves a digit before the point.
 pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut scaled = count;
     let mut rest = 0;
     let mut unit = 0;
@@ -254,14 +310,21 @@ fn nodes(chain: &ChainStatus) -> Table {
         "BYTES",
     ]);
     for node in &chain.nodes {
-        let packets = |pick: fn(&nke::control::Counts) -> u64| {
+        let packets = |pick: fn(&Counts) -> u64| {
             node.packets
                 .as_ref()
-                .map_or_else(|| "-".to_owned(), |counts| pick(counts).to_string())
+                .map_or_else(|| "-".to_owned(), |counts| packets(pick(counts)))
         };
         let total = node.bytes.map_or_else(
             || "-".to_owned(),
-            |counts| bytes(counts.go_on + counts.dropped + counts.other),
+            |counts| {
+                let Counts {
+                    go_on,
+                    dropped,
+                    other,
+                } = counts;
+                bytes(go_on.saturating_add(dropped).saturating_add(other))
+            },
         );
         table.add_row([
             node.position.to_string(),
@@ -331,5 +394,31 @@ fn attachment(chain: &ChainStatus, node: &NodeStatus) {
         field("go on", count(packets.go_on, octets.go_on));
         field("dropped", count(packets.dropped, octets.dropped));
         field("other", count(packets.other, octets.other));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_exact_until_they_are_long() {
+        let check = |count, text| assert_eq!(packets(count), text);
+        check(0, "0");
+        check(999_999_999, "999999999");
+        check(1_000_000_000, "1.0G");
+        check(19_753_086_420, "19.7G");
+        check(999_999_999_999, "999G");
+        check(1_000_000_000_000, "1.0T");
+        check(u64::MAX, "18.4E");
+    }
+
+    #[test]
+    fn bytes_have_the_largest_unit_that_fits() {
+        let check = |count, text| assert_eq!(bytes(count), text);
+        check(1023, "1023 B");
+        check(1024, "1.0 KiB");
+        check(102_400, "100 KiB");
+        check(u64::MAX, "15.9 EiB");
     }
 }

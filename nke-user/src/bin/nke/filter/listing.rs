@@ -39,7 +39,7 @@ fn print_one(listing: &Listing) {
     let mut row = |number: String, hits: &Hits, rule: String| {
         table.add_row([
             number,
-            hits.packets.to_string(),
+            output::packets(hits.packets),
             output::bytes(hits.bytes),
             rule,
         ]);
