@@ -4,9 +4,9 @@ mod packets;
 mod router;
 
 use std::{
-    io::ErrorKind,
+    io::{BufRead as _, BufReader, ErrorKind},
     net::{SocketAddr, UdpSocket},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use nke_tests::{Deadline, Objects, stranger};
@@ -185,5 +185,42 @@ fn a_stranger_in_the_chain() {
             [dropped(0), dropped(1), dropped(2)].map(Option::unwrap_or_default),
             [0, 2, 0]
         );
+    }
+}
+
+#[test]
+fn lines_say_which_way() {
+    let router = Router::new();
+    for hook in ["ip/prerouting", "ip/forward", "ip/postrouting"] {
+        router.filter(hook, &["pass log proto udp to any port 54"]);
+    }
+    for v6 in [false, true] {
+        assert_eq!(router.arrive(&router.beyond, far(v6), &[54]), [true]);
+    }
+    let mut command = router.world.command(&["log", FILTER]);
+    let mut log = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("nke can be run");
+    let lines = BufReader::new(log.stdout.take().expect("it was asked for")).lines();
+    let lines = lines.map_while(Result::ok);
+    let found: Vec<_> = lines
+        .filter(|line| line.contains("rule 1"))
+        .take(6)
+        .collect();
+    log.kill().expect("it runs");
+    log.wait().expect("it ends");
+    for (way, bytes) in [
+        ("in", 36),
+        ("forward", 36),
+        ("out", 36),
+        ("in", 56),
+        ("forward", 56),
+        ("out", 56),
+    ] {
+        let start = format!("rule 1: pass {way} proto 17 from ");
+        let end = format!(" port 54, {bytes} bytes");
+        let is_it = |line: &&String| line.contains(&start) && line.ends_with(&end);
+        assert_eq!(found.iter().filter(is_it).count(), 1, "{way}: {found:#?}");
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use nke_tests::{
-    Deadline,
+    Deadline, IFACE, Tap,
     frame::{Frame, Ip},
     tcp_exchange,
 };
@@ -145,4 +145,34 @@ fn watching_changes_nothing() {
         let arrived = router.arrive(&router.world.inside, own(v6), &[53, 54]);
         assert_eq!(arrived, [true, true]);
     }
+}
+
+/// The IP header is in one piece by then, the kernel sees to that; all behind it is not.
+#[test]
+fn headers_in_other_pages_are_looked_at() {
+    let router = Router::new();
+    for end in [&router.world.inside, &router.world.outside] {
+        end.ip(&format!("link set {IFACE} mtu 9000"));
+    }
+    router.filter("ip/prerouting", &RULES);
+    router.filter("ip/in", &WATCH);
+    let tap = Tap::scattering(&router.world.outside, IFACE);
+    let data = [0; 5000];
+    let options = |ip: Ip| {
+        let datagram = &ip.udp(1000, 53, &data)[40..];
+        let options = [[60, 0, 1, 4, 0, 0, 0, 0], [17, 0, 1, 4, 0, 0, 0, 0]].concat();
+        ip.packet(60, &[&options, datagram].concat())
+    };
+    for packet in [
+        inwards(false).udp(1000, 53, &data),
+        inwards(true).udp(1000, 53, &data),
+        options(inwards(true)),
+        // The last comes through, so that all are counted when it has.
+        inwards(false).udp(1000, 54, &data),
+    ] {
+        tap.scatter(&Frame::from_outside().ip(&packet));
+    }
+    let through = || router.packets("ip/in") == [0, 1];
+    assert!(Deadline::generous().until(through));
+    assert_eq!(router.packets("ip/prerouting"), [3, 1]);
 }
