@@ -113,8 +113,9 @@ pub(crate) enum Verb {
     },
     /// Show chains: what a packet meets, in order
     ///
-    /// GO-ON, DROPPED and OTHER are packets, in G, T, … once they are many. The policy is what becomes of a packet that every
-    /// extension lets go on. Programs that are not nke's are shown where they run.
+    /// GO-ON, DROPPED and OTHER are packets, in G, T, … once they are many. The policy is what
+    /// becomes of a packet that every extension lets go on. Programs that are not nke's are shown
+    /// where they run.
     Chain {
         #[command(flatten)]
         place: Place,

@@ -4,7 +4,7 @@
 //! only while looking for extensions, never while waiting for lines.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, btree_map::Entry},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     time::{Duration, SystemTime},
@@ -13,11 +13,11 @@ use std::{
 use anyhow::{Context as _, bail};
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
-use nke::control::{Control, Scope};
+use nke::control::{Control, NodeStatus, Scope};
 use tokio::{
     io::unix::AsyncFd,
     signal,
-    task::{JoinSet, LocalSet},
+    task::{AbortHandle, JoinSet, LocalSet},
     time,
 };
 
@@ -54,71 +54,80 @@ pub(crate) fn run(state: &Path, name: Option<&str>) -> anyhow::Result<()> {
         .enable_all()
         .build();
     let runtime = runtime.context("log: cannot wait for events")?;
+    // What aya-log panics at is said in a line of its own.
+    std::panic::set_hook(Box::new(|_| {}));
     LocalSet::new().block_on(&runtime, stream(state, name))
 }
 
 async fn stream(state: &Path, name: Option<&str>) -> anyhow::Result<()> {
-    let mut open = BTreeSet::new();
+    // A reader that has ended stays here, so that its extension is not tried again and again.
+    let mut open: BTreeMap<u32, AbortHandle> = BTreeMap::new();
     let mut readers = JoinSet::new();
     let mut look = time::interval(LOOK);
-    loop {
+    while output::is_read() {
         tokio::select! {
             _ = look.tick() => {
-                for (kmid, logger) in find(state, name, &open)? {
-                    open.insert(kmid);
-                    readers.spawn_local(read(kmid, logger));
+                let nodes = attached(state, name)?;
+                // What is detached would be kept alive by its reader.
+                open.retain(|kmid, reader| {
+                    let stays = nodes.contains_key(kmid);
+                    if !stays {
+                        reader.abort();
+                    }
+                    stays
+                });
+                for (kmid, node) in nodes {
+                    if let Entry::Vacant(entry) = open.entry(kmid) {
+                        entry.insert(readers.spawn_local(read(node)));
+                    }
                 }
             }
-            Some(ended) = readers.join_next() => ended??,
+            Some(ended) = readers.join_next() => {
+                // One that was aborted has nothing to tell.
+                if let Ok(Err(error)) = ended {
+                    output::error(&error, false);
+                }
+            }
             interrupted = signal::ctrl_c() => return Ok(interrupted?),
         }
     }
+    Ok(())
 }
 
-/// Opens the logs of attached extensions that are not open yet, by their kmids.
-fn find(
-    state: &Path,
-    name: Option<&str>,
-    open: &BTreeSet<u32>,
-) -> anyhow::Result<BTreeMap<u32, EbpfLogger<Printer>>> {
-    let control = Control::open(state)?;
-    let mut found = BTreeMap::new();
-    for node in control
-        .chains(&Scope::default())?
-        .into_iter()
-        .flat_map(|chain| chain.nodes)
-    {
-        let wanted = name.is_none_or(|name| name == node.extension);
-        if !wanted || open.contains(&node.kmid) {
-            continue;
-        }
-        let printer = Printer {
-            extension: node.extension,
-        };
-        // Most extensions have no log.
-        if let Ok(logger) = EbpfLogger::init_from_id_with_logger(node.program_id, printer) {
-            found.insert(node.kmid, logger);
-        }
-    }
-    Ok(found)
+/// A node of each attached extension, by their kmids.
+fn attached(state: &Path, name: Option<&str>) -> anyhow::Result<BTreeMap<u32, NodeStatus>> {
+    let chains = Control::open(state)?.chains(&Scope::default())?;
+    let nodes = chains.into_iter().flat_map(|chain| chain.nodes);
+    let wanted = nodes.filter(|node| name.is_none_or(|name| name == node.extension));
+    Ok(wanted.map(|node| (node.kmid, node)).collect())
 }
 
-/// Prints one extension's lines, for ever.
-async fn read(kmid: u32, logger: EbpfLogger<Printer>) -> anyhow::Result<()> {
+/// Prints one extension's lines, while anybody reads them.
+async fn read(node: NodeStatus) -> anyhow::Result<()> {
+    let printer = Printer {
+        extension: node.extension.clone(),
+    };
+    // Most extensions have no log.
+    let Ok(logger) = EbpfLogger::init_from_id_with_logger(node.program_id, printer) else {
+        return Ok(());
+    };
     #[expect(
         deprecated,
         reason = "what replaces it is unsafe; a logger keeps its descriptor"
     )]
     let mut logger = AsyncFd::new(logger)?;
-    loop {
+    while output::is_read() {
         let mut ready = logger.readable_mut().await?;
         // aya-log panics on records that are not its own.
         let flushed = catch_unwind(AssertUnwindSafe(|| ready.get_inner_mut().flush()));
         if flushed.is_err() {
             bail!(
-                "extension {kmid}: log: its records are not aya-log's; rebuild it with aya-log 0.2"
+                "extension {} ({}): log: its records are not aya-log's; rebuild it with aya-log 0.2",
+                node.extension,
+                node.kmid
             );
         }
         ready.clear_ready();
     }
+    Ok(())
 }

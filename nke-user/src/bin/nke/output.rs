@@ -25,17 +25,20 @@ static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
 
 /// Prints a line. A reader that has gone away is no mistake; a full disk is told at the end.
 pub(crate) fn line(text: fmt::Arguments<'_>) {
-    match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            UNPRINTED.get_or_init(|| error);
-        }
-        Ok(()) | Err(_) => {}
+    if let Err(error) = writeln!(io::stdout(), "{text}") {
+        UNPRINTED.get_or_init(|| error);
     }
 }
 
-/// Whether all was printed; if not, it is told why.
+/// Whether there is still any use in printing.
+pub(crate) fn is_read() -> bool {
+    UNPRINTED.get().is_none()
+}
+
+/// Whether all was printed that anybody wanted to read; if not, it is told why.
 pub(crate) fn was_printed() -> bool {
-    let Some(error) = UNPRINTED.get() else {
+    let unprinted = UNPRINTED.get();
+    let Some(error) = unprinted.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) else {
         return true;
     };
     complain(format_args!(
