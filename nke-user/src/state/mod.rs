@@ -4,8 +4,8 @@
 //! extensions/<name>/object            the object file's bytes, in a one-entry array map
 //! extensions/<name>/maps/<map>        the maps that its attachments share
 //! extensions/<name>/record            a link whose target is JSON: committed by its existence
-//! chains/<hook>/<netns>-<ifindex>/link             what calls the root
-//! chains/<hook>/<netns>-<ifindex>/nodes/<program>/ next, program, counters, maps/, node
+//! chains/<hook>/<target>/link or filter            what calls the root
+//! chains/<hook>/<target>/nodes/<program>/           next, program, counters, maps/, node
 //! ```
 //!
 //! Small records are the targets of symbolic links: made whole by one system call, replaced
