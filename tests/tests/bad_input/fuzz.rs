@@ -22,10 +22,10 @@ use nke_tests::{Dice, binaries, fail, stranger, trail};
 use super::world;
 
 /// How often each object is damaged for the library; those of Rust are large and slow.
-const ROUNDS: u64 = 300;
-const ROUNDS_OF_LARGE: u64 = 60;
+const ROUNDS: u64 = 220;
+const ROUNDS_OF_LARGE: u64 = 25;
 /// How often each object is damaged for the command.
-const ATTACHED: u64 = 50;
+const ATTACHED: u64 = 40;
 
 /// Seeds, as many as usual or as were asked for.
 fn seeds(usual: u64) -> Range<u64> {
