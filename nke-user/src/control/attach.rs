@@ -206,7 +206,7 @@ impl Control {
             }
         };
         self.reread(hook, target)?;
-        self.attached(hook, target, programs[position])
+        self.attached(hook, target, programs[position], Some(spot))
     }
 
     /// The hook and role that an attachment of an extension has.
@@ -240,13 +240,19 @@ impl Control {
     }
 
     /// The status of the attachment whose node has this program.
-    pub(super) fn attached(&self, hook: Hook, target: Target, program: u32) -> Result<Attached> {
+    pub(super) fn attached(
+        &self,
+        hook: Hook,
+        target: Target,
+        program: u32,
+        spot: Option<&Spot>,
+    ) -> Result<Attached> {
         let missing = || Error::NoAttachment {
             name: program.to_string(),
             stage: "read back",
             place: format!(" at {hook}"),
         };
-        let chain = self.chain_status(self.chain(hook, target).ok_or_else(missing)?);
+        let chain = self.chain_status(self.chain(hook, target).ok_or_else(missing)?, spot);
         let node = chain.nodes.iter().find(|node| node.program_id == program);
         Ok(Attached {
             node: node.ok_or_else(missing)?.clone(),

@@ -11,7 +11,7 @@ use crate::{
     find::Wanted,
     hook::Hook,
     order::{Position, Selector, insert},
-    target::{Target, Where},
+    target::{Spot, Target, Where},
 };
 
 /// What a chain answers for a packet that all of its nodes let go on.
@@ -119,7 +119,7 @@ impl Control {
         );
         let programs = self.commit(Ground::Chain(chain), &wanted)?;
         self.reread(hook, target)?;
-        self.attached(hook, target, programs[index])
+        self.attached(hook, target, programs[index], Spot::find(target).as_ref())
     }
 
     /// Puts another extension in an attachment's place, with its id and priority. Counters and
@@ -160,7 +160,11 @@ impl Control {
         }
         self.unload_unused()?;
         self.settle()?;
-        Ok((was, self.attached(hook, target, committed?[position])?))
+        let spot = Spot::find(target);
+        Ok((
+            was,
+            self.attached(hook, target, committed?[position], spot.as_ref())?,
+        ))
     }
 
     /// Sets a chain's policy. A drop policy stands without any attachment as well.

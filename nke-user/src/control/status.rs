@@ -147,7 +147,7 @@ impl Control {
     pub fn chains(&self, scope: &Scope) -> Result<Vec<ChainStatus>> {
         let place = scope.resolve()?;
         let chains = self.chains.iter().filter(|chain| place.has(chain));
-        let mut chains: Vec<_> = chains.map(|chain| self.chain_status(chain)).collect();
+        let mut chains: Vec<_> = chains.map(|chain| self.found_status(chain)).collect();
         if let Some(place) = scope.named() {
             let spot = place.open()?;
             let asked = |hook: &Hook| scope.hook.as_ref().is_none_or(|asked| asked.has(*hook));
@@ -164,18 +164,20 @@ impl Control {
         Ok(chains)
     }
 
-    pub(super) fn chain_status(&self, chain: &Chain) -> ChainStatus {
+    /// A chain's status, of whatever it is attached to now.
+    fn found_status(&self, chain: &Chain) -> ChainStatus {
+        self.chain_status(chain, Spot::find(chain.target).as_ref())
+    }
+
+    pub(super) fn chain_status(&self, chain: &Chain, spot: Option<&Spot>) -> ChainStatus {
         let Chain {
             hook,
             target,
             anchor,
             ..
         } = chain;
-        let spot = Spot::find(*target);
         let own = Some(anchor.root());
-        let foreign = spot
-            .as_ref()
-            .map(|spot| foreign::programs(*hook, spot, own));
+        let foreign = spot.map(|spot| foreign::programs(*hook, spot, own));
         let policy = if chain.drops() {
             Policy::Drop
         } else {
@@ -184,7 +186,7 @@ impl Control {
         let nodes = (1..)
             .zip(&chain.nodes)
             .filter_map(|(n, node)| self.node(n, chain, node));
-        let mut status = match &spot {
+        let mut status = match spot {
             Some(spot) => ChainStatus::bare(*hook, spot),
             None => ChainStatus::lost(*hook, *target),
         };
