@@ -5,13 +5,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What iproute2 puts into the first bpffs that it finds, which on a host without one at
+/// /sys/fs/bpf is that of a test.
+const OF_IPROUTE2: [&str; 3] = ["ip", "tc", "xdp"];
+
 /// Every file, directory and symlink below a directory, relative to it and sorted; symlinks
-/// with their targets.
+/// with their targets. Without what iproute2 leaves in a bpffs.
 #[must_use]
 pub fn tree(directory: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     walk(directory, &mut |path, kind| {
-        let short = path.strip_prefix(directory).unwrap_or(path).display();
+        let short = path.strip_prefix(directory).unwrap_or(path);
+        if OF_IPROUTE2.iter().any(|name| short.starts_with(name)) {
+            return;
+        }
+        let short = short.display();
         lines.push(match (kind.is_dir(), kind.is_symlink()) {
             (true, _) => format!("{short}/"),
             (_, true) => {
