@@ -52,11 +52,11 @@ impl fmt::Display for How {
     }
 }
 
-/// The programs on a hook but `own`, in the order in which they run.
-pub(crate) fn programs(hook: Hook, spot: &Spot, own: Option<u32>) -> Vec<Foreign> {
+/// All programs on a hook, in the order in which they run.
+fn all(hook: Hook, spot: &Spot) -> Vec<(u32, How)> {
     let of = |how| move |id| (id, how);
     let attach_type = hook.row().attach_type;
-    let mut found: Vec<(u32, How)> = match spot {
+    match spot {
         Spot::Interface {
             namespace, index, ..
         } if hook == Hook::INTERFACE_XDP => xdp(namespace, *index)
@@ -82,7 +82,17 @@ pub(crate) fn programs(hook: Hook, spot: &Spot, own: Option<u32>) -> Vec<Foreign
             programs.into_iter().map(of(How::Cgroup)).collect()
         }
         Spot::Namespace(_) => Vec::new(),
-    };
+    }
+}
+
+/// Whether a program is on a hook.
+pub(crate) fn runs(hook: Hook, spot: &Spot, program: u32) -> bool {
+    all(hook, spot).iter().any(|(id, _)| *id == program)
+}
+
+/// The programs on a hook but `own`, in the order in which they run.
+pub(crate) fn programs(hook: Hook, spot: &Spot, own: Option<u32>) -> Vec<Foreign> {
+    let mut found = all(hook, spot);
     let position = found.iter().position(|(id, _)| Some(*id) == own);
     if let Some(position) = position {
         found.remove(position);

@@ -12,6 +12,7 @@
 //! ```
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io,
     os::{
@@ -84,6 +85,21 @@ impl Namespace {
         let paths = processes.iter().map(|pid| format!("/proc/{pid}/ns/net"));
         let path = paths.into_iter().find(|path| is(Path::new(path)))?;
         Self::open(Some(&path)).ok()
+    }
+
+    /// Every namespace that any path to can be found: the caller's own, those with a name, and
+    /// those of processes, which may be the same.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let named = crate::state::names(Path::new(NAMED)).into_iter();
+        let processes = crate::state::names(Path::new("/proc")).into_iter();
+        let processes = processes.filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()));
+        let paths = named.chain(processes.map(|pid| format!("/proc/{pid}/ns/net")));
+        let mut seen = HashSet::new();
+        let others = paths.filter_map(|path| Self::open(Some(&path)).ok());
+        Self::open(None)
+            .into_iter()
+            .chain(others)
+            .filter(move |namespace| seen.insert(namespace.inode))
     }
 
     /// The inode, by which the kernel and nke's state know it.

@@ -394,37 +394,77 @@ fn outside_has_interface(world: &World) -> bool {
 }
 
 #[test]
-fn an_interface_that_moves_keeps_its_chain() {
+fn an_interface_that_moves_takes_its_chain_along() {
     let world = World::new();
     let elsewhere = Namespace::new("else");
     world.attach(Hook::Xdp, &trail::object(1), &[]);
     world.attach(Hook::In, &trail::object(2), &[]);
     let (here, there) = (world.inside.name(), elsewhere.name());
     world.inside.ip(&format!("link set {IFACE} netns {there}"));
-    // Whatever is said about it, every packet still meets it, and by its id it can be detached.
-    let ids: Vec<_> = world
+    elsewhere.ip(&format!("link set {IFACE} name wan0"));
+    elsewhere.ip("link set wan0 up");
+    let places: Vec<_> = world
         .chains()
-        .iter()
-        .map(|chain| chain.nodes[0].id.to_string())
+        .into_iter()
+        .map(|chain| (chain.netns, chain.interface))
         .collect();
-    assert_eq!(ids.len(), 2);
-    assert!(
-        elsewhere
-            .ip(&format!("-d link show {IFACE}"))
-            .contains("prog/xdp")
-    );
-    elsewhere.ip(&format!("link set {IFACE} netns {here}"));
+    let place = (Some(there.to_owned()), Some("wan0".to_owned()));
+    assert_eq!(places, [place.clone(), place]);
+    // Who joins the chain there, joins the one that came along.
+    let place = ["-i", "wan0", "--netns", there];
+    let object = trail::object(3);
+    let said = world.nke(&[&["attach", &object], &place[..]].concat());
+    let said = said.ok().stdout;
+    assert!(said.contains("of wan0 (native), position 2 of 2"), "{said}");
+
+    // What comes to where it was, whatever its name and number, has no part in it.
+    let index = elsewhere.ifindex("wan0");
+    world.inside.ip(&format!(
+        "link add {IFACE} index {index} type veth peer name other"
+    ));
+    let target = ["-i", IFACE, "--netns", here];
+    let shown = world.nke(&[&["chain"], &target[..]].concat()).ok().stdout;
+    assert_eq!(shown, "no chain\n");
+    let object = trail::object(4);
+    world
+        .nke(&[&["attach", &object], &target[..]].concat())
+        .ok();
+    assert_eq!(world.trail(Hook::Xdp).seen, [4]);
+    assert_eq!(world.chains().len(), 3);
+    world.nke(&["detach", "trail4"]).ok();
+
+    // It finds its way back, too, even if nobody looks in between.
+    world.inside.ip(&format!("link del {IFACE}"));
+    elsewhere.ip(&format!("link set wan0 netns {here} name {IFACE}"));
     world.inside.ip(&format!("link set {IFACE} up"));
-    world.assert_trail(Hook::Xdp, &[1]);
+    world.assert_trail(Hook::Xdp, &[1, 3]);
     world.assert_trail(Hook::In, &[2]);
     world.inside.ip(&format!("link set {IFACE} netns {there}"));
-    for id in &ids {
-        world.nke(&["detach", id]).ok();
+    elsewhere.ip(&format!("link set {IFACE} netns {here}"));
+    for name in ["trail1", "trail2", "trail3"] {
+        world.on(&["detach", name]).ok();
     }
-    assert!(
-        !elsewhere
-            .ip(&format!("-d link show {IFACE}"))
-            .contains("prog/xdp")
-    );
     assert!(!world.is_mounted());
+}
+
+#[test]
+fn an_impostor_is_told_from_an_interface_that_has_moved() {
+    let world = World::new();
+    let elsewhere = Namespace::new("else");
+    world.attach(Hook::Xdp, &trail::object(1), &[]);
+    // All of it happens before nke looks again.
+    let index = world.inside.ifindex(IFACE);
+    world
+        .inside
+        .ip(&format!("link set {IFACE} netns {}", elsewhere.name()));
+    world.inside.ip(&format!(
+        "link add {IFACE} index {index} type veth peer name other"
+    ));
+    world.attach(Hook::Xdp, &trail::object(2), &[]);
+    assert_eq!(world.trail(Hook::Xdp).seen, [2]);
+    let mut chains = world.chains();
+    chains.sort_by_key(|chain| chain.names()[0].to_owned());
+    let places: Vec<_> = chains.iter().map(|chain| chain.netns.as_deref()).collect();
+    assert_eq!(places, [Some(elsewhere.name()), Some(world.inside.name())]);
+    assert_eq!(chains[0].names(), ["trail1"]);
 }

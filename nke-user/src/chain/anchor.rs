@@ -87,6 +87,17 @@ impl Anchor {
         self.root
     }
 
+    /// The index that its interface has now, if it hangs on one by a link.
+    pub(crate) fn ifindex(&self) -> Option<u32> {
+        match (&self.hold, self.mode) {
+            (Hold::Links(links), Mode::Native | Mode::Generic | Mode::Tcx) => {
+                let described = link::describe(links.first()?).ok()?;
+                Some(described.target)
+            }
+            (Hold::Links(_) | Hold::Filter { .. }, _) => None,
+        }
+    }
+
     /// Attaches a root to the hook, in the first mode that works of those that may be tried, and
     /// keeps it there.
     pub(crate) fn attach(

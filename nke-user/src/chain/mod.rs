@@ -10,6 +10,7 @@
 
 mod anchor;
 mod commit;
+mod moved;
 
 use std::{
     collections::BTreeSet,
@@ -232,8 +233,14 @@ pub(crate) fn sweep(state: &State) -> Result<Vec<Chain>> {
         for target in state.targets(hook) {
             let directory = state.chain(hook, target);
             if let Some(chain) = Chain::read(state, hook, target)? {
-                left.extend(chain.left());
-                chains.push(chain);
+                let now = moved::follow(state, &chain)?;
+                let chain = if now == target {
+                    Some(chain)
+                } else {
+                    Chain::read(state, hook, now)?
+                };
+                left.extend(chain.iter().flat_map(Chain::left));
+                chains.extend(chain);
             } else {
                 Anchor::discard(state, &directory, target)?;
                 left.push(directory);

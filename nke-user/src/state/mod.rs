@@ -103,6 +103,12 @@ impl State {
         self.chains(hook).join(target.directory())
     }
 
+    /// Knows a chain by another target.
+    pub(crate) fn rename_chain(&self, hook: Hook, from: Target, to: Target) -> Result<()> {
+        let (from, to) = (self.chain(hook, from), self.chain(hook, to));
+        fs::rename(&from, to).map_err(|source| self.failed(&from, "rename", source))
+    }
+
     /// The targets that have a chain at a hook.
     pub(crate) fn targets(&self, hook: Hook) -> Vec<Target> {
         let parse = |name: String| Target::parse(hook.row().kind, &name);

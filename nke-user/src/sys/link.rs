@@ -175,6 +175,8 @@ pub struct Described {
     /// Whether the interface, namespace or cgroup that it hangs on is still there. A netfilter
     /// link always says yes.
     pub attached: bool,
+    /// What it hangs on: an interface's index, a namespace's inode, the low half of a cgroup's id.
+    pub target: u32,
 }
 
 /// Asks the kernel about a link.
@@ -196,6 +198,7 @@ pub fn describe(link: impl AsFd) -> io::Result<Described> {
         link_type,
         program_id,
         attached: target != 0,
+        target,
     })
 }
 
