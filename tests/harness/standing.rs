@@ -48,11 +48,13 @@ impl World {
     }
 }
 
-/// A tree whose pins have the kernel's ids with them, without empty directories.
+/// What nke has in a bpffs, with the kernel's ids of pins, without empty directories. Other
+/// programs may have something there as well: iproute2 takes the first bpffs that it finds.
 fn pins(directory: &Path) -> Vec<String> {
     let id = |line: &String| kernel::pinned_id(&directory.join(line)).unwrap_or_default();
     tree(directory)
         .iter()
+        .filter(|line| line.starts_with("chains/") || line.starts_with("extensions/"))
         .filter(|line| !line.ends_with('/'))
         .map(|line| format!("{line} = {}", id(line)))
         .collect()

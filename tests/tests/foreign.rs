@@ -251,3 +251,26 @@ fn tcx_and_filters_and_the_chain_at_once() {
         .collect();
     assert_eq!(shown, [0, 2]);
 }
+
+#[test]
+fn pins_of_others_in_nkes_bpffs_are_kept() {
+    let world = World::new();
+    world.attach(Hook::Xdp, &trail::object(1), &[]);
+    let (_, id) = load(&world, 9, "tc");
+    // As iproute2 does, which takes the first bpffs that it finds.
+    let directory = world.state().join("tc/globals");
+    std::fs::create_dir_all(&directory).expect("root may");
+    std::os::unix::fs::symlink("tc", world.state().join("xdp")).expect("root may");
+    let pin = directory.join("theirs");
+    kernel::pin_program(id, &pin).expect("it can be pinned twice");
+    world.nke(&["detach", "trail1"]).ok();
+    assert_eq!(
+        kernel::pinned_id(&pin),
+        Some(id),
+        "its bpffs stays as long as it is there"
+    );
+    assert_eq!((world.list(), world.chains()), (vec![], vec![]));
+    std::fs::remove_file(&pin).expect("it is there");
+    world.nke(&["list"]).ok();
+    assert!(!world.is_mounted(), "empty directories keep nothing");
+}

@@ -204,7 +204,16 @@ impl State {
 
     fn is_empty(&self) -> bool {
         let chains = Hook::all().all(|hook| names(&self.chains(hook)).is_empty());
-        chains && names(&self.extensions()).is_empty()
+        chains && names(&self.extensions()).is_empty() && !self.keeps_others()
+    }
+
+    /// Whether somebody else has pinned something in this bpffs. iproute2 does, in whichever it
+    /// finds first, for objects with maps of its kind.
+    fn keeps_others(&self) -> bool {
+        // Two files that the kernel puts into every bpffs.
+        const KERNELS: [&str; 2] = ["maps.debug", "progs.debug"];
+        let mut others = names(&self.base).into_iter();
+        others.any(|name| !KERNELS.contains(&name.as_str()) && holds_pins(&self.base.join(name)))
     }
 }
 
@@ -237,6 +246,18 @@ fn raise_memory_limit() {
         maximum: None,
     };
     let _: rustix::io::Result<()> = rustix::process::setrlimit(Resource::Memlock, unlimited);
+}
+
+/// Whether there is a file anywhere below a path.
+fn holds_pins(path: &Path) -> bool {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            let mut within = names(path).into_iter();
+            within.any(|name| holds_pins(&path.join(name)))
+        }
+        Ok(found) => !found.is_symlink(),
+        Err(_) => false,
+    }
 }
 
 /// The names in a directory, sorted; none if it does not exist.
