@@ -204,7 +204,7 @@ impl State {
 
     fn is_empty(&self) -> bool {
         let chains = Hook::all().all(|hook| names(&self.chains(hook)).is_empty());
-        chains && names(&self.extensions()).is_empty() && !self.keeps_others()
+        chains && names(&self.extensions()).is_empty()
     }
 
     /// Whether somebody else has pinned something in this bpffs. iproute2 does, in whichever it
@@ -228,6 +228,9 @@ impl Drop for State {
         let hooks = Hook::all().map(|hook| self.chains(hook));
         for directory in hooks.chain([chains, self.extensions()]) {
             let _: io::Result<()> = fs::remove_dir(directory);
+        }
+        if self.keeps_others() {
+            return;
         }
         let device = rustix::fs::fstat(&self.directory).map(|found| found.st_dev);
         // A descriptor of the bpffs would keep it busy: only a path may be left.
