@@ -22,6 +22,7 @@ pub mod place;
 pub mod cgroup;
 mod chain;
 mod clsact;
+pub mod counters;
 mod extension;
 pub mod foreign;
 pub mod interface;

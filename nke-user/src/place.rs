@@ -150,8 +150,31 @@ impl Form {
 pub struct Maps {
     /// The program array of one entry that holds the next node.
     pub next: RawFd,
-    /// The per-CPU array of one `[u64; 6]`: packets gone on, dropped, other, then bytes likewise.
-    pub counters: Option<RawFd>,
+    /// Where verdicts are counted.
+    pub counters: Option<Counters>,
+}
+
+/// The array of one value in which a node counts, with a row for each CPU: `[u64; 6]`, packets gone
+/// on, dropped, other, then bytes likewise. Whatever is in no CPU's row stays zero, so that the sum
+/// over all rows of the value is the node's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// The array.
+    pub map: RawFd,
+    /// Bytes of its value before the first CPU's row.
+    pub first_row: i32,
+    /// How many rows there are: a power of two, no fewer than CPUs.
+    pub rows: u32,
+}
+
+impl Counters {
+    /// Bytes of a CPU's row: a line of the cache to itself.
+    pub const ROW: u32 = 64;
+
+    /// Bytes from the first row to the last.
+    fn last_row(self) -> i32 {
+        ((self.rows - 1) * Self::ROW) as i32
+    }
 }
 
 /// A program ready to be loaded.

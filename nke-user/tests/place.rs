@@ -14,11 +14,11 @@ mod place {
     pub(crate) mod programs;
 }
 
-use nke::place::{self as placement, Body, Form, Home, Length, Maps, Rule};
+use nke::place::{self as placement, Body, Counters, Form, Home, Length, Maps, Rule};
 use proptest::{collection::vec, prelude::*};
 
 use place::{
-    machine::{Kernel, Run},
+    machine::{CPU, Kernel, Run},
     model::{Node, body, expected, form, kernel, node},
     programs::{self, Context, SK_BUFF, XDP_MD},
 };
@@ -51,7 +51,11 @@ fn maps(position: usize, counted: bool) -> Maps {
     let position = position as i32;
     Maps {
         next: 1000 + position,
-        counters: counted.then_some(2000 + position),
+        counters: counted.then_some(Counters {
+            map: 2000 + position,
+            first_row: 64 * position,
+            rows: 4,
+        }),
     }
 }
 
@@ -72,9 +76,10 @@ fn chained(
         let maps = maps(position + 1, node.counted);
         let placed = placement::place(&body, rule, form(&body, node.form), &maps).unwrap();
         programs.push(kernel.load(placed.instructions));
-        kernel
-            .counters
-            .extend(maps.counters.map(|counters| (counters, [0; 48])));
+        kernel.counters.extend(maps.counters.map(|counters| {
+            let size = counters.first_row as usize + 4 * Counters::ROW as usize;
+            (counters.map, vec![0; size])
+        }));
         kernel
             .arrays
             .insert((self::maps(position, false).next, 0), programs[position]);
@@ -88,12 +93,18 @@ fn chained(
         .iter()
         .map(|entered| position(entered).unwrap())
         .collect();
-    let counts = (0..nodes.len()).map(|position| {
-        let bytes = kernel
-            .counters
-            .get(&(2001 + position as i32))
-            .unwrap_or(&[0; 48]);
-        std::array::from_fn(|at| u64::from_le_bytes(bytes[at * 8..][..8].try_into().unwrap()))
+    let counts = (1..=nodes.len()).map(|position| {
+        let Some(value) = kernel.counters.get_mut(&(2000 + position as i32)) else {
+            return [0; 6];
+        };
+        let numbers = std::array::from_fn(|at| {
+            let at = 64 * (position + CPU) + 8 * at;
+            let number = value[at..at + 8].try_into().unwrap();
+            value[at..at + 8].fill(0);
+            u64::from_le_bytes(number)
+        });
+        assert!(value.iter().all(|byte| *byte == 0), "only its own row");
+        numbers
     });
     (run, counts.collect())
 }

@@ -227,7 +227,15 @@ fn crowded() -> World {
             .iter()
             .flat_map(|number| number.to_ne_bytes())
             .collect();
-        let all = one.repeat(nke::sys::map::cpus());
+        let mut all = vec![
+            0;
+            nke::sys::map::describe(&map)
+                .expect("it is a map")
+                .value_size as usize
+        ];
+        for row in all.chunks_exact_mut(64).take(nke::sys::map::cpus()) {
+            row[..48].copy_from_slice(&one);
+        }
         nke::sys::map::update(&map, &0u32.to_ne_bytes(), &all).expect("it has one entry");
     }
     let rules = world.directory().join("rules");

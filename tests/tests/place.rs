@@ -22,6 +22,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya_obj::generated::{bpf_insn, bpf_prog_type};
 use nke::{
+    counters,
     place::{self as placement, Body, Form, Length, Maps, Placed, Rule},
     sys::{map, program},
 };
@@ -168,31 +169,24 @@ impl NodeMaps {
     fn new(counted: bool) -> Self {
         Self {
             next: map::create(map::Shape::program_array("next")).unwrap(),
-            counters: counted
-                .then(|| map::create(map::Shape::per_cpu_array("counters", 48)).unwrap()),
+            counters: counted.then(|| counters::make().unwrap()),
         }
     }
 
     fn fds(&self) -> Maps {
         Maps {
             next: self.next.as_raw_fd(),
-            counters: self.counters.as_ref().map(|counters| counters.as_raw_fd()),
+            counters: self
+                .counters
+                .as_ref()
+                .map(|map| counters::rows(map).unwrap()),
         }
     }
 
     /// What was counted, on all CPUs.
     fn counts(&self) -> [u64; 6] {
-        let mut sums = [0; 6];
-        if let Some(counters) = &self.counters {
-            let mut values = vec![0; 48 * map::cpus()];
-            map::lookup(counters, &0u32.to_ne_bytes(), &mut values)
-                .unwrap()
-                .unwrap();
-            for (at, number) in values.chunks_exact(8).enumerate() {
-                sums[at % 6] += u64::from_ne_bytes(number.try_into().unwrap());
-            }
-        }
-        sums
+        let counted = self.counters.as_ref().map(counters::sums);
+        counted.transpose().unwrap().unwrap_or_default()
     }
 }
 

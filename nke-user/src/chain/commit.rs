@@ -12,6 +12,7 @@
 //! ```
 
 use std::{
+    io,
     os::fd::{AsRawFd as _, OwnedFd},
     path::PathBuf,
     rc::Rc,
@@ -19,6 +20,7 @@ use std::{
 
 use super::{Anchor, Chain, Node, Record, Role, node_directory, point};
 use crate::{
+    counters,
     error::Result,
     extension::Source,
     hook::{Hook, ProgramType},
@@ -299,11 +301,12 @@ fn build<'a>(
     let counters = match (&inherited, fresh.counters) {
         (_, false) => None,
         (Some(directory), true) => Some(state.get(&directory.join("counters"))?),
-        (None, true) => Some(make("counters", Shape::per_cpu_array("nke_counters", 48))?),
+        (None, true) => Some(made("counters", counters::make())?),
     };
+    let rows = counters.as_ref().map(counters::rows).transpose();
     let links = place::Maps {
         next: next.as_raw_fd(),
-        counters: counters.as_ref().map(|fd| fd.as_raw_fd()),
+        counters: rows.map_err(|source| state.failed(&chain, "open counters of", source))?,
     };
 
     let source = (shop.source)(&fresh.role)?;
@@ -359,15 +362,18 @@ fn build<'a>(
 
 /// A pointer to a program, or to none.
 fn pointer(to: Option<&OwnedFd>) -> Result<OwnedFd> {
-    let next = make("chain pointer", Shape::program_array("nke_next"))?;
+    let next = made(
+        "chain pointer",
+        sys::map::create(Shape::program_array("nke_next")),
+    )?;
     if to.is_some() {
         point(&next, to)?;
     }
     Ok(next)
 }
 
-fn make(object: &str, shape: Shape<'_>) -> Result<OwnedFd> {
-    sys::map::create(shape).map_err(|source| crate::error::Error::Kernel {
+fn made(object: &str, map: io::Result<OwnedFd>) -> Result<OwnedFd> {
+    map.map_err(|source| crate::error::Error::Kernel {
         object: object.to_owned(),
         stage: "create",
         source,

@@ -8,12 +8,12 @@ use serde::Serialize;
 use super::{Control, Form, Policy, Scope};
 use crate::{
     chain::{Chain, Node, Role},
+    counters,
     error::{Error, Result},
     extension::Extension,
     foreign::{self, Foreign},
     hook::Hook,
     mode::Mode,
-    sys,
     target::{Spot, Target},
 };
 
@@ -226,15 +226,7 @@ impl Control {
             .state
             .get(&chain.node_directory(node).join("counters"))
             .ok()?;
-        let mut values = vec![0; 48 * sys::map::cpus()];
-        sys::map::lookup(map, &0u32.to_ne_bytes(), &mut values).ok()??;
-        let mut sums = [0u64; 6];
-        for cpu in values.chunks_exact(48) {
-            for (sum, value) in sums.iter_mut().zip(cpu.chunks_exact(8)) {
-                *sum = sum.wrapping_add(u64::from_ne_bytes(value.try_into().unwrap_or_default()));
-            }
-        }
-        let [go_on, dropped, other, rest @ ..] = sums;
+        let [go_on, dropped, other, rest @ ..] = counters::sums(&map).ok()?;
         let packets = Counts {
             go_on,
             dropped,

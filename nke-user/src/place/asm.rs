@@ -39,18 +39,19 @@ const ADD64_IMM: u8 = 0x07;
 const SUB64_IMM: u8 = 0x17;
 const ADD64_REG: u8 = 0x0f;
 const SUB64_REG: u8 = 0x1f;
+const AND64_IMM: u8 = 0x57;
+const LSH64_IMM: u8 = 0x67;
 const MOV64_IMM: u8 = 0xb7;
 const MOV64_REG: u8 = 0xbf;
 const LDXW: u8 = 0x61;
 const LDXDW: u8 = 0x79;
-const STW: u8 = 0x62;
 const STXDW: u8 = 0x7b;
 const ATOMIC64: u8 = 0xdb;
 const JEQ32_IMM: u8 = 0x16;
 const JNE32_IMM: u8 = 0x56;
-const JEQ64_IMM: u8 = 0x15;
 
 const PSEUDO_MAP_FD: u8 = 1;
+const PSEUDO_MAP_VALUE: u8 = 2;
 const PSEUDO_CALL: u8 = 1;
 const PSEUDO_FUNC: u8 = 4;
 
@@ -61,8 +62,6 @@ pub(super) enum Compare {
     Equal32,
     /// The low 32 bits differ from the immediate.
     NotEqual32,
-    /// All 64 bits equal the immediate: a null pointer.
-    Equal64,
 }
 
 fn insn(code: u8, dst: Reg, src: u8, off: i16, imm: i32) -> bpf_insn {
@@ -85,6 +84,14 @@ pub(super) fn mov_imm(dst: Reg, imm: i32) -> bpf_insn {
 
 pub(super) fn add_imm(dst: Reg, imm: i32) -> bpf_insn {
     insn(ADD64_IMM, dst, 0, 0, imm)
+}
+
+pub(super) fn and_imm(dst: Reg, imm: i32) -> bpf_insn {
+    insn(AND64_IMM, dst, 0, 0, imm)
+}
+
+pub(super) fn shift_left_imm(dst: Reg, imm: i32) -> bpf_insn {
+    insn(LSH64_IMM, dst, 0, 0, imm)
 }
 
 pub(super) fn add(dst: Reg, src: Reg) -> bpf_insn {
@@ -115,14 +122,17 @@ pub(super) fn atomic_add64(base: Reg, off: i16, src: Reg) -> bpf_insn {
     insn(ATOMIC64, base, src.0, off, 0)
 }
 
-/// `*(u32 *)(base + off) = imm`
-pub(super) fn store32_imm(base: Reg, off: i16, imm: i32) -> bpf_insn {
-    insn(STW, base, 0, off, imm)
-}
-
 /// `dst = map`, by its descriptor: two instructions.
 pub(super) fn load_map(dst: Reg, map: RawFd) -> [bpf_insn; 2] {
     [insn(LDDW, dst, PSEUDO_MAP_FD, 0, map), insn(0, R0, 0, 0, 0)]
+}
+
+/// `dst = address of the first value of an array + offset`: two instructions (Linux 5.2).
+pub(super) fn load_map_value(dst: Reg, map: RawFd, offset: i32) -> [bpf_insn; 2] {
+    [
+        insn(LDDW, dst, PSEUDO_MAP_VALUE, 0, map),
+        insn(0, R0, 0, 0, offset),
+    ]
 }
 
 pub(super) fn call(helper: bpf_func_id) -> bpf_insn {
@@ -163,7 +173,6 @@ impl Code {
         let code = match compare {
             Compare::Equal32 => JEQ32_IMM,
             Compare::NotEqual32 => JNE32_IMM,
-            Compare::Equal64 => JEQ64_IMM,
         };
         self.push(insn(code, register, 0, 0, imm));
         Jump(self.0.len() - 1)

@@ -20,16 +20,14 @@ use std::os::fd::RawFd;
 use aya_obj::generated::{bpf_func_id, bpf_insn};
 
 use super::asm::{self, Code, Compare, FP, R0, R1, R2, R3, Reg, SAVED};
-use super::{Home, Length, Rule};
+use super::{Counters, Home, Length, Rule};
 
 /// Where the verdict outlives a call.
 const VERDICT: i16 = -8;
-/// The key of the counter's lookup.
-const KEY: i16 = -16;
-/// Where the address of the counter outlives a call.
-const COUNTER: i16 = -24;
+/// Where the packet's length outlives a call.
+const LENGTH: i16 = -16;
 
-/// Packets and bytes in a counter's value, `[u64; 6]`: each for gone on, dropped, other.
+/// Packets and bytes in a CPU's row: each for gone on, dropped, other.
 const PACKETS: i16 = 0;
 const BYTES: i16 = 3 * 8;
 /// From one class to the next.
@@ -42,7 +40,7 @@ pub(super) struct Epilogue<'a> {
     pub(super) spare: Option<Reg>,
     pub(super) rule: &'a Rule,
     pub(super) next: RawFd,
-    pub(super) counters: Option<RawFd>,
+    pub(super) counters: Option<Counters>,
 }
 
 /// The verdict when an instruction can name it, or where it was put.
@@ -153,7 +151,7 @@ impl Epilogue<'_> {
 }
 
 /// A subprogram that counts the verdict in r2 of the packet in r1.
-pub(super) fn counting_function(rule: &Rule, counters: RawFd) -> Vec<bpf_insn> {
+pub(super) fn counting_function(rule: &Rule, counters: Counters) -> Vec<bpf_insn> {
     let mut code = Code::default();
     let context = SAVED[0];
     code.push(asm::mov(context, R1));
@@ -187,18 +185,18 @@ fn classify(code: &mut Code, counter: Reg, classes: &[&[i32]]) {
 /// One packet more, and its bytes, in the class that `class` moves the counter's address to.
 fn count(
     code: &mut Code,
-    counters: RawFd,
+    counters: Counters,
     rule: &Rule,
     context: Reg,
     class: impl FnOnce(&mut Code, Reg),
 ) {
-    code.push(asm::store32_imm(FP, KEY, 0));
-    code.push(asm::mov(R2, FP));
-    code.push(asm::add_imm(R2, KEY.into()));
-    code.extend(asm::load_map(R1, counters));
-    code.push(asm::call(bpf_func_id::BPF_FUNC_map_lookup_elem));
-    let missing = code.jump_if(Compare::Equal64, R0, 0);
-    let mut counter = R0;
+    // Helpers come first: they leave nothing in the registers that the rest works with.
+    if rule.length == Length::XdpFrags {
+        code.push(asm::mov(R1, context));
+        code.push(asm::call(bpf_func_id::BPF_FUNC_xdp_get_buff_len));
+        code.push(asm::store64(FP, LENGTH, R0));
+    }
+    let counter = row(code, counters);
     let measured = match rule.length {
         Length::XdpLinear => {
             code.push(asm::load32(R2, context, 4));
@@ -207,12 +205,7 @@ fn count(
             true
         }
         Length::XdpFrags => {
-            code.push(asm::store64(FP, COUNTER, R0));
-            code.push(asm::mov(R1, context));
-            code.push(asm::call(bpf_func_id::BPF_FUNC_xdp_get_buff_len));
-            code.push(asm::mov(R2, R0));
-            counter = R1;
-            code.push(asm::load64(counter, FP, COUNTER));
+            code.push(asm::load64(R2, FP, LENGTH));
             true
         }
         Length::SkbLen => {
@@ -243,5 +236,14 @@ fn count(
             code.push(asm::store64(counter, BYTES, R3));
         }
     }
-    code.land(missing);
+}
+
+/// The row of the CPU that this runs on. Masked, so that the verifier knows it to lie in the map.
+fn row(code: &mut Code, counters: Counters) -> Reg {
+    code.push(asm::call(bpf_func_id::BPF_FUNC_get_smp_processor_id));
+    code.push(asm::shift_left_imm(R0, Counters::ROW.ilog2() as i32));
+    code.push(asm::and_imm(R0, counters.last_row()));
+    code.extend(asm::load_map_value(R1, counters.map, counters.first_row));
+    code.push(asm::add(R0, R1));
+    R0
 }

@@ -26,7 +26,11 @@ const PLAIN: Maps = Maps {
 };
 const COUNTED: Maps = Maps {
     next: 7,
-    counters: Some(8),
+    counters: Some(Counters {
+        map: 8,
+        first_row: 192,
+        rows: 4,
+    }),
 };
 
 /// One line an instruction, in the words of the kernel's verifier; a jump names its target.
@@ -37,23 +41,26 @@ fn text(instructions: &[bpf_insn]) -> String {
         let target = at as i64 + 1;
         let line = match insn.code {
             0x18 if src == 1 => format!("r{dst} = map {imm}"),
+            0x18 if src == 2 => {
+                format!("r{dst} = value of map {imm} {:+}", instructions[at + 1].imm)
+            }
             0x18 if src == 4 => format!("r{dst} = function {}", target + i64::from(imm)),
             0x18 => format!("r{dst} = {imm} ll"),
             0x05 => format!("goto {}", target + i64::from(off)),
-            0x15 => format!("if r{dst} == {imm} goto {}", target + i64::from(off)),
             0x16 => format!("if w{dst} == {imm} goto {}", target + i64::from(off)),
             0x56 => format!("if w{dst} != {imm} goto {}", target + i64::from(off)),
             0x85 if src == 1 => format!("call {}", target + i64::from(imm)),
             0x85 => format!("call helper {imm}"),
             0x95 => "exit".to_owned(),
             0x07 => format!("r{dst} += {imm}"),
+            0x57 => format!("r{dst} &= {imm}"),
+            0x67 => format!("r{dst} <<= {imm}"),
             0x0f => format!("r{dst} += r{src}"),
             0x1f => format!("r{dst} -= r{src}"),
             0xb7 => format!("r{dst} = {imm}"),
             0xbf => format!("r{dst} = r{src}"),
             0x61 => format!("r{dst} = *(u32 *)(r{src} {off:+})"),
             0x79 => format!("r{dst} = *(u64 *)(r{src} {off:+})"),
-            0x62 => format!("*(u32 *)(r{dst} {off:+}) = {imm}"),
             0x7b => format!("*(u64 *)(r{dst} {off:+}) = r{src}"),
             code => panic!("no word for opcode {code:#04x}"),
         };
@@ -93,14 +100,14 @@ const fn slot(slot: i16) -> Form {
 #[test]
 fn every_exit_leads_to_the_epilogue() {
     let mut body = Code::default();
-    let other = body.jump_if(Compare::Equal64, R1, 0);
+    let other = body.jump_if(Compare::Equal32, R1, 0);
     body.extend([mov_imm(R0, 2), exit()]);
     body.land(other);
     body.extend([mov_imm(R0, 1), exit()]);
     check(
         &placed(&body.finish(), &XDP, register(9), &PLAIN),
         "0: r9 = r1
-         1: if r1 == 0 goto 4
+         1: if w1 == 0 goto 4
          2: r0 = 2
          3: goto 6
          4: r0 = 1
@@ -186,53 +193,51 @@ fn counted_verdicts_fall_into_classes() {
         "0: *(u64 *)(r10 -16) = r1
          1: r0 = 2
          2: goto 3
-         3: if w0 != 2 goto 28
+         3: if w0 != 2 goto 27
          4: r6 = *(u64 *)(r10 -16)
-         5: *(u32 *)(r10 -16) = 0
-         6: r2 = r10
-         7: r2 += -16
-         8: r1 = map 8
-         10: call helper 1
-         11: if r0 == 0 goto 21
-         12: r2 = *(u32 *)(r6 +4)
-         13: r1 = *(u32 *)(r6 +0)
-         14: r2 -= r1
-         15: r3 = *(u64 *)(r0 +0)
-         16: r3 += 1
-         17: *(u64 *)(r0 +0) = r3
-         18: r3 = *(u64 *)(r0 +24)
-         19: r3 += r2
-         20: *(u64 *)(r0 +24) = r3
-         21: r1 = r6
-         22: r2 = map 7
-         24: r3 = 0
-         25: call helper 12
-         26: r0 = 2
-         27: exit
-         28: r6 = *(u64 *)(r10 -16)
-         29: *(u64 *)(r10 -8) = r0
-         30: *(u32 *)(r10 -16) = 0
-         31: r2 = r10
-         32: r2 += -16
-         33: r1 = map 8
-         35: call helper 1
-         36: if r0 == 0 goto 51
-         37: r2 = *(u32 *)(r6 +4)
-         38: r1 = *(u32 *)(r6 +0)
-         39: r2 -= r1
-         40: r3 = *(u64 *)(r10 -8)
-         41: r0 += 8
-         42: if w3 == 0 goto 45
-         43: if w3 == 1 goto 45
-         44: r0 += 8
-         45: r3 = *(u64 *)(r0 +0)
-         46: r3 += 1
-         47: *(u64 *)(r0 +0) = r3
-         48: r3 = *(u64 *)(r0 +24)
-         49: r3 += r2
-         50: *(u64 *)(r0 +24) = r3
-         51: r0 = *(u64 *)(r10 -8)
-         52: exit",
+         5: call helper 8
+         6: r0 <<= 6
+         7: r0 &= 192
+         8: r1 = value of map 8 +192
+         10: r0 += r1
+         11: r2 = *(u32 *)(r6 +4)
+         12: r1 = *(u32 *)(r6 +0)
+         13: r2 -= r1
+         14: r3 = *(u64 *)(r0 +0)
+         15: r3 += 1
+         16: *(u64 *)(r0 +0) = r3
+         17: r3 = *(u64 *)(r0 +24)
+         18: r3 += r2
+         19: *(u64 *)(r0 +24) = r3
+         20: r1 = r6
+         21: r2 = map 7
+         23: r3 = 0
+         24: call helper 12
+         25: r0 = 2
+         26: exit
+         27: r6 = *(u64 *)(r10 -16)
+         28: *(u64 *)(r10 -8) = r0
+         29: call helper 8
+         30: r0 <<= 6
+         31: r0 &= 192
+         32: r1 = value of map 8 +192
+         34: r0 += r1
+         35: r2 = *(u32 *)(r6 +4)
+         36: r1 = *(u32 *)(r6 +0)
+         37: r2 -= r1
+         38: r3 = *(u64 *)(r10 -8)
+         39: r0 += 8
+         40: if w3 == 0 goto 43
+         41: if w3 == 1 goto 43
+         42: r0 += 8
+         43: r3 = *(u64 *)(r0 +0)
+         44: r3 += 1
+         45: *(u64 *)(r0 +0) = r3
+         46: r3 = *(u64 *)(r0 +24)
+         47: r3 += r2
+         48: *(u64 *)(r0 +24) = r3
+         49: r0 = *(u64 *)(r10 -8)
+         50: exit",
     );
 }
 

@@ -293,6 +293,18 @@ pub fn cpus() -> usize {
     aya::util::nr_cpus().unwrap_or(1)
 }
 
+/// One more than the highest number of a CPU that may ever be there: numbers can have gaps.
+///
+/// # Errors
+///
+/// That of reading `/sys/devices/system/cpu/possible`; `InvalidData` when it has no number.
+pub fn cpu_ids() -> io::Result<u32> {
+    let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
+    let last = possible.trim_end().rsplit(['-', ',']).next();
+    last.and_then(|number| number.parse::<u32>().ok()?.checked_add(1))
+        .ok_or(io::ErrorKind::InvalidData.into())
+}
+
 /// A grace period where membarrier(2) has none: changing a map of maps waits for one
 /// (`maybe_wait_bpf_programs`, kernel/bpf/syscall.c).
 pub(super) fn grace_period_by_update() {

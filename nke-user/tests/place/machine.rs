@@ -18,6 +18,9 @@ const COUNTERS: u64 = 0x3_0000_0000;
 const STACK: u64 = 0x4_0000_0000;
 const FRAME: u64 = 0x1000;
 
+/// The CPU that programs run on.
+pub(crate) const CPU: usize = 2;
+
 /// The kernel around the programs: maps by descriptor.
 #[derive(Default)]
 pub(crate) struct Kernel {
@@ -25,8 +28,8 @@ pub(crate) struct Kernel {
     pub(crate) programs: Vec<Vec<bpf_insn>>,
     /// Program arrays: by descriptor and index, a place in `programs`.
     pub(crate) arrays: HashMap<(i32, u64), usize>,
-    /// Counter maps: six numbers each.
-    pub(crate) counters: HashMap<i32, [u8; 48]>,
+    /// The values of counter maps.
+    pub(crate) counters: HashMap<i32, Vec<u8>>,
 }
 
 /// What one packet met.
@@ -118,6 +121,12 @@ impl Machine<'_> {
         let imm = insn.imm as i64 as u64;
         let by_register = insn.code & 0x08 != 0;
         match insn.code {
+            // The address of a map's value.
+            0x18 if src == 2 => {
+                frame.at += 1;
+                let offset = second.unwrap().imm as u64;
+                self.registers[dst] = COUNTERS + imm * FRAME + offset;
+            }
             0x18 => {
                 frame.at += 1;
                 let high = u64::from(second.unwrap().imm as u32) << 32;
@@ -199,17 +208,8 @@ impl Machine<'_> {
         let [_, r1, r2, r3, ..] = self.registers;
         self.forget(0..6);
         match number {
-            // map_lookup_elem
-            1 => {
-                assert_eq!(self.load(r2, 4), 0, "the key");
-                assert!(
-                    self.kernel.counters.contains_key(&(r1 as i32)),
-                    "a counter map"
-                );
-                self.registers[0] = COUNTERS + r1 * FRAME;
-            }
             // get_smp_processor_id
-            8 => self.registers[0] = 0,
+            8 => self.registers[0] = CPU as u64,
             12 => {
                 assert_eq!(r1, CONTEXT, "a tail call's context");
                 let array = self.kernel.arrays.get(&(r2 as i32, r3)).copied();
@@ -292,6 +292,7 @@ fn compute(code: u8, class: u8, dst: u64, src: u64) -> u64 {
         0x30 => dst.checked_div(src).unwrap_or(0),
         0x40 => dst | src,
         0x50 => dst & src,
+        0x60 => dst << src,
         0x90 => dst.checked_rem(src).unwrap_or(dst),
         0xa0 => dst ^ src,
         0xb0 => src,

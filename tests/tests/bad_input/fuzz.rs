@@ -134,7 +134,11 @@ impl Reader {
             for form in forms(&body) {
                 let maps = place::Maps {
                     next: 3,
-                    counters: Some(4),
+                    counters: Some(place::Counters {
+                        map: 4,
+                        first_row: 128,
+                        rows: 2,
+                    }),
                 };
                 let rule = hook.rule(program.frags);
                 placed |= place::place(&body, &rule, form, &maps).is_ok();
