@@ -229,7 +229,7 @@ fn pointer_failed(stage: &'static str, source: std::io::Error) -> crate::error::
 pub(crate) fn sweep(state: &State) -> Result<Vec<Chain>> {
     let mut chains = Vec::new();
     let mut left = Vec::new();
-    for hook in Hook::all() {
+    for hook in state.hooks() {
         for target in state.targets(hook) {
             let directory = state.chain(hook, target);
             if let Some(chain) = Chain::read(state, hook, target)? {

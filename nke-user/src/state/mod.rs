@@ -109,6 +109,12 @@ impl State {
         fs::rename(&from, to).map_err(|source| self.failed(&from, "rename", source))
     }
 
+    /// The hooks that have, or had, chains, by one look: nearly all hooks never do.
+    pub(crate) fn hooks(&self) -> impl Iterator<Item = Hook> + use<> {
+        let present = names(&self.base.join("chains"));
+        Hook::all().filter(move |hook| present.contains(&hook.directory()))
+    }
+
     /// The targets that have a chain at a hook.
     pub(crate) fn targets(&self, hook: Hook) -> Vec<Target> {
         let parse = |name: String| Target::parse(hook.row().kind, &name);
@@ -203,7 +209,9 @@ impl State {
     }
 
     fn is_empty(&self) -> bool {
-        let chains = Hook::all().all(|hook| names(&self.chains(hook)).is_empty());
+        let chains = self
+            .hooks()
+            .all(|hook| names(&self.chains(hook)).is_empty());
         chains && names(&self.extensions()).is_empty()
     }
 
@@ -225,7 +233,7 @@ impl Drop for State {
         }
         // The bpffs may be another's, and stay.
         let chains = self.base.join("chains");
-        let hooks = Hook::all().map(|hook| self.chains(hook));
+        let hooks = self.hooks().map(|hook| self.chains(hook));
         for directory in hooks.chain([chains, self.extensions()]) {
             let _: io::Result<()> = fs::remove_dir(directory);
         }
