@@ -45,7 +45,7 @@ struct Candidate {
 }
 
 pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report) -> Result<()> {
-    let pass = bare_pass()?;
+    let pass = program(Hook::INTERFACE_XDP, XDP_PASS)?;
     let _link = stage.hang(&pass)?;
     let mut bare = Samples::default();
     let mut candidates = Vec::new();
@@ -105,15 +105,15 @@ fn chain(stage: &mut Stage<'_>, nodes: usize, counters: bool) -> Result<OwnedFd>
     stage.root(&cable, Hook::INTERFACE_XDP)
 }
 
-/// A program that does nothing at all.
-fn bare_pass() -> Result<OwnedFd> {
+/// A program that does nothing but give a verdict.
+pub(super) fn program(hook: Hook, verdict: i32) -> Result<OwnedFd> {
     let loaded = program::load(&program::Load {
-        program_type: Hook::INTERFACE_XDP.row().program_type as u32,
-        expected_attach_type: Hook::INTERFACE_XDP.row().expected_attach_type,
+        program_type: hook.row().program_type as u32,
+        expected_attach_type: hook.row().expected_attach_type,
         flags: 0,
-        name: "pass",
+        name: "verdict",
         license: c"GPL",
-        instructions: &place::constant(XDP_PASS),
+        instructions: &place::constant(verdict),
         btf: None,
         func_info: &[],
         line_info: &[],

@@ -10,15 +10,20 @@ use nke::control::Scope;
 use nke::find::Wanted;
 use nke::hook::Hook;
 use nke::order::{DEFAULT_PRIORITY, Position, Selector};
+use nke::sys::link;
 use serde_json::{Map, Value};
 
 use super::Effort;
+use super::nodes::program;
 use super::report::{Report, Table};
 use super::samples::Samples;
 use super::stage::{Cable, PINS, STATE, Stage, run};
 
 /// Nodes of the chain that is edited.
 const LENGTH: usize = 8;
+
+/// `TC_ACT_UNSPEC`: the next program is asked.
+const TCX_NEXT: i32 = -1;
 
 /// A command line; its words hold no spaces.
 type Line = String;
@@ -34,7 +39,12 @@ struct Contest {
 }
 
 /// What the library is timed at, with its name and its key.
-const VERBS: [(Verb, &str, &str); 5] = [
+const VERBS: [(Verb, &str, &str); 6] = [
+    (
+        Verb::Link,
+        "the kernel: a TCX link alone",
+        "kernel_tcx_link",
+    ),
     (Verb::Attach, "library: first attachment", "library_attach"),
     (Verb::Insert, "library: insert", "library_insert"),
     (Verb::Replace, "library: replace", "library_replace"),
@@ -44,6 +54,8 @@ const VERBS: [(Verb, &str, &str); 5] = [
 
 #[derive(Clone, Copy)]
 enum Verb {
+    /// No work of nke's: what the kernel itself takes to hang a loaded program on an interface.
+    Link,
     Attach,
     Insert,
     Replace,
@@ -130,26 +142,28 @@ fn xdp(stage: &mut Stage<'_>, nke: &str) -> Result<Vec<Contest>> {
 fn tc(stage: &mut Stage<'_>, nke: &str) -> Result<Vec<Contest>> {
     let object = stage.objects.path("node-tc");
     let object = word(&object)?;
-    let cables = [
-        stage.cable()?,
-        stage.cable()?,
-        stage.cable()?,
-        stage.cable()?,
-    ];
-    let place = (&cables[2], Hook::INTERFACE_IN);
+    let [ours, our_clsact, theirs] =
+        [stage.cable()?, stage.cable()?, stage.cable()?].map(|c| c.inside);
+    let [our_chain, their_list] = [stage.cable()?, stage.cable()?];
+    let place = (&our_chain, Hook::INTERFACE_IN);
     stage.append(&mut stage.control()?, "sink-tc", place, true)?;
-    run("tc", &["qdisc", "add", "dev", &cables[3].inside, "clsact"])?;
-    let [ours, theirs, our_chain, their_list] = cables.map(|cable| cable.inside);
+    run("tc", &["qdisc", "add", "dev", &their_list.inside, "clsact"])?;
+    let [our_chain, their_list] = [our_chain, their_list].map(|cable| cable.inside);
     let filter = |interface: &str| {
         let program = format!("bpf direct-action object-file {object} section tc");
         format!("tc filter add dev {interface} ingress {program}")
     };
     Ok(vec![
-        Contest::new("nke_attach_in", "nke attach (in), the first")
+        Contest::new("nke_attach_tcx", "nke attach (in, TCX), the first")
             .timed(format!(
-                "{nke} attach {object} -i {ours} --hook interface/in"
+                "{nke} attach {object} -i {ours} --hook interface/in --mode tcx"
             ))
             .after(format!("{nke} detach node-tc -i {ours}")),
+        Contest::new("nke_attach_clsact", "nke attach (in, clsact), the first")
+            .timed(format!(
+                "{nke} attach {object} -i {our_clsact} --hook interface/in --mode clsact"
+            ))
+            .after(format!("{nke} detach node-tc -i {our_clsact}")),
         Contest::new("tc_qdisc_and_filter", "tc qdisc add, filter add")
             .timed(format!("tc qdisc add dev {theirs} clsact"))
             .timed(filter(&theirs))
@@ -267,9 +281,19 @@ fn library_time(stage: &Stage<'_>, verb: Verb, bare: &Cable, edited: &Edited) ->
     if let Verb::Remove = verb {
         stage.control()?.attach(&insert)?;
     }
+    if let Verb::Link = verb {
+        let pass = program(Hook::INTERFACE_IN, TCX_NEXT)?;
+        let attach_type = Hook::INTERFACE_IN.row().attach_type;
+        let began = Instant::now();
+        let link = link::create(&pass, bare.inside_index, attach_type, 0);
+        let elapsed = began.elapsed();
+        link.context("cannot attach a program")?;
+        return Ok(elapsed.as_secs_f64() * 1e3);
+    }
     let began = Instant::now();
     let mut control = stage.control()?;
     match verb {
+        Verb::Link => {}
         Verb::Attach => drop(control.attach(&stage.attachment("node-xdp", bare, hook))?),
         Verb::Insert => drop(control.attach(&insert)?),
         Verb::Replace => drop(control.replace(&id, &on_edited, &wanted("other-xdp"), None)?),
@@ -291,7 +315,7 @@ fn library_time(stage: &Stage<'_>, verb: Verb, bare: &Cable, edited: &Edited) ->
             let first = Position::Priority(DEFAULT_PRIORITY - 1);
             drop(control.reposition(&id, &on_edited, &first)?);
         }
-        Verb::Remove => {}
+        Verb::Link | Verb::Remove => {}
     }
     Ok(elapsed.as_secs_f64() * 1e3)
 }
@@ -346,8 +370,13 @@ fn tell(contests: &[Contest], library: &[Samples], report: &mut Report) {
             fastest,
         ),
         (
-            "nke attach (in), the first, against tc",
-            "nke_attach_in",
+            "nke attach (in, clsact), the first, against tc",
+            "nke_attach_clsact",
+            of("tc_qdisc_and_filter"),
+        ),
+        (
+            "nke attach (in, TCX), the first, against tc",
+            "nke_attach_tcx",
             of("tc_qdisc_and_filter"),
         ),
         (
