@@ -1,9 +1,9 @@
 //! Traffic that can be reckoned with: every datagram says in which act it was sent.
 //!
-//! One thread sends, in turn, a datagram of each flow; a thread per flow receives. An act ends
-//! with a fence: the flow that nothing ever drops has arrived from the *next* act. The cable
-//! keeps order, so whatever was sent in the act before has by then arrived, or been dropped;
-//! no act's numbers depend on time. Commands run in acts of their own, in which a datagram may
+//! One thread sends, in turn, a datagram of each flow; one receives. An act ends with a fence: the
+//! flow that nothing ever drops has arrived from the *next* act. The cable keeps order, and the
+//! receiver counts what waits in the other flows' sockets before it counts the fence; so whatever
+//! was sent in the act before has by then been counted, or dropped, and no act's numbers depend on time. Commands run in acts of their own, in which a datagram may
 //! meet the old or the new chain; so acts alternate: change, steady, change, steady, ….
 //!
 //! Beside that one TCP connection goes back and forth: it must survive everything.
@@ -51,6 +51,8 @@ const SSH: u16 = 22;
 const ACTS: usize = 32;
 /// So many datagrams of each flow make an act.
 const ENOUGH: u64 = 400;
+/// So many datagrams of the next act end one: a sender that moves to another CPU can overtake itself.
+const FENCES: u64 = 4;
 /// Between two rounds of datagrams.
 const PAUSE: Duration = Duration::from_micros(400);
 /// After so long without progress something is wrong.
@@ -100,9 +102,7 @@ impl Traffic {
             TcpStream::connect_timeout(&address, PATIENCE).context("cannot connect")
         })?;
         let (peer, _) = listener.accept().context("cannot accept")?;
-        for (flow, socket) in receivers.into_iter().enumerate() {
-            traffic.spawn(move |counts| receive(counts, flow, &socket));
-        }
+        traffic.spawn(move |counts| receive(counts, &receivers));
         traffic.spawn(move |counts| send(counts, &sender));
         traffic.spawn(move |counts| echo(counts, peer));
         traffic.spawn(move |counts| converse(counts, stream));
@@ -142,7 +142,7 @@ impl Traffic {
         self.wait(
             "the flow `voice` and the TCP connection, which nothing may stop",
             || {
-                self.counts.arrived(FENCE, next) > 0
+                self.counts.arrived(FENCE, next) >= FENCES
                     && self.counts.answers.load(Ordering::SeqCst) > answers
             },
         )
@@ -217,6 +217,14 @@ impl Counts {
         self.arrived[flow][act].load(Ordering::SeqCst)
     }
 
+    /// Counts a datagram of an act that arrived.
+    fn count(&self, flow: usize, act: usize) -> Result<()> {
+        let cell = self.arrived[flow].get(act);
+        let cell = cell.context("a datagram from nowhere")?;
+        cell.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
@@ -247,22 +255,34 @@ fn send(counts: &Counts, socket: &UdpSocket) -> Result<()> {
     Ok(())
 }
 
-fn receive(counts: &Counts, flow: usize, socket: &UdpSocket) -> Result<()> {
+fn receive(counts: &Counts, sockets: &[UdpSocket]) -> Result<()> {
+    let (fence, others) = sockets.split_last().context("no flow to receive")?;
+    for socket in others {
+        let set = socket.set_nonblocking(true);
+        set.context("cannot make a socket nonblocking")?;
+    }
     while !counts.stopped() {
-        let mut message = [0; 8];
-        match socket.recv(&mut message) {
-            Ok(_) => {
-                let act = usize::try_from(u64::from_be_bytes(message))?;
-                let cell = counts.arrived[flow]
-                    .get(act)
-                    .context("a datagram from nowhere")?;
-                cell.fetch_add(1, Ordering::SeqCst);
+        let Some(act) = next_act(fence)? else {
+            continue;
+        };
+        for (flow, socket) in others.iter().enumerate() {
+            while let Some(act) = next_act(socket)? {
+                counts.count(flow, act)?;
             }
-            Err(error) if is_timeout(&error) => {}
-            Err(error) => return Err(error).context("cannot receive"),
         }
+        counts.count(FENCE, act)?;
     }
     Ok(())
+}
+
+/// The act of the next datagram, if one comes.
+fn next_act(socket: &UdpSocket) -> Result<Option<usize>> {
+    let mut message = [0; 8];
+    match socket.recv(&mut message) {
+        Ok(_) => Ok(Some(usize::try_from(u64::from_be_bytes(message))?)),
+        Err(error) if is_timeout(&error) => Ok(None),
+        Err(error) => Err(error).context("cannot receive"),
+    }
 }
 
 /// One end of the connection: sends back what comes.
