@@ -65,11 +65,32 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Which way a hook is on. Along one way the hooks run in the order of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// From the wire to a socket of this host.
+    In,
+    /// Past the host: between `ip/prerouting` of the way in and `ip/postrouting` of the way out.
+    Forward,
+    /// From a program's call to the wire.
+    Out,
+    /// Calls of a program, and events, that no one packet meets.
+    Call,
+}
+
+impl Way {
+    /// All of them, in the order of the table.
+    pub const ALL: [Self; 4] = [Self::In, Self::Forward, Self::Out, Self::Call];
+}
+
 /// What differs between hooks.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
     /// The hook's name, as typed and printed.
     pub name: &'static str,
+    /// The way that it is on.
+    pub way: Way,
     /// What its chains are attached to.
     pub kind: Kind,
     /// The names of the ELF sections whose programs serve it: libbpf's
@@ -105,6 +126,7 @@ const TC_ACT_PIPE: i32 = 3;
 
 const XDP: Row = Row {
     name: "interface/xdp",
+    way: Way::In,
     kind: Kind::Interface,
     sections: &["xdp", "xdp.frags"],
     program_type: ProgramType::Xdp,
@@ -142,6 +164,7 @@ const IN: Row = Row {
 
 const OUT: Row = Row {
     name: "interface/out",
+    way: Way::Out,
     sections: &[
         "tc",
         "classifier",
@@ -156,6 +179,7 @@ const OUT: Row = Row {
 
 const IP: Row = Row {
     name: "ip/in",
+    way: Way::In,
     kind: Kind::Namespace,
     sections: &["netfilter"],
     program_type: ProgramType::Netfilter,
@@ -170,9 +194,10 @@ const IP: Row = Row {
 };
 
 /// The hook of this number, `enum nf_inet_hooks` of uapi/linux/netfilter.h.
-const fn ip(name: &'static str, number: u32) -> Row {
+const fn ip(name: &'static str, way: Way, number: u32) -> Row {
     Row {
         name,
+        way,
         attach_type: number,
         ..IP
     }
@@ -180,6 +205,7 @@ const fn ip(name: &'static str, number: u32) -> Row {
 
 const CGROUP: Row = Row {
     name: "socket/data-in",
+    way: Way::In,
     kind: Kind::Cgroup,
     sections: &["cgroup_skb/ingress", "cgroup/skb"],
     program_type: CgroupSkb,
@@ -202,6 +228,7 @@ const fn cgroup(
 ) -> Row {
     Row {
         name,
+        way: Way::Call,
         sections,
         program_type,
         expected_attach_type: attach_type,
@@ -230,17 +257,124 @@ const fn bind(row: Row) -> Row {
 
 use ProgramType::{CgroupSkb, CgroupSock, CgroupSockAddr, CgroupSockopt, SockOps};
 
-/// Every hook: first in the order in which a received packet meets them, then a sent one, then
-/// those of a socket's calls.
+/// A hook on another way than that of a mere call.
+const fn on(way: Way, row: Row) -> Row {
+    Row { way, ..row }
+}
+
+/// Every hook, way by way, and along each way in the order in which the kernel runs them; those of
+/// a call in the order in which a program's calls usually come. Why `ip/postrouting` is before
+/// `socket/data-out`: `ip_finish_output` (net/ipv4/ip_output.c) asks the cgroup, and netfilter is
+/// done by then. `socket/lookup` is between `ip/in` and `socket/data-in`, since the cgroup is that
+/// of the socket that it finds (`__udp4_lib_rcv`, `tcp_v4_rcv`).
 static TABLE: [Row; 35] = [
     XDP,
     IN,
-    ip("ip/prerouting", 0),
+    ip("ip/prerouting", Way::In, 0),
     IP,
-    ip("ip/forward", 2),
+    // Of a network namespace, though of the socket layer: which socket a packet is for.
+    Row {
+        kind: Kind::Namespace,
+        modes: &[Mode::Namespace],
+        since: Version::new(5, 9),
+        ..on(
+            Way::In,
+            cgroup("socket/lookup", &["sk_lookup"], ProgramType::SkLookup, 36),
+        )
+    },
     CGROUP,
+    on(
+        Way::In,
+        cannot_drop(cgroup(
+            "socket/recvmsg4",
+            &["cgroup/recvmsg4"],
+            CgroupSockAddr,
+            19,
+        )),
+    ),
+    on(
+        Way::In,
+        cannot_drop(cgroup(
+            "socket/recvmsg6",
+            &["cgroup/recvmsg6"],
+            CgroupSockAddr,
+            20,
+        )),
+    ),
+    on(
+        Way::In,
+        unix(cannot_drop(cgroup(
+            "socket/recvmsg-unix",
+            &["cgroup/recvmsg_unix"],
+            CgroupSockAddr,
+            51,
+        ))),
+    ),
+    ip("ip/forward", Way::Forward, 2),
+    on(
+        Way::Out,
+        cgroup(
+            "socket/create",
+            &["cgroup/sock_create", "cgroup/sock"],
+            CgroupSock,
+            2,
+        ),
+    ),
+    on(
+        Way::Out,
+        bind(cgroup("socket/bind4", &["cgroup/bind4"], CgroupSockAddr, 8)),
+    ),
+    on(
+        Way::Out,
+        bind(cgroup("socket/bind6", &["cgroup/bind6"], CgroupSockAddr, 9)),
+    ),
+    on(
+        Way::Out,
+        cgroup("socket/post-bind4", &["cgroup/post_bind4"], CgroupSock, 12),
+    ),
+    on(
+        Way::Out,
+        cgroup("socket/post-bind6", &["cgroup/post_bind6"], CgroupSock, 13),
+    ),
+    on(
+        Way::Out,
+        cgroup("socket/connect4", &["cgroup/connect4"], CgroupSockAddr, 10),
+    ),
+    on(
+        Way::Out,
+        cgroup("socket/connect6", &["cgroup/connect6"], CgroupSockAddr, 11),
+    ),
+    on(
+        Way::Out,
+        unix(cgroup(
+            "socket/connect-unix",
+            &["cgroup/connect_unix"],
+            CgroupSockAddr,
+            49,
+        )),
+    ),
+    on(
+        Way::Out,
+        cgroup("socket/sendmsg4", &["cgroup/sendmsg4"], CgroupSockAddr, 14),
+    ),
+    on(
+        Way::Out,
+        cgroup("socket/sendmsg6", &["cgroup/sendmsg6"], CgroupSockAddr, 15),
+    ),
+    on(
+        Way::Out,
+        unix(cgroup(
+            "socket/sendmsg-unix",
+            &["cgroup/sendmsg_unix"],
+            CgroupSockAddr,
+            50,
+        )),
+    ),
+    ip("ip/out", Way::Out, 3),
+    ip("ip/postrouting", Way::Out, 4),
     // Sending also answers 2 and 3: drop and send, and tell the sender of congestion.
     Row {
+        way: Way::Out,
         go_on: &[1, 3],
         dropped: &[0, 2],
         ..cgroup(
@@ -250,53 +384,36 @@ static TABLE: [Row; 35] = [
             1,
         )
     },
-    ip("ip/out", 3),
-    ip("ip/postrouting", 4),
     OUT,
     cgroup(
-        "socket/create",
-        &["cgroup/sock_create", "cgroup/sock"],
-        CgroupSock,
-        2,
+        "socket/setsockopt",
+        &["cgroup/setsockopt"],
+        CgroupSockopt,
+        22,
     ),
-    cgroup("socket/release", &["cgroup/sock_release"], CgroupSock, 34),
-    bind(cgroup("socket/bind4", &["cgroup/bind4"], CgroupSockAddr, 8)),
-    bind(cgroup("socket/bind6", &["cgroup/bind6"], CgroupSockAddr, 9)),
-    cgroup("socket/post-bind4", &["cgroup/post_bind4"], CgroupSock, 12),
-    cgroup("socket/post-bind6", &["cgroup/post_bind6"], CgroupSock, 13),
-    cgroup("socket/connect4", &["cgroup/connect4"], CgroupSockAddr, 10),
-    cgroup("socket/connect6", &["cgroup/connect6"], CgroupSockAddr, 11),
-    unix(cgroup(
-        "socket/connect-unix",
-        &["cgroup/connect_unix"],
+    cgroup(
+        "socket/getsockopt",
+        &["cgroup/getsockopt"],
+        CgroupSockopt,
+        21,
+    ),
+    cannot_drop(cgroup(
+        "socket/getsockname4",
+        &["cgroup/getsockname4"],
         CgroupSockAddr,
-        49,
-    )),
-    cgroup("socket/sendmsg4", &["cgroup/sendmsg4"], CgroupSockAddr, 14),
-    cgroup("socket/sendmsg6", &["cgroup/sendmsg6"], CgroupSockAddr, 15),
-    unix(cgroup(
-        "socket/sendmsg-unix",
-        &["cgroup/sendmsg_unix"],
-        CgroupSockAddr,
-        50,
+        31,
     )),
     cannot_drop(cgroup(
-        "socket/recvmsg4",
-        &["cgroup/recvmsg4"],
+        "socket/getsockname6",
+        &["cgroup/getsockname6"],
         CgroupSockAddr,
-        19,
-    )),
-    cannot_drop(cgroup(
-        "socket/recvmsg6",
-        &["cgroup/recvmsg6"],
-        CgroupSockAddr,
-        20,
+        32,
     )),
     unix(cannot_drop(cgroup(
-        "socket/recvmsg-unix",
-        &["cgroup/recvmsg_unix"],
+        "socket/getsockname-unix",
+        &["cgroup/getsockname_unix"],
         CgroupSockAddr,
-        51,
+        53,
     ))),
     cannot_drop(cgroup(
         "socket/getpeername4",
@@ -316,47 +433,11 @@ static TABLE: [Row; 35] = [
         CgroupSockAddr,
         52,
     ))),
-    cannot_drop(cgroup(
-        "socket/getsockname4",
-        &["cgroup/getsockname4"],
-        CgroupSockAddr,
-        31,
-    )),
-    cannot_drop(cgroup(
-        "socket/getsockname6",
-        &["cgroup/getsockname6"],
-        CgroupSockAddr,
-        32,
-    )),
-    unix(cannot_drop(cgroup(
-        "socket/getsockname-unix",
-        &["cgroup/getsockname_unix"],
-        CgroupSockAddr,
-        53,
-    ))),
-    cgroup(
-        "socket/setsockopt",
-        &["cgroup/setsockopt"],
-        CgroupSockopt,
-        22,
-    ),
-    cgroup(
-        "socket/getsockopt",
-        &["cgroup/getsockopt"],
-        CgroupSockopt,
-        21,
-    ),
     Row {
         go_on: &[],
         ..cannot_drop(cgroup("socket/events", &["sockops"], SockOps, 3))
     },
-    // Of a network namespace, though of the socket layer: which socket a packet is for.
-    Row {
-        kind: Kind::Namespace,
-        modes: &[Mode::Namespace],
-        since: Version::new(5, 9),
-        ..cgroup("socket/lookup", &["sk_lookup"], ProgramType::SkLookup, 36)
-    },
+    cgroup("socket/release", &["cgroup/sock_release"], CgroupSock, 34),
 ];
 
 /// A hook of AF_UNIX sockets.
@@ -367,13 +448,32 @@ const fn unix(row: Row) -> Row {
     }
 }
 
+/// Whether two texts are the same, for constants.
+const fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
 impl Hook {
     /// XDP on the device: before the kernel makes an `sk_buff`.
-    pub const INTERFACE_XDP: Self = Self(0);
+    pub const INTERFACE_XDP: Self = Self::named("interface/xdp");
     /// `sched_cls` on the device's ingress.
-    pub const INTERFACE_IN: Self = Self(1);
+    pub const INTERFACE_IN: Self = Self::named("interface/in");
     /// `sched_cls` on the device's egress.
-    pub const INTERFACE_OUT: Self = Self(9);
+    pub const INTERFACE_OUT: Self = Self::named("interface/out");
+
+    /// The hook of this name, which is in the table.
+    const fn named(name: &str) -> Self {
+        let mut at = 0;
+        while !same(TABLE[at].name, name) {
+            at += 1;
+        }
+        Self(at)
+    }
 
     /// Every hook, in the order of the table.
     pub fn all() -> impl Iterator<Item = Self> + Clone {
