@@ -45,7 +45,7 @@ pub enum Error {
     },
 
     /// The state directory cannot be used.
-    #[error("{}: {stage}: {source}; {remedy}", path.display())]
+    #[error("{}: {stage}: {source}; {}", path.display(), remedy_of(source, remedy))]
     State {
         /// The directory or pin.
         path: PathBuf,
@@ -395,7 +395,7 @@ pub enum Error {
     },
 
     /// The kernel said no.
-    #[error("{object}: {stage}: {source}; {remedy}")]
+    #[error("{object}: {stage}: {source}; {}", remedy_of(source, remedy))]
     Kernel {
         /// What it was about.
         object: String,
@@ -406,6 +406,17 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+}
+
+pub(crate) const CAPABILITIES: &str =
+    "it takes CAP_BPF and CAP_NET_ADMIN, which root in a container may lack";
+
+/// What helps against an errno: the one that means a lack of capabilities means it everywhere.
+fn remedy_of(source: &io::Error, otherwise: &'static str) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EPERM) => CAPABILITIES,
+        _ => otherwise,
+    }
 }
 
 /// As many of a list as a reader may want on one line.

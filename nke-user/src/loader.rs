@@ -15,7 +15,7 @@ use aya_obj::{
 };
 
 use crate::{
-    error::{Error, Result},
+    error::{CAPABILITIES, Error, Result},
     hook::{Hook, ProgramType},
     kernel::Version,
     object::{Initial, Linked, Object, Value, kconfig, packet_length_offset},
@@ -290,7 +290,7 @@ fn refusal(object: &str, symbol: &str, refused: program::Refused) -> Error {
                 object: object.to_owned(),
                 stage: "load",
                 source,
-                remedy: "it takes CAP_BPF and CAP_NET_ADMIN, which root in a container may lack",
+                remedy: CAPABILITIES,
             }
         };
     }

@@ -354,11 +354,12 @@ fn explain(site: &Site<'_>, source: io::Error) -> Error {
             hook,
             interface: place,
         },
-        (Some(libc::EINVAL), _) if Version::running() < hook.row().since => {
-            too_old(hook.row().since)
-        }
+        // A mode may be younger than its hook.
         (Some(libc::EINVAL), _) if mode.is_some_and(|mode| lacking(mode, &source)) => {
             too_old(clsact::NOT_NEEDED_SINCE)
+        }
+        (Some(libc::EINVAL), _) if Version::running() < hook.row().since => {
+            too_old(hook.row().since)
         }
         (Some(libc::ENODEV), Spot::Interface { namespace, .. }) => Error::NoInterface {
             name: place,

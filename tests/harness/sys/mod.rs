@@ -1,4 +1,4 @@
-//! The harness's only unsafe code: `bpf(2)`, packet sockets and `ptrace(2)`.
+//! The harness's only unsafe code: `bpf(2)`, packet sockets, `ptrace(2)` and `seccomp(2)`.
 //!
 //! Safe functions over system calls that no safe crate offers. Raw pointers never leave the
 //! function that owns the bytes.
@@ -7,3 +7,4 @@
 pub(crate) mod bpf;
 pub(crate) mod packet;
 pub(crate) mod ptrace;
+pub(crate) mod seccomp;

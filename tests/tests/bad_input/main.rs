@@ -4,6 +4,7 @@
 
 mod files;
 mod fuzz;
+mod kernels;
 mod messages;
 mod names;
 mod objects;
