@@ -93,8 +93,9 @@ impl Control {
         attached
     }
 
-    /// Attaches an extension to all hooks of a family that it serves; without one, to those of the
-    /// family of the first hook that it serves. It is attached to all of them or to none.
+    /// Attaches an extension to all hooks of a family that it serves; without one, to those that its
+    /// manifest names, or else to the family of the first hook that it serves. It is attached to all
+    /// of them or to none.
     ///
     /// # Errors
     ///
@@ -143,18 +144,25 @@ impl Control {
         Ok(done)
     }
 
-    /// The hooks of a family that an extension serves.
+    /// The hooks that an extension is to be attached to: those that it serves of a family, of those
+    /// that its manifest names, or of the family of its first.
     fn serves(&self, kmid: u32, attach: &Attach, family: Option<&Family>) -> Option<Vec<Hook>> {
         let symbol = attach.program.as_deref();
         let kind = attach.place.kind();
-        let first = || {
-            self.role(kmid, kind, None, symbol)
-                .ok()
-                .map(|(hook, _)| Family::of(hook))
+        let (first, role) = self.role(kmid, kind, None, symbol).ok()?;
+        let together = || {
+            let source = self.source(&role).ok().flatten()?;
+            let hooks = source.object.manifest().hooks.clone();
+            let here = |family: &Family| family.hooks().iter().any(|hook| hook.row().kind == kind);
+            (symbol.is_none() && hooks.iter().any(here)).then_some(hooks)
         };
-        let family = family.cloned().or_else(first)?;
+        let families = match family {
+            Some(family) => vec![family.clone()],
+            None => together().unwrap_or_else(|| vec![Family::of(first)]),
+        };
         let serves = |hook: &Hook| self.role(kmid, kind, Some(*hook), symbol).is_ok();
-        Some(family.hooks().iter().copied().filter(serves).collect())
+        let hooks = families.iter().flat_map(|family| family.hooks());
+        Some(hooks.copied().filter(serves).collect())
     }
 
     fn attach_loaded(&mut self, attach: &Attach, kmid: u32, spot: &Spot) -> Result<Attached> {

@@ -279,7 +279,8 @@ impl Control {
         }
     }
 
-    /// The attachments that a selector means: one, or one for each hook of a family.
+    /// The attachments that a selector means: one, or one for each hook of a family, or of those
+    /// that the extension is attached to together.
     fn attachments(
         &self,
         selector: &Selector,
@@ -302,7 +303,7 @@ impl Control {
                     .map(|slot| (at, slot)),
             );
         }
-        let Some((first, _)) = found.first() else {
+        let Some(&(first, node)) = found.first() else {
             let name = selector.to_string();
             return Err(Error::NoAttachment {
                 name,
@@ -310,12 +311,18 @@ impl Control {
                 place: scope.describe(),
             });
         };
-        let first = &self.chains[*first];
-        let family = Family::of(first.hook);
+        let first = &self.chains[first];
+        let mut together = vec![Family::of(first.hook)];
+        if found.len() > 1
+            && let Some(source) = self.source(&first.nodes[node].record.role)?
+        {
+            together.extend(source.object.manifest().hooks.iter().cloned());
+        }
         let mut hooks = BTreeSet::new();
         let one_each = found.iter().all(|(at, _)| {
             let chain = &self.chains[*at];
-            chain.target == first.target && family.has(chain.hook) && hooks.insert(chain.hook)
+            let meant = together.iter().any(|family| family.has(chain.hook));
+            chain.target == first.target && meant && hooks.insert(chain.hook)
         });
         if one_each {
             Ok(found)

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::hook::{Family, Hook};
+
 /// An extension's manifest; an object without one has the default.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -12,14 +14,28 @@ pub struct Manifest {
     /// The maps that every attachment has its own of.
     #[serde(default)]
     pub attachment_maps: Vec<String>,
+    /// The hooks that it is attached to together where none is asked for, such as
+    /// `socket/connect` (which is all of that family); without any, the first that it serves.
+    #[serde(default)]
+    pub hooks: Vec<Family>,
 }
 
 impl Manifest {
-    /// Reads a manifest, whose maps must be the object's; what is wrong with it in words.
-    pub(super) fn parse(text: &[u8], has_map: impl Fn(&str) -> bool) -> Result<Self, String> {
+    /// Reads a manifest, whose maps and hooks must be the object's; what is wrong with it in words.
+    pub(super) fn parse(
+        text: &[u8],
+        has_map: impl Fn(&str) -> bool,
+        serves: impl Fn(Hook) -> bool,
+    ) -> Result<Self, String> {
         let text = str::from_utf8(text).map_err(|_| "it is not UTF-8 text".to_owned())?;
         let manifest: Self = toml::from_str(text.trim_matches('\0'))
             .map_err(|error| error.message().replace('\n', ", "))?;
+        let served = |family: &Family| family.hooks().iter().any(|hook| serves(*hook));
+        if let Some(hook) = manifest.hooks.iter().find(|family| !served(family)) {
+            return Err(format!(
+                "hooks names {hook}, and no program of the object serves it"
+            ));
+        }
         // Under a wrong name, a map would be shared by all attachments without a word.
         match manifest.attachment_maps.iter().find(|map| !has_map(map)) {
             Some(map) => Err(format!(

@@ -152,10 +152,12 @@ impl Object {
             .ok_or_else(|| bad("malformed BTF".to_owned()))?
             .map_err(|error| bad(causes(&error)))?;
         let has_map = |map: &str| parsed.maps.contains_key(map);
-        let manifest = Manifest::parse(&manifest, has_map).map_err(|cause| Error::Manifest {
-            object: name.to_owned(),
-            cause,
-        })?;
+        let serves = |hook| programs.iter().any(|p: &Program| p.hooks.contains(&hook));
+        let manifest =
+            Manifest::parse(&manifest, has_map, serves).map_err(|cause| Error::Manifest {
+                object: name.to_owned(),
+                cause,
+            })?;
         let object = Self {
             name: name.to_owned(),
             bytes,
