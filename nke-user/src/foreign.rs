@@ -90,9 +90,16 @@ pub(crate) fn runs(hook: Hook, spot: &Spot, program: u32) -> bool {
     all(hook, spot).iter().any(|(id, _)| *id == program)
 }
 
-/// The programs on a hook but `own`, in the order in which they run.
-pub(crate) fn programs(hook: Hook, spot: &Spot, own: Option<u32>) -> Vec<Foreign> {
+/// The programs on a hook but its root `own` and other programs of nke's, in the order in which
+/// they run.
+pub(crate) fn programs(
+    hook: Hook,
+    spot: &Spot,
+    own: Option<u32>,
+    others_of_ours: &[u32],
+) -> Vec<Foreign> {
     let mut found = all(hook, spot);
+    found.retain(|(id, _)| !others_of_ours.contains(id));
     let position = found.iter().position(|(id, _)| Some(*id) == own);
     if let Some(position) = position {
         found.remove(position);

@@ -34,6 +34,10 @@ pub enum ProgramType {
     CgroupSock = 9,
     /// `BPF_PROG_TYPE_SOCK_OPS`
     SockOps = 13,
+    /// `BPF_PROG_TYPE_SK_SKB`
+    SkSkb = 14,
+    /// `BPF_PROG_TYPE_SK_MSG`
+    SkMsg = 16,
     /// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`
     CgroupSockAddr = 18,
     /// `BPF_PROG_TYPE_CGROUP_SOCKOPT`
@@ -237,6 +241,21 @@ const fn cgroup(
     }
 }
 
+/// A hook of the byte streams of a cgroup's TCP connections.
+const fn stream(
+    name: &'static str,
+    way: Way,
+    sections: &'static [&'static str],
+    program_type: ProgramType,
+    attach_type: u32,
+) -> Row {
+    Row {
+        modes: &[Mode::Sockmap],
+        since: Version::new(6, 10),
+        ..on(way, cgroup(name, sections, program_type, attach_type))
+    }
+}
+
 /// One whose programs can only let go on.
 const fn cannot_drop(row: Row) -> Row {
     Row {
@@ -267,7 +286,7 @@ const fn on(way: Way, row: Row) -> Row {
 /// `socket/data-out`: `ip_finish_output` (net/ipv4/ip_output.c) asks the cgroup, and netfilter is
 /// done by then. `socket/lookup` is between `ip/in` and `socket/data-in`, since the cgroup is that
 /// of the socket that it finds (`__udp4_lib_rcv`, `tcp_v4_rcv`).
-static TABLE: [Row; 35] = [
+static TABLE: [Row; 37] = [
     XDP,
     IN,
     ip("ip/prerouting", Way::In, 0),
@@ -283,6 +302,14 @@ static TABLE: [Row; 35] = [
         )
     },
     CGROUP,
+    // BPF_SK_SKB_VERDICT, whichever of the two the section names: the kernel runs them alike.
+    stream(
+        "socket/stream-in",
+        Way::In,
+        &["sk_skb", "sk_skb/verdict", "sk_skb/stream_verdict"],
+        ProgramType::SkSkb,
+        38,
+    ),
     on(
         Way::In,
         cannot_drop(cgroup(
@@ -369,6 +396,13 @@ static TABLE: [Row; 35] = [
             CgroupSockAddr,
             50,
         )),
+    ),
+    stream(
+        "socket/stream-out",
+        Way::Out,
+        &["sk_msg"],
+        ProgramType::SkMsg,
+        7, // BPF_SK_MSG_VERDICT
     ),
     ip("ip/out", Way::Out, 3),
     ip("ip/postrouting", Way::Out, 4),
@@ -465,6 +499,8 @@ impl Hook {
     pub const INTERFACE_IN: Self = Self::named("interface/in");
     /// `sched_cls` on the device's egress.
     pub const INTERFACE_OUT: Self = Self::named("interface/out");
+    /// `sock_ops` on a cgroup: what becomes of its TCP connections.
+    pub const SOCKET_EVENTS: Self = Self::named("socket/events");
 
     /// The hook of this name, which is in the table.
     const fn named(name: &str) -> Self {
@@ -489,8 +525,12 @@ impl Hook {
     pub fn of_section(section: &str) -> Vec<Self> {
         let (kind, detail) = section.split_once('/').unwrap_or((section, ""));
         let detail = detail.split('/').next().unwrap_or_default();
-        // Programs of this type that the kernel runs behind a redirect, where no chain can be.
-        if kind.starts_with("xdp") && matches!(detail, "cpumap" | "devmap") {
+        // Programs of a hook's type that answer another question than its chain's: those that the
+        // kernel runs behind a redirect, and those that say how long a message is.
+        if matches!(
+            (kind, detail),
+            ("xdp" | "xdp.frags", "cpumap" | "devmap") | ("sk_skb", "stream_parser")
+        ) {
             return Vec::new();
         }
         let serving = |name: &str| {
@@ -508,7 +548,8 @@ impl Hook {
     /// How placement measures and judges a packet of this hook.
     pub fn rule(self, frags: bool) -> place::Rule {
         let length = match (self.row().program_type, frags) {
-            (ProgramType::SchedCls | CgroupSkb, _) => place::Length::SkbLen,
+            (ProgramType::SchedCls | ProgramType::SkSkb | CgroupSkb, _) => place::Length::SkbLen,
+            (ProgramType::SkMsg, _) => place::Length::MsgSize,
             (ProgramType::Xdp, false) => place::Length::XdpLinear,
             (ProgramType::Xdp, true) => place::Length::XdpFrags,
             _ => place::Length::None,
@@ -665,6 +706,10 @@ mod tests {
         check("cgroup/skb", &["socket/data-in", "socket/data-out"]);
         check("cgroup/connect4", &["socket/connect4"]);
         check("sk_lookup/x", &["socket/lookup"]);
+        check("sk_skb/stream_verdict/x", &["socket/stream-in"]);
+        check("sk_skb/verdict", &["socket/stream-in"]);
+        check("sk_skb/stream_parser", &[]);
+        check("sk_msg/x", &["socket/stream-out"]);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Mode {
     Cgroup,
     /// A link to a network namespace.
     Namespace,
+    /// A link to a sockhash that a cgroup's new TCP connections join (since 6.10).
+    Sockmap,
 }
 
 impl Mode {
@@ -35,6 +37,7 @@ impl Mode {
             Self::Netfilter => "netfilter",
             Self::Cgroup => "cgroup",
             Self::Namespace => "namespace",
+            Self::Sockmap => "sockmap",
         }
     }
 }
@@ -57,6 +60,7 @@ impl FromStr for Mode {
             Self::Netfilter,
             Self::Cgroup,
             Self::Namespace,
+            Self::Sockmap,
         ];
         all.into_iter().find(|mode| mode.name() == text).ok_or_else(|| {
             "no such mode; those of interface/xdp are native and generic, those of interface/in \

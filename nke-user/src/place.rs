@@ -35,18 +35,20 @@
 
 mod asm;
 mod epilogue;
+mod own;
 mod scan;
 mod stub;
 #[cfg(test)]
 mod tests;
 
+pub use own::{constant, holding, join, root};
 pub use stub::plain_btf;
 
 use std::os::fd::RawFd;
 
-use aya_obj::generated::{bpf_func_id, bpf_func_info, bpf_insn, bpf_line_info};
+use aya_obj::generated::{bpf_func_info, bpf_insn, bpf_line_info};
 
-use asm::{FP, R0, R1, R2, R3, Reg, SAVED};
+use asm::{FP, R1, Reg, SAVED};
 use epilogue::Epilogue;
 
 /// How far down the frame a deeper slot is tried below the one that the scan found.
@@ -111,6 +113,8 @@ pub enum Length {
     XdpFrags,
     /// `len` of a `__sk_buff`.
     SkbLen,
+    /// `size` of a `sk_msg_md` (Linux 5.0).
+    MsgSize,
     /// `len` of the `sk_buff` of a `bpf_nf_ctx`, at this offset of the kernel's.
     NetfilterLen(i16),
     /// There is no length to count.
@@ -343,24 +347,4 @@ fn line_at(line: &bpf_line_info, offset: impl Fn(u32) -> u32) -> bpf_line_info {
         insn_off: offset(line.insn_off),
         ..*line
     }
-}
-
-/// The program that the kernel calls: it enters the chain behind `next`, and gives `answer` when
-/// there is none.
-pub fn root(next: RawFd, answer: i32) -> Vec<bpf_insn> {
-    let [low, high] = asm::load_map(R2, next);
-    let enter = asm::call(bpf_func_id::BPF_FUNC_tail_call);
-    vec![
-        low,
-        high,
-        asm::mov_imm(R3, 0),
-        enter,
-        asm::mov_imm(R0, answer),
-        asm::exit(),
-    ]
-}
-
-/// A body that always gives the same verdict: a policy, as the last node of a chain.
-pub fn constant(answer: i32) -> Vec<bpf_insn> {
-    vec![asm::mov_imm(R0, answer), asm::exit()]
 }

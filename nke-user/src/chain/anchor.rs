@@ -1,12 +1,15 @@
 //! What calls a chain's root: the one part of a chain that differs between mechanisms.
 //!
-//! Most hang on a `bpf_link`, pinned as `link`, netfilter on one for each family; a clsact filter is found by what
-//! is written in `filter`. Either is the truth: an anchor that the kernel does not show is gone,
-//! whatever is written.
+//! Most hang on a `bpf_link`, pinned as `link`, netfilter on one for each family, streams on one to
+//! a sockhash and one that fills it; a clsact filter is found by what is written in `filter`. Either
+//! is the truth: an anchor that the kernel does not show is gone, whatever is written.
 
 use std::{io, os::fd::OwnedFd, path::Path};
 
-use super::Site;
+use super::{
+    Site,
+    sockhash::{self, Root},
+};
 use crate::{
     clsact::{self, Filter},
     error::{Error, Result},
@@ -46,7 +49,12 @@ const fn link_flags(mode: Mode) -> u32 {
     match mode {
         Mode::Generic => 1 << 1,
         Mode::Native => 1 << 2,
-        Mode::Tcx | Mode::Clsact | Mode::Netfilter | Mode::Cgroup | Mode::Namespace => 0,
+        Mode::Tcx
+        | Mode::Clsact
+        | Mode::Netfilter
+        | Mode::Cgroup
+        | Mode::Namespace
+        | Mode::Sockmap => 0,
     }
 }
 
@@ -63,7 +71,8 @@ impl Anchor {
             | Mode::Tcx
             | Mode::Netfilter
             | Mode::Cgroup
-            | Mode::Namespace => open_links(state, directory, mode, target)?,
+            | Mode::Namespace
+            | Mode::Sockmap => open_links(state, directory, mode, target)?,
         }) else {
             return Ok(None);
         };
@@ -87,6 +96,17 @@ impl Anchor {
         self.root
     }
 
+    /// The program on another hook that it needs, if it does.
+    pub(crate) fn helper(&self) -> Option<u32> {
+        match (&self.hold, self.mode) {
+            (Hold::Links(links), Mode::Sockmap) => {
+                let described = link::describe(links.first()?).ok()?;
+                Some(described.program_id)
+            }
+            (Hold::Links(_) | Hold::Filter { .. }, _) => None,
+        }
+    }
+
     /// The index that its interface has now, if it hangs on one by a link.
     pub(crate) fn ifindex(&self) -> Option<u32> {
         match (&self.hold, self.mode) {
@@ -104,7 +124,7 @@ impl Anchor {
         state: &State,
         site: &Site<'_>,
         directory: &Path,
-        root: &OwnedFd,
+        root: &Root,
     ) -> Result<()> {
         let asked = site.mode.as_slice();
         let modes = if asked.is_empty() {
@@ -216,12 +236,18 @@ fn open_links(
         .then_some((Hold::Links(links), root)))
 }
 
-/// The pins that together are a chain's links: netfilter has one for each family.
+/// The pins that together are a chain's links, of which the last calls the root: netfilter has one
+/// for each family.
 const fn link_pins(mode: Mode) -> &'static [&'static str] {
-    if matches!(mode, Mode::Netfilter) {
-        &["link", "link6"]
-    } else {
-        &["link"]
+    match mode {
+        Mode::Netfilter => &["link", "link6"],
+        Mode::Sockmap => &sockhash::PINS,
+        Mode::Native
+        | Mode::Generic
+        | Mode::Tcx
+        | Mode::Clsact
+        | Mode::Cgroup
+        | Mode::Namespace => &["link"],
     }
 }
 
@@ -230,7 +256,7 @@ fn attach(
     state: &State,
     site: &Site<'_>,
     directory: &Path,
-    root: &OwnedFd,
+    root: &Root,
     mode: Mode,
 ) -> Result<io::Result<()>> {
     match (mode, site.spot) {
@@ -239,7 +265,13 @@ fn attach(
             Spot::Interface {
                 namespace, index, ..
             },
-        ) => add_filter(state, site.hook, directory, root, (namespace, *index)),
+        ) => add_filter(
+            state,
+            site.hook,
+            directory,
+            &root.program,
+            (namespace, *index),
+        ),
         _ => {
             let links = match make_links(site, root, mode)? {
                 Ok(links) => links,
@@ -254,7 +286,8 @@ fn attach(
 }
 
 /// Makes the links of a mode. They last only as long as this process until they are pinned.
-fn make_links(site: &Site<'_>, root: &OwnedFd, mode: Mode) -> Result<io::Result<Vec<OwnedFd>>> {
+fn make_links(site: &Site<'_>, root: &Root, mode: Mode) -> Result<io::Result<Vec<OwnedFd>>> {
+    let program = &root.program;
     let attach_type = site.hook.row().attach_type;
     let one = |link: io::Result<OwnedFd>| link.map(|link| vec![link]);
     Ok(match site.spot {
@@ -262,10 +295,10 @@ fn make_links(site: &Site<'_>, root: &OwnedFd, mode: Mode) -> Result<io::Result<
             namespace, index, ..
         } => {
             let flags = link_flags(mode);
-            one(namespace.within(|| link::create(root, *index, attach_type, flags))?)
+            one(namespace.within(|| link::create(program, *index, attach_type, flags))?)
         }
         Spot::Namespace(namespace) if mode == Mode::Namespace => {
-            one(link::create_at(root, namespace, attach_type))
+            one(link::create_at(program, namespace, attach_type))
         }
         Spot::Namespace(namespace) => {
             let families = [libc::PF_INET, libc::PF_INET6].into_iter();
@@ -275,11 +308,12 @@ fn make_links(site: &Site<'_>, root: &OwnedFd, mode: Mode) -> Result<io::Result<
                     hook: attach_type,
                     priority: NETFILTER_PRIORITY,
                 };
-                link::create_netfilter(root, netfilter)
+                link::create_netfilter(program, netfilter)
             };
             namespace.within(|| families.map(make).collect())?
         }
-        Spot::Cgroup(cgroup) => one(link::create_at(root, &cgroup.directory, attach_type)),
+        Spot::Cgroup(cgroup) if mode == Mode::Sockmap => root.hang(site.hook, cgroup)?,
+        Spot::Cgroup(cgroup) => one(link::create_at(program, &cgroup.directory, attach_type)),
     })
 }
 
@@ -322,7 +356,12 @@ fn lacking(mode: Mode, error: &io::Error) -> bool {
             error.raw_os_error() == Some(libc::EINVAL)
                 && Version::running() < clsact::NOT_NEEDED_SINCE
         }
-        Mode::Generic | Mode::Clsact | Mode::Netfilter | Mode::Cgroup | Mode::Namespace => false,
+        Mode::Generic
+        | Mode::Clsact
+        | Mode::Netfilter
+        | Mode::Cgroup
+        | Mode::Namespace
+        | Mode::Sockmap => false,
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
     rc::Rc,
 };
 
-use super::{Anchor, Chain, Node, Record, Role, node_directory, point};
+use super::{Anchor, Chain, Node, Record, Role, node_directory, point, sockhash::Root};
 use crate::{
     counters,
     error::Result,
@@ -372,7 +372,7 @@ fn pointer(to: Option<&OwnedFd>) -> Result<OwnedFd> {
     Ok(next)
 }
 
-fn made(object: &str, map: io::Result<OwnedFd>) -> Result<OwnedFd> {
+pub(super) fn made(object: &str, map: io::Result<OwnedFd>) -> Result<OwnedFd> {
     map.map_err(|source| crate::error::Error::Kernel {
         object: object.to_owned(),
         stage: "create",
@@ -381,7 +381,7 @@ fn made(object: &str, map: io::Result<OwnedFd>) -> Result<OwnedFd> {
     })
 }
 
-fn describe(program: &OwnedFd) -> Result<u32> {
+pub(super) fn describe(program: &OwnedFd) -> Result<u32> {
     let described = program::describe(program);
     described
         .map(|described| described.id)
@@ -397,13 +397,12 @@ fn describe(program: &OwnedFd) -> Result<u32> {
 fn renew(shop: &Workshop<'_>, first: Option<&Built<'_>>, frags: bool) -> Result<()> {
     let Workshop { state, ground, .. } = *shop;
     let next = pointer(first.map(|node| &node.program))?;
-    let instructions = place::root(next.as_raw_fd(), ground.hook().row().pass);
-    let root = loader::load_own("nke_root", ground.hook(), frags, &instructions)?;
+    let root = Root::load(ground.hook(), frags, &next)?;
     let directory = state.chain(ground.hook(), ground.target());
-    let mut pending = Pending::new(state, node_directory(&directory, describe(&root)?))?;
+    let mut pending = Pending::new(state, node_directory(&directory, root.id))?;
     state.pin(&next, &pending.directory.join("next"))?;
     match ground {
-        Ground::Chain(chain) => chain.anchor.update(&root)?,
+        Ground::Chain(chain) => chain.anchor.update(&root.program)?,
         Ground::Bare(site) => Anchor::attach(state, site, &directory, &root)?,
     }
     pending.keep();

@@ -11,6 +11,7 @@
 mod anchor;
 mod commit;
 mod moved;
+mod sockhash;
 
 use std::{
     collections::BTreeSet,

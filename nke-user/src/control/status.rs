@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Control, Form, Policy, Scope};
 use crate::{
-    chain::{Chain, Node, Role},
+    chain::{Anchor, Chain, Node, Role},
     counters,
     error::{Error, Result},
     extension::Extension,
@@ -156,12 +156,25 @@ impl Control {
                 .filter(asked)
             {
                 if self.chain(hook, spot.target()).is_none() {
-                    chains.extend(others(hook, &spot));
+                    chains.extend(self.others(hook, &spot));
                 }
             }
             chains.sort_by_key(|chain| chain.hook);
         }
         Ok(chains)
+    }
+
+    /// A hook that only others have programs on.
+    fn others(&self, hook: Hook, spot: &Spot) -> Option<ChainStatus> {
+        let foreign = foreign::programs(hook, spot, None, &self.helpers());
+        let bare = ChainStatus::bare(hook, spot);
+        (!foreign.is_empty()).then_some(ChainStatus { foreign, ..bare })
+    }
+
+    /// The programs by which chains work from other hooks than their own.
+    fn helpers(&self) -> Vec<u32> {
+        let anchors = self.chains.iter().map(|chain| &chain.anchor);
+        anchors.filter_map(Anchor::helper).collect()
     }
 
     /// A chain's status, of whatever it is attached to now.
@@ -177,7 +190,7 @@ impl Control {
             ..
         } = chain;
         let own = Some(anchor.root());
-        let foreign = spot.map(|spot| foreign::programs(*hook, spot, own));
+        let foreign = spot.map(|spot| foreign::programs(*hook, spot, own, &self.helpers()));
         let policy = if chain.drops() {
             Policy::Drop
         } else {
@@ -307,11 +320,4 @@ impl ChainStatus {
             },
         }
     }
-}
-
-/// A hook that only others have programs on.
-fn others(hook: Hook, spot: &Spot) -> Option<ChainStatus> {
-    let foreign = foreign::programs(hook, spot, None);
-    let bare = ChainStatus::bare(hook, spot);
-    (!foreign.is_empty()).then_some(ChainStatus { foreign, ..bare })
 }

@@ -24,6 +24,7 @@ pub(super) const R0: Reg = Reg(0);
 pub(super) const R1: Reg = Reg(1);
 pub(super) const R2: Reg = Reg(2);
 pub(super) const R3: Reg = Reg(3);
+pub(super) const R4: Reg = Reg(4);
 /// The frame pointer.
 pub(super) const FP: Reg = Reg(10);
 

@@ -212,6 +212,10 @@ fn count(
             code.push(asm::load32(R2, context, 0));
             true
         }
+        Length::MsgSize => {
+            code.push(asm::load32(R2, context, 68));
+            true
+        }
         Length::NetfilterLen(offset) => {
             code.push(asm::load64(R2, context, 8));
             code.push(asm::load32(R2, R2, offset));

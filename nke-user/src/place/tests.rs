@@ -1,6 +1,6 @@
 //! Placement as text: what goes in is built by the assembler, what comes out is read.
 
-use aya_obj::generated::bpf_insn;
+use aya_obj::generated::{bpf_func_id, bpf_insn};
 
 use super::asm::*;
 use super::*;
@@ -250,5 +250,39 @@ fn a_root_answers_when_its_chain_is_empty() {
          3: call helper 12
          4: r0 = 2
          5: exit",
+    );
+}
+
+#[test]
+fn a_root_holds_another_map() {
+    check(
+        &holding(8, root(7, 1)),
+        "0: r2 = map 8
+         2: r2 = map 7
+         4: r3 = 0
+         5: call helper 12
+         6: r0 = 1
+         7: exit",
+    );
+}
+
+#[test]
+fn connections_join_when_they_are_made_or_accepted() {
+    check(
+        &join(7),
+        "0: r2 = *(u32 *)(r1 +0)
+         1: if w2 == 4 goto 3
+         2: if w2 != 5 goto 13
+         3: r6 = r1
+         4: call helper 46
+         5: *(u64 *)(r10 -8) = r0
+         6: r1 = r6
+         7: r2 = map 7
+         9: r3 = r10
+         10: r3 += -8
+         11: r4 = 1
+         12: call helper 70
+         13: r0 = 1
+         14: exit",
     );
 }

@@ -28,6 +28,7 @@ const PROG_ARRAY: u32 = 3;
 const ARRAY: u32 = 2;
 const PERCPU_ARRAY: u32 = 6;
 const ARRAY_OF_MAPS: u32 = 12;
+const SOCKHASH: u32 = 18;
 
 impl<'a> Shape<'a> {
     /// A program array of one entry.
@@ -49,6 +50,18 @@ impl<'a> Shape<'a> {
             key_size: 4,
             value_size,
             max_entries: 1,
+            flags: 0,
+            name,
+        }
+    }
+
+    /// A hash of sockets, whose keys and values are their cookies.
+    pub const fn sockhash(name: &'a str, max_entries: u32) -> Self {
+        Self {
+            map_type: SOCKHASH,
+            key_size: 8,
+            value_size: 8,
+            max_entries,
             flags: 0,
             name,
         }
