@@ -74,6 +74,33 @@ impl Cgroup {
         None
     }
 
+    /// The cgroup that the calling process is in, if it can be seen.
+    pub fn of_caller() -> Option<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        // man 7 cgroups: the hierarchy of version 2 has number 0, and no controllers are named.
+        let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let roots = mounts.lines().filter(|line| line.contains(" - cgroup2 "));
+        // A mount shows the hierarchy from its root on, which need not be that of the hierarchy.
+        let paths = roots.filter_map(|line| {
+            let mut words = line.split(' ').skip(3);
+            let (root, mounted) = (words.next()?, words.next()?);
+            let below = Path::new(own).strip_prefix(root).ok()?;
+            Some(Path::new(mounted).join(below))
+        });
+        paths.into_iter().find_map(|path| Self::open(&path).ok())
+    }
+
+    /// This cgroup and those above it, up to the root of the hierarchy or what can be seen of it.
+    pub fn lineage(self) -> Vec<Self> {
+        let mut line = vec![self];
+        let above = |last: &Self| last.path.parent().and_then(|path| Self::open(path).ok());
+        while let Some(next) = line.last().and_then(above) {
+            line.push(next);
+        }
+        line
+    }
+
     /// The kernel's id: the inode of the directory.
     pub fn id(&self) -> u64 {
         self.id

@@ -1,4 +1,4 @@
-//! Programs on our hooks that are not nke's: shown, and never touched.
+//! What is on our hooks and not nke's, programs and chains of netfilter: shown, and never touched.
 
 use std::fmt;
 
@@ -9,22 +9,36 @@ use crate::{
     clsact,
     hook::Hook,
     interface::Namespace,
+    iptables,
+    mode::Mode,
     netlink::{self, Message},
+    nftables::{self, BaseChain},
     sys,
     target::Spot,
 };
 
-/// A program that somebody else attached.
+/// A program that somebody else attached, or what else the kernel calls at a hook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Foreign {
-    /// The kernel's id.
-    pub program_id: u32,
-    /// Its name.
+    /// The kernel's id of a program; `null` if it is none.
+    pub program_id: Option<u32>,
+    /// Its name: `inet t c` is chain `c` of nftables' table `inet t`.
     pub name: String,
     /// By what it is attached.
     pub how: How,
+    /// Its priority in netfilter, lower runs first; `null` where order is that of a list.
+    pub priority: Option<i32>,
     /// Whether it runs before nke's chain: those behind are not asked about what ends there.
     pub before: bool,
+}
+
+/// Where nke's own root is among the others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own {
+    /// The root's id.
+    pub(crate) program_id: u32,
+    /// Its priority in netfilter.
+    pub(crate) priority: Option<i32>,
 }
 
 /// The kernel's ways to attach a program.
@@ -39,6 +53,12 @@ pub enum How {
     Clsact,
     /// The list of a cgroup's programs.
     Cgroup,
+    /// The list of a network namespace's programs.
+    Netns,
+    /// A base chain of nftables.
+    Nftables,
+    /// A table of iptables.
+    Iptables,
 }
 
 impl fmt::Display for How {
@@ -48,12 +68,54 @@ impl fmt::Display for How {
             Self::Tcx => "TCX",
             Self::Clsact => "clsact",
             Self::Cgroup => "cgroup",
+            Self::Netns => "netns",
+            Self::Nftables => "nftables",
+            Self::Iptables => "iptables",
         })
     }
 }
 
-/// All programs on a hook, in the order in which they run.
-fn all(hook: Hook, spot: &Spot) -> Vec<(u32, How)> {
+/// One of all on a hook, nke's root among them.
+struct Entry {
+    program_id: Option<u32>,
+    /// Of what is no program.
+    name: String,
+    how: How,
+    priority: Option<i32>,
+}
+
+impl Entry {
+    fn program((program_id, how): (u32, How)) -> Self {
+        Self {
+            program_id: Some(program_id),
+            name: String::new(),
+            how,
+            priority: None,
+        }
+    }
+
+    fn chain(chain: BaseChain) -> Self {
+        Self {
+            program_id: None,
+            name: chain.name,
+            how: How::Nftables,
+            priority: Some(chain.priority),
+        }
+    }
+
+    fn table((name, priority): iptables::Table) -> Self {
+        Self {
+            program_id: None,
+            name,
+            how: How::Iptables,
+            priority: Some(priority),
+        }
+    }
+}
+
+/// The programs that are on a hook's lists, in the order in which they run. Those that netfilter
+/// calls are on none: the kernel does not say of their links which namespace they are in.
+fn listed(hook: Hook, spot: &Spot) -> Vec<(u32, How)> {
     let of = |how| move |id| (id, how);
     let attach_type = hook.row().attach_type;
     match spot {
@@ -67,50 +129,116 @@ fn all(hook: Hook, spot: &Spot) -> Vec<(u32, How)> {
             namespace, index, ..
         } => {
             let query = || sys::link::query_interface(*index, attach_type);
-            let tcx = namespace
-                .within(query)
-                .ok()
-                .and_then(Result::ok)
-                .unwrap_or_default();
-            let clsact = filters(hook, namespace, *index)
-                .into_iter()
-                .map(of(How::Clsact));
-            tcx.into_iter().map(of(How::Tcx)).chain(clsact).collect()
+            let tcx = namespace.within(query).ok().and_then(Result::ok);
+            let tcx = tcx.unwrap_or_default().into_iter().map(of(How::Tcx));
+            let clsact = filters(hook, namespace, *index).into_iter();
+            tcx.chain(clsact.map(of(How::Clsact))).collect()
         }
         Spot::Cgroup(cgroup) => {
             let programs = sys::link::query(&cgroup.directory, attach_type).unwrap_or_default();
             programs.into_iter().map(of(How::Cgroup)).collect()
         }
-        Spot::Namespace(_) => Vec::new(),
+        Spot::Namespace(_) if hook.row().modes.contains(&Mode::Netfilter) => Vec::new(),
+        Spot::Namespace(namespace) => {
+            let programs = sys::link::query(namespace, attach_type).unwrap_or_default();
+            programs.into_iter().map(of(How::Netns)).collect()
+        }
     }
+}
+
+/// All on a hook that can be seen, in the order in which it runs.
+fn all(hook: Hook, spot: &Spot) -> Vec<Entry> {
+    let programs = listed(hook, spot).into_iter().map(Entry::program);
+    match spot {
+        // `__dev_queue_xmit` and `__netif_receive_skb_core`, net/core/dev.c: traffic control is
+        // nearer to the wire than netfilter both ways.
+        Spot::Interface {
+            namespace, name, ..
+        } if hook == Hook::INTERFACE_OUT => base_chains(namespace, hook, Some(name))
+            .chain(programs)
+            .collect(),
+        Spot::Interface {
+            namespace, name, ..
+        } => programs
+            .chain(base_chains(namespace, hook, Some(name)))
+            .collect(),
+        Spot::Namespace(namespace) => {
+            let tables = iptables::tables(namespace, hook).into_iter();
+            let netfilter = tables
+                .map(Entry::table)
+                .chain(base_chains(namespace, hook, None));
+            let mut found: Vec<_> = programs.chain(netfilter).collect();
+            found.sort_by_key(|entry| entry.priority);
+            found
+        }
+        Spot::Cgroup(_) => programs.collect(),
+    }
+}
+
+/// The base chains of nftables at a hook; none where the kernel has no nftables.
+fn base_chains(
+    namespace: &Namespace,
+    hook: Hook,
+    interface: Option<&str>,
+) -> impl Iterator<Item = Entry> {
+    let chains = nftables::base_chains(namespace).unwrap_or_default();
+    let here: Vec<_> = chains
+        .into_iter()
+        .filter(|chain| chain.is_at(hook, interface))
+        .collect();
+    here.into_iter().map(Entry::chain)
 }
 
 /// Whether a program is on a hook.
 pub(crate) fn runs(hook: Hook, spot: &Spot, program: u32) -> bool {
-    all(hook, spot).iter().any(|(id, _)| *id == program)
+    listed(hook, spot).iter().any(|(id, _)| *id == program)
 }
 
-/// The programs on a hook but its root `own` and other programs of nke's, in the order in which
-/// they run.
+/// What is on a hook but its root `own` and other programs of nke's, in the order in which it
+/// runs.
 pub(crate) fn programs(
     hook: Hook,
     spot: &Spot,
-    own: Option<u32>,
+    own: Option<Own>,
     others_of_ours: &[u32],
 ) -> Vec<Foreign> {
     let mut found = all(hook, spot);
-    found.retain(|(id, _)| !others_of_ours.contains(id));
-    let position = found.iter().position(|(id, _)| Some(*id) == own);
-    if let Some(position) = position {
+    found.retain(|entry| {
+        entry
+            .program_id
+            .is_none_or(|id| !others_of_ours.contains(&id))
+    });
+    let is_own = |entry: &Entry| own.is_some_and(|own| entry.program_id == Some(own.program_id));
+    let listed = found.iter().position(is_own);
+    if let Some(position) = listed {
         found.remove(position);
     }
-    let describe = |(nth, (program_id, how)): (usize, &(u32, How))| Foreign {
-        program_id: *program_id,
-        name: name(*program_id),
-        how: *how,
-        before: position.is_some_and(|position| nth < position),
+    // Netfilter has no list to find it on. Of one priority the newer runs first
+    // (nf_hook_entries_grow, net/netfilter/core.c): that is nke's, as a rule.
+    let preceded = |entry: &Entry| match (entry.priority, own.and_then(|own| own.priority)) {
+        (Some(other), Some(own)) => other < own,
+        _ => false,
     };
-    found.iter().enumerate().map(describe).collect()
+    let position = listed.unwrap_or_else(|| found.iter().take_while(|e| preceded(e)).count());
+    let describe = |(nth, entry): (usize, Entry)| Foreign {
+        program_id: entry.program_id,
+        name: entry.program_id.map_or(entry.name, name),
+        how: entry.how,
+        priority: entry.priority,
+        before: nth < position,
+    };
+    found.into_iter().enumerate().map(describe).collect()
+}
+
+/// A program on a list, as one of others.
+pub(crate) fn on_list(program_id: u32, how: How, before: bool) -> Foreign {
+    Foreign {
+        program_id: Some(program_id),
+        name: name(program_id),
+        how,
+        priority: None,
+        before,
+    }
 }
 
 /// Who has an interface's XDP hook, in words.

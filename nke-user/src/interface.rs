@@ -22,9 +22,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use rustix::thread::LinkNameSpaceType;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    netlink::{self, Message},
+};
 
 /// Where `ip netns add` keeps named namespaces.
 const NAMED: &str = "/run/netns";
@@ -157,6 +161,30 @@ impl Namespace {
         self.within(|| rustix::net::netdevice::index_to_name(socket()?, index))
             .ok()?
             .ok()
+    }
+
+    /// The names of its interfaces, in the order of their indexes; none if they cannot be asked for.
+    pub(crate) fn interfaces(&self) -> Vec<String> {
+        let links = netlink::dump(self, Message::GetLink(LinkMessage::default()));
+        let mut found: Vec<_> = links
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|answer| {
+                let Message::NewLink(link) = answer else {
+                    return None;
+                };
+                let name = link.attributes.into_iter().find_map(|attribute| {
+                    if let LinkAttribute::IfName(name) = attribute {
+                        Some(name)
+                    } else {
+                        None
+                    }
+                });
+                Some((link.header.index, name?))
+            })
+            .collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, name)| name).collect()
     }
 
     /// How a message speaks of it.

@@ -26,7 +26,9 @@ pub mod counters;
 mod extension;
 pub mod foreign;
 pub mod interface;
+mod iptables;
 mod netlink;
+mod nftables;
 mod state;
 pub mod target;
 

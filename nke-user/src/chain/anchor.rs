@@ -107,6 +107,14 @@ impl Anchor {
         }
     }
 
+    /// Where the root is among what others have on the hook.
+    pub(crate) fn own(&self) -> foreign::Own {
+        foreign::Own {
+            program_id: self.root,
+            priority: (self.mode == Mode::Netfilter).then_some(NETFILTER_PRIORITY),
+        }
+    }
+
     /// The index that its interface has now, if it hangs on one by a link.
     pub(crate) fn ifindex(&self) -> Option<u32> {
         match (&self.hold, self.mode) {

@@ -17,6 +17,7 @@ mod attach;
 mod edit;
 mod load;
 mod status;
+mod way;
 
 use std::{
     cell::RefCell,
@@ -29,6 +30,7 @@ pub use self::{
     attach::{Attach, Attached},
     edit::Policy,
     status::{ChainStatus, Counts, ExtensionStatus, NodeStatus},
+    way::{HookStatus, WayStatus},
 };
 pub use crate::chain::RecordedForm as Form;
 use crate::{

@@ -165,14 +165,14 @@ impl Control {
     }
 
     /// A hook that only others have programs on.
-    fn others(&self, hook: Hook, spot: &Spot) -> Option<ChainStatus> {
+    pub(super) fn others(&self, hook: Hook, spot: &Spot) -> Option<ChainStatus> {
         let foreign = foreign::programs(hook, spot, None, &self.helpers());
         let bare = ChainStatus::bare(hook, spot);
         (!foreign.is_empty()).then_some(ChainStatus { foreign, ..bare })
     }
 
     /// The programs by which chains work from other hooks than their own.
-    fn helpers(&self) -> Vec<u32> {
+    pub(super) fn helpers(&self) -> Vec<u32> {
         let anchors = self.chains.iter().map(|chain| &chain.anchor);
         anchors.filter_map(Anchor::helper).collect()
     }
@@ -189,7 +189,7 @@ impl Control {
             anchor,
             ..
         } = chain;
-        let own = Some(anchor.root());
+        let own = Some(anchor.own());
         let foreign = spot.map(|spot| foreign::programs(*hook, spot, own, &self.helpers()));
         let policy = if chain.drops() {
             Policy::Drop
@@ -259,7 +259,7 @@ impl Control {
 
 impl ChainStatus {
     /// A hook without nodes.
-    fn bare(hook: Hook, spot: &Spot) -> Self {
+    pub(super) fn bare(hook: Hook, spot: &Spot) -> Self {
         let (interface, cgroup) = match spot {
             Spot::Interface { name, .. } => (Some(name.clone()), None),
             Spot::Namespace(_) => (None, None),

@@ -240,27 +240,41 @@ unsafe impl Attribute for QueryAttribute {}
 ///
 /// The kernel's: `EINVAL` before 6.6, `ENODEV` when there is no such interface here.
 pub fn query_interface(ifindex: u32, attach_type: u32) -> io::Result<Vec<u32>> {
-    query_at(ifindex, attach_type)
+    query_at(ifindex, attach_type, 0)
 }
 
-/// The ids of the programs that a cgroup has of its own, in the order in which they run.
+/// The ids of the programs that a cgroup has of its own, or a network namespace, in the order in
+/// which they run.
 ///
 /// # Errors
 ///
 /// The kernel's: `EINVAL` when the kernel has no such hook.
-pub fn query(cgroup: impl AsFd, attach_type: u32) -> io::Result<Vec<u32>> {
-    query_at(raw(&cgroup), attach_type)
+pub fn query(target: impl AsFd, attach_type: u32) -> io::Result<Vec<u32>> {
+    query_at(raw(&target), attach_type, 0)
 }
 
-fn query_at(target: u32, attach_type: u32) -> io::Result<Vec<u32>> {
-    // The kernel's limit of programs on one hook (BPF_MPROG_MAX, include/linux/bpf_mprog.h, and
-    // BPF_CGROUP_MAX_PROGS, include/linux/bpf-cgroup-defs.h).
-    let mut programs = vec![0u32; 64];
+/// The ids of the programs that run for a cgroup, its own and those of cgroups above it, in the
+/// order in which they run.
+///
+/// # Errors
+///
+/// The kernel's: `EINVAL` when the kernel has no such hook.
+pub fn query_effective(cgroup: impl AsFd, attach_type: u32) -> io::Result<Vec<u32>> {
+    const BPF_F_QUERY_EFFECTIVE: u32 = 1;
+    query_at(raw(&cgroup), attach_type, BPF_F_QUERY_EFFECTIVE)
+}
+
+fn query_at(target: u32, attach_type: u32, query_flags: u32) -> io::Result<Vec<u32>> {
+    // The kernel's limit of programs on one hook is 64 (BPF_MPROG_MAX, include/linux/bpf_mprog.h,
+    // and BPF_CGROUP_MAX_PROGS, include/linux/bpf-cgroup-defs.h), and cgroups nest.
+    const ROOM: u32 = 64 * 16;
+    let mut programs = vec![0u32; ROOM as usize];
     let mut attribute = QueryAttribute {
         target,
         attach_type,
+        query_flags,
         program_ids: address_mut(&mut programs),
-        count: 64,
+        count: ROOM,
         ..QueryAttribute::default()
     };
     bpf(Command::Query, &mut attribute)?;

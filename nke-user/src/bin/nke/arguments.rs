@@ -115,8 +115,17 @@ pub(crate) enum Verb {
     ///
     /// GO-ON, DROPPED and OTHER are packets, in G, T, … once they are many. The policy is what
     /// becomes of a packet that every extension lets go on. Programs that are not nke's are shown
-    /// where they run.
+    /// where they run, and so are the base chains of nftables and the tables of iptables.
+    ///
+    /// With --way, every hook that a packet passes is shown, through all layers, in the order in
+    /// which the kernel runs them: on its way in, forwarded, on its way out, and in a program's
+    /// calls. What is not named is your own: the network namespace, the cgroup, all interfaces.
+    /// What has no ID there is not nke's.
     Chain {
+        /// Show a packet's whole way, through the interface, the network namespace, and the cgroup
+        /// with those above it
+        #[arg(long)]
+        way: bool,
         #[command(flatten)]
         place: Place,
         #[command(flatten)]

@@ -6,6 +6,7 @@ mod filter;
 mod log;
 mod output;
 mod verbs;
+mod way;
 
 use std::process::ExitCode;
 

@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, pr
 use nke::{
     control::{Attached, ChainStatus, Counts, ExtensionStatus, NodeStatus},
     error::Error,
-    foreign::Foreign,
+    foreign::{Foreign, How},
 };
 use serde_json::json;
 
@@ -254,11 +254,16 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
 
 /// A chain's heading: where it is, and what holds for all of it.
 fn heading(chain: &ChainStatus) -> String {
-    let text = format!("{} of {}", chain.hook, chain.place());
-    match chain.mode {
-        Some(mode) => format!("{text}, {mode}, policy {}", chain.policy),
-        None => format!("{text}: no chain of nke's"),
+    match manner(chain) {
+        Some(manner) => format!("{} of {}, {manner}", chain.hook, chain.place()),
+        None => format!("{} of {}: no chain of nke's", chain.hook, chain.place()),
     }
+}
+
+/// What holds for all of a chain of nke's.
+pub(crate) fn manner(chain: &ChainStatus) -> Option<String> {
+    let mode = chain.mode?;
+    Some(format!("{mode}, policy {}", chain.policy))
 }
 
 pub(crate) fn chains(chains: &[ChainStatus], as_json: bool) -> anyhow::Result<()> {
@@ -289,16 +294,26 @@ fn foreign(chain: &ChainStatus, before: bool) {
         .iter()
         .filter(|foreign| foreign.before == before)
     {
-        let Foreign {
-            program_id,
-            name,
-            how,
-            ..
-        } = foreign;
-        line(format_args!(
-            "    {how} program {program_id} ({name}), not nke's"
-        ));
+        line(format_args!("    {}, not nke's", stranger(foreign)));
     }
+}
+
+/// What is not nke's, in words.
+pub(crate) fn stranger(foreign: &Foreign) -> String {
+    let Foreign {
+        program_id,
+        name,
+        how,
+        priority,
+        ..
+    } = foreign;
+    let what = match (how, program_id) {
+        (_, Some(id)) => format!("{how} program {id} ({name})"),
+        (How::Iptables, None) => format!("{name} table"),
+        (_, None) => format!("{how} chain {}", escaped(name)),
+    };
+    let priority = priority.map_or_else(String::new, |priority| format!(", priority {priority}"));
+    format!("{what}{priority}")
 }
 
 fn nodes(chain: &ChainStatus) -> Table {

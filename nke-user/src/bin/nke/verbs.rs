@@ -8,7 +8,7 @@ use nke::{
 
 use crate::{
     arguments::{Arguments, Attach, Verb},
-    filter, log, output,
+    filter, log, output, way,
 };
 
 /// Carries out a command.
@@ -54,8 +54,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Verb::List { format } => output::list(&control.extensions(), format.json)?,
         Verb::Show { which, format } => show(&control, which, format.json)?,
-        Verb::Chain { place, format } => {
-            output::chains(&control.chains(&Scope::from(place))?, format.json)?;
+        Verb::Chain { way, place, format } => {
+            let scope = Scope::from(place);
+            if *way {
+                way::print(&control.ways(&scope)?, format.json)?;
+            } else {
+                output::chains(&control.chains(&scope)?, format.json)?;
+            }
         }
     }
     Ok(())
