@@ -4,7 +4,12 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{hook::Hook, kernel::Version, mode::Mode};
+use crate::{
+    hook::Hook,
+    kernel::Version,
+    mode::Mode,
+    netfilter::{Netfilter, Priority},
+};
 
 /// A result of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -380,6 +385,70 @@ pub enum Error {
         hook: Hook,
         /// As given.
         mode: Mode,
+    },
+
+    /// An option of netfilter's was given at another kind of hook.
+    #[error("{hook}: attach: {option} is for the ip hooks; leave it out")]
+    NotNetfilter {
+        /// The hook.
+        hook: Hook,
+        /// The option.
+        option: &'static str,
+    },
+
+    /// The chain is called at another place in netfilter.
+    #[error(
+        "{hook} of {place}: attach: the chain runs at {running}{}; detach all of it to change that",
+        if running.defrag { "" } else { ", without --defrag" }
+    )]
+    NetfilterMismatch {
+        /// The hook.
+        hook: Hook,
+        /// What it is attached to.
+        place: String,
+        /// Where it runs.
+        running: Netfilter,
+    },
+
+    /// Another BPF program has the priority.
+    #[error(
+        "{hook} of {place}: attach: another BPF program has netfilter priority {priority} (`nft list \
+         hooks` shows it); choose one with --netfilter-priority"
+    )]
+    PriorityTaken {
+        /// The hook.
+        hook: Hook,
+        /// The namespace.
+        place: String,
+        /// The priority.
+        priority: Priority,
+    },
+
+    /// The priority is before the place where packets are put together.
+    #[error(
+        "{hook}: attach: at netfilter priority {priority} packets are in fragments yet; with \
+         --defrag it must be more than {}",
+        Priority::DEFRAG
+    )]
+    DefragTooEarly {
+        /// The hook.
+        hook: Hook,
+        /// The priority.
+        priority: Priority,
+    },
+
+    /// The kernel was built without what puts packets together.
+    #[error(
+        "{hook} of {place}: attach: the kernel cannot put packets together ({source}); use one with \
+         CONFIG_NF_DEFRAG_IPV4 and CONFIG_NF_DEFRAG_IPV6, or leave --defrag out"
+    )]
+    NoDefrag {
+        /// The hook.
+        hook: Hook,
+        /// The namespace.
+        place: String,
+        /// The errno.
+        source: io::Error,
     },
 
     /// The driver refuses native XDP.

@@ -4,7 +4,7 @@
 //! *chain* at a *hook* of an interface. The loader rewrites the program so that a verdict to go
 //! on becomes a jump to the next node; the program's author need not know.
 //!
-//! In reading order: words ([`hook`], [`order`], [`kernel`], [`error`]); from a file to a node
+//! In reading order: words ([`hook`], [`order`], [`netfilter`], [`kernel`], [`error`]); from a file to a node
 //! ([`find`], [`object`], [`place`]); the verbs ([`control`]); the rules of the bundled packet
 //! filter ([`filter`]); and the system calls ([`sys`]).
 
@@ -12,6 +12,7 @@ pub mod error;
 pub mod hook;
 pub mod kernel;
 pub mod mode;
+pub mod netfilter;
 pub mod order;
 
 pub mod find;

@@ -2,7 +2,8 @@
 //!
 //! Most hang on a `bpf_link`, pinned as `link`, netfilter on one for each family, streams on one to
 //! a sockhash and one that fills it; a clsact filter is found by what is written in `filter`. Either
-//! is the truth: an anchor that the kernel does not show is gone, whatever is written.
+//! is the truth: an anchor that the kernel does not show is gone, whatever is written. Where in
+//! netfilter is written in `netfilter`: most kernels do not show all of it.
 
 use std::{io, os::fd::OwnedFd, path::Path};
 
@@ -18,6 +19,7 @@ use crate::{
     interface::Namespace,
     kernel::Version,
     mode::Mode,
+    netfilter::{DEFRAG_SINCE, Netfilter},
     state::State,
     sys::link,
     target::{Spot, Target},
@@ -29,6 +31,8 @@ pub(crate) struct Anchor {
     hold: Hold,
     root: u32,
     pub(crate) mode: Mode,
+    /// Where in netfilter it is called, at the hooks there.
+    pub(crate) netfilter: Option<Netfilter>,
 }
 
 #[derive(Debug)]
@@ -40,9 +44,6 @@ enum Hold {
         filter: Filter,
     },
 }
-
-/// Where among the functions of a netfilter hook the root is: before nftables' `filter` (0).
-const NETFILTER_PRIORITY: i32 = -1;
 
 /// `XDP_FLAGS_…` of uapi/linux/if_link.h; TCX links have none.
 const fn link_flags(mode: Mode) -> u32 {
@@ -77,7 +78,18 @@ impl Anchor {
             return Ok(None);
         };
         let ours = super::node_directory(directory, root).exists();
-        Ok(ours.then_some(Self { hold, root, mode }))
+        let netfilter = if mode == Mode::Netfilter {
+            let record = state.read_record(&directory.join("netfilter"))?;
+            Some(record.unwrap_or_default())
+        } else {
+            None
+        };
+        Ok(ours.then_some(Self {
+            hold,
+            root,
+            mode,
+            netfilter,
+        }))
     }
 
     /// Takes away what a chain that is not attached left outside the state: part of a clsact.
@@ -111,7 +123,7 @@ impl Anchor {
     pub(crate) fn own(&self) -> foreign::Own {
         foreign::Own {
             program_id: self.root,
-            priority: (self.mode == Mode::Netfilter).then_some(NETFILTER_PRIORITY),
+            priority: self.netfilter.map(|at| at.priority.number()),
         }
     }
 
@@ -143,6 +155,9 @@ impl Anchor {
         let mut refused = io::Error::from(io::ErrorKind::Unsupported);
         for mode in modes {
             state.write_record(&directory.join("mode"), mode)?;
+            if *mode == Mode::Netfilter {
+                state.write_record(&directory.join("netfilter"), &site.netfilter)?;
+            }
             match attach(state, site, directory, root, *mode)? {
                 Ok(()) => return Ok(()),
                 Err(error) => refused = error,
@@ -151,7 +166,7 @@ impl Anchor {
                 break;
             }
         }
-        Err(explain(site, refused))
+        Err(explain(site, refused, Version::running()))
     }
 
     /// Puts another root in this one's place.
@@ -310,11 +325,13 @@ fn make_links(site: &Site<'_>, root: &Root, mode: Mode) -> Result<io::Result<Vec
         }
         Spot::Namespace(namespace) => {
             let families = [libc::PF_INET, libc::PF_INET6].into_iter();
+            let Netfilter { priority, defrag } = site.netfilter;
             let make = |family: i32| {
                 let netfilter = link::Netfilter {
                     family: family.cast_unsigned(),
                     hook: attach_type,
-                    priority: NETFILTER_PRIORITY,
+                    priority: priority.number(),
+                    defrag,
                 };
                 link::create_netfilter(program, netfilter)
             };
@@ -373,16 +390,25 @@ fn lacking(mode: Mode, error: &io::Error) -> bool {
     }
 }
 
-/// What an errno of attaching means.
-fn explain(site: &Site<'_>, source: io::Error) -> Error {
-    let Site { hook, spot, mode } = *site;
+/// What an errno of attaching means on the kernel that runs.
+fn explain(site: &Site<'_>, source: io::Error, running: Version) -> Error {
+    let Site {
+        hook,
+        spot,
+        mode,
+        netfilter,
+    } = *site;
     let place = spot.to_string();
     let too_old = |since| Error::TooOld {
         object: format!("{hook} of {place}"),
         feature: mode.map_or_else(|| "this hook".to_owned(), |mode| format!("mode {mode}")),
         since,
-        running: Version::running(),
+        running,
     };
+    let older = running < hook.row().since && source.raw_os_error() == Some(libc::EINVAL);
+    if hook.row().modes == [Mode::Netfilter] && !older {
+        return explain_netfilter(hook, place, netfilter, source, running);
+    }
     match (source.raw_os_error(), spot) {
         (
             Some(libc::EBUSY | libc::EEXIST),
@@ -405,9 +431,7 @@ fn explain(site: &Site<'_>, source: io::Error) -> Error {
         (Some(libc::EINVAL), _) if mode.is_some_and(|mode| lacking(mode, &source)) => {
             too_old(clsact::NOT_NEEDED_SINCE)
         }
-        (Some(libc::EINVAL), _) if Version::running() < hook.row().since => {
-            too_old(hook.row().since)
-        }
+        _ if older => too_old(hook.row().since),
         (Some(libc::ENODEV), Spot::Interface { namespace, .. }) => Error::NoInterface {
             name: place,
             namespace: namespace.describe(),
@@ -423,6 +447,42 @@ fn explain(site: &Site<'_>, source: io::Error) -> Error {
             stage: "attach",
             source,
             remedy: "check that the kernel has this hook",
+        },
+    }
+}
+
+/// Likewise of netfilter links, on a kernel that has them.
+fn explain_netfilter(
+    hook: Hook,
+    place: String,
+    at: Netfilter,
+    source: io::Error,
+    running: Version,
+) -> Error {
+    let Netfilter { priority, defrag } = at;
+    match source.raw_os_error() {
+        Some(libc::EBUSY) => Error::PriorityTaken {
+            hook,
+            place,
+            priority,
+        },
+        Some(libc::EOPNOTSUPP) if defrag && running < DEFRAG_SINCE => Error::TooOld {
+            object: format!("{hook} of {place}"),
+            feature: "--defrag".to_owned(),
+            since: DEFRAG_SINCE,
+            running,
+        },
+        // No such code, or a module of it that is not there or does not load.
+        Some(libc::EAFNOSUPPORT | libc::ENOENT | libc::EINVAL) if defrag => Error::NoDefrag {
+            hook,
+            place,
+            source,
+        },
+        _ => Error::Kernel {
+            object: format!("{hook} of {place}"),
+            stage: "attach",
+            source,
+            remedy: "it takes a kernel with CONFIG_NETFILTER_BPF_LINK",
         },
     }
 }

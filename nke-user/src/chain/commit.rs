@@ -26,6 +26,7 @@ use crate::{
     hook::{Hook, ProgramType},
     loader::{self, Maps},
     mode::Mode,
+    netfilter::Netfilter,
     object::Linked,
     place,
     state::State,
@@ -81,6 +82,8 @@ pub(crate) struct Site<'a> {
     pub(crate) hook: Hook,
     pub(crate) spot: &'a Spot,
     pub(crate) mode: Option<Mode>,
+    /// At the ip hooks, where in netfilter.
+    pub(crate) netfilter: Netfilter,
 }
 
 impl<'a> Ground<'a> {

@@ -2,11 +2,13 @@
 
 use super::{ChainStatus, Control, NodeStatus, Scope, slots};
 use crate::{
-    chain::{Change, Fresh, Ground, MOST_NODES, Role, Site},
+    chain::{Chain, Change, Fresh, Ground, MOST_NODES, Role, Site},
     error::{Error, Result},
     find::Wanted,
     hook::{Family, Hook, Kind},
+    kernel::Version,
     mode::Mode,
+    netfilter::{Netfilter, Priority, Request},
     order::{Position, Selector, insert},
     target::{Spot, Target, Where},
 };
@@ -26,6 +28,8 @@ pub struct Attach {
     pub position: Position,
     /// How XDP is to run; without one native, or else generic.
     pub mode: Option<Mode>,
+    /// At the ip hooks, where in netfilter a chain is to be called.
+    pub netfilter: Request,
     /// Whether to count packets and bytes by verdict.
     pub counters: bool,
 }
@@ -53,8 +57,62 @@ impl Attach {
             program: None,
             position: Position::default(),
             mode: None,
+            netfilter: Request::default(),
             counters: true,
         }
+    }
+
+    /// Whether a hook, and the chain that it has, are what is asked for.
+    fn fits(&self, hook: Hook, spot: &Spot, present: Option<&Chain>) -> Result<()> {
+        if let Some(mode) = self.mode.filter(|mode| !hook.row().modes.contains(mode)) {
+            return Err(Error::NoMode { hook, mode });
+        }
+        if !hook.row().modes.contains(&Mode::Netfilter)
+            && let Some(option) = self.netfilter.given()
+        {
+            return Err(Error::NotNetfilter { hook, option });
+        }
+        let Some(chain) = present else {
+            let Netfilter { priority, defrag } = self.netfilter.resolve();
+            return if defrag && priority <= Priority::DEFRAG {
+                Err(Error::DefragTooEarly { hook, priority })
+            } else {
+                Ok(())
+            };
+        };
+        let running = chain.anchor.mode;
+        if self.mode.is_some_and(|asked| asked != running) {
+            return Err(Error::ModeMismatch {
+                hook,
+                interface: spot.to_string(),
+                running,
+            });
+        }
+        match chain.anchor.netfilter {
+            Some(running) if !self.netfilter.is_met_by(running) => Err(Error::NetfilterMismatch {
+                hook,
+                place: spot.to_string(),
+                running,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A kernel that does not know a hook's type of program refuses one without a word, or lacks what
+/// programs of the type call.
+fn on_old_kernel(error: Error, hook: Hook, spot: &Spot, running: Version) -> Error {
+    let since = hook.row().since;
+    let untold = |error: &Error| error.verifier_log().is_some_and(str::is_empty);
+    let unknown = matches!(error, Error::NoSymbol { .. }) || untold(&error);
+    if running >= since || !unknown {
+        return error;
+    }
+    Error::TooOld {
+        object: format!("{hook} of {spot}"),
+        feature: "this hook".to_owned(),
+        since,
+        running,
     }
 }
 
@@ -81,7 +139,9 @@ impl Control {
     /// Those of finding, parsing and loading an object; [`Error::NoInterface`],
     /// [`Error::NoNamespace`], [`Error::NoProgram`], [`Error::ManyPrograms`],
     /// [`Error::ChainFull`], [`Error::HookTaken`], [`Error::NoNative`], [`Error::ModeMismatch`],
-    /// [`Error::NoAttachment`] for the position, [`Error::TooOld`].
+    /// [`Error::NotNetfilter`], [`Error::NetfilterMismatch`], [`Error::DefragTooEarly`],
+    /// [`Error::PriorityTaken`], [`Error::NoDefrag`], [`Error::NoAttachment`] for the position,
+    /// [`Error::TooOld`].
     pub fn attach(&mut self, attach: &Attach) -> Result<Attached> {
         let spot = attach.place.open()?;
         let kmid = self.obtain(&attach.extension, 0)?;
@@ -169,10 +229,8 @@ impl Control {
         let kind = attach.place.kind();
         let (hook, role) = self.role(kmid, kind, attach.hook, attach.program.as_deref())?;
         let target = spot.target();
-        if let Some(mode) = attach.mode.filter(|mode| !hook.row().modes.contains(mode)) {
-            return Err(Error::NoMode { hook, mode });
-        }
         let present = self.chain(hook, target);
+        attach.fits(hook, spot, present)?;
         let slots = present.map(slots).unwrap_or_default();
         let (position, priority) = insert(&slots, &attach.position)
             .ok_or_else(|| attach.position.missing(format!(" at {hook} on {spot}")))?;
@@ -189,19 +247,12 @@ impl Control {
                     hook,
                     spot,
                     mode: attach.mode,
+                    netfilter: attach.netfilter.resolve(),
                 };
-                self.commit(Ground::Bare(&site), &[fresh])?
+                self.commit(Ground::Bare(&site), &[fresh])
+                    .map_err(|error| on_old_kernel(error, hook, spot, Version::running()))?
             }
             Some(chain) => {
-                let running = chain.anchor.mode;
-                if attach.mode.is_some_and(|asked| asked != running) {
-                    let interface = spot.to_string();
-                    return Err(Error::ModeMismatch {
-                        hook,
-                        interface,
-                        running,
-                    });
-                }
                 if slots.len() >= MOST_NODES {
                     return Err(Error::ChainFull {
                         hook,

@@ -10,6 +10,7 @@ use crate::{
     error::{Error, Result},
     find::Wanted,
     hook::Hook,
+    netfilter::Netfilter,
     order::{Position, Selector, insert},
     target::{Spot, Target, Where},
 };
@@ -210,6 +211,7 @@ impl Control {
                     hook,
                     spot: &spot,
                     mode: None,
+                    netfilter: Netfilter::default(),
                 };
                 self.commit(Ground::Bare(&site), &[fresh()])?;
             }

@@ -14,6 +14,7 @@ use crate::{
     foreign::{self, Foreign},
     hook::Hook,
     mode::Mode,
+    netfilter::Netfilter,
     target::{Spot, Target},
 };
 
@@ -53,6 +54,8 @@ pub struct ChainStatus {
     pub cgroup: Option<PathBuf>,
     /// How it is called; `null` if it is not nke's.
     pub mode: Option<Mode>,
+    /// Where in netfilter; `null` at other layers.
+    pub netfilter: Option<Netfilter>,
     /// What becomes of a packet that every node lets go on.
     pub policy: Policy,
     /// The attachments, in their order.
@@ -204,6 +207,7 @@ impl Control {
             None => ChainStatus::lost(*hook, *target),
         };
         status.mode = Some(anchor.mode);
+        status.netfilter = anchor.netfilter;
         status.policy = policy;
         status.nodes = nodes.collect();
         status.foreign = foreign.unwrap_or_default();
@@ -274,6 +278,7 @@ impl ChainStatus {
                 .and_then(|namespace| namespace.name().map(str::to_owned)),
             cgroup,
             mode: None,
+            netfilter: None,
             policy: Policy::Pass,
             nodes: Vec::new(),
             foreign: Vec::new(),
@@ -289,6 +294,7 @@ impl ChainStatus {
             netns: target.netns().map(|inode| format!("net:[{inode}]")),
             cgroup: None,
             mode: None,
+            netfilter: None,
             policy: Policy::Pass,
             nodes: Vec::new(),
             foreign: Vec::new(),

@@ -66,6 +66,8 @@ pub struct Netfilter {
     pub hook: u32,
     /// Lower runs first; no two BPF programs of a hook have the same.
     pub priority: i32,
+    /// Whether packets are put together from their fragments before (since 6.6).
+    pub defrag: bool,
 }
 
 #[repr(C)]
@@ -86,9 +88,12 @@ unsafe impl Attribute for NetfilterAttribute {}
 ///
 /// # Errors
 ///
-/// The kernel's: `EBUSY` when another BPF program has the priority, `EINVAL` before 6.4.
+/// The kernel's: `EBUSY` when another BPF program has the priority, `ERANGE` for one that it keeps
+/// for itself, `EINVAL` before 6.4. For reassembly `EOPNOTSUPP` before 6.6, `EAFNOSUPPORT` or
+/// `ENOENT` when the kernel has none for the family (net/netfilter/nf_bpf_link.c).
 pub fn create_netfilter(program: impl AsFd, at: Netfilter) -> io::Result<OwnedFd> {
     const BPF_NETFILTER: u32 = 45;
+    const BPF_F_NETFILTER_IP_DEFRAG: u32 = 1;
     let mut attribute = NetfilterAttribute {
         prog_fd: raw(&program),
         target: 0,
@@ -97,7 +102,11 @@ pub fn create_netfilter(program: impl AsFd, at: Netfilter) -> io::Result<OwnedFd
         family: at.family,
         hook: at.hook,
         priority: at.priority,
-        netfilter_flags: 0,
+        netfilter_flags: if at.defrag {
+            BPF_F_NETFILTER_IP_DEFRAG
+        } else {
+            0
+        },
     };
     bpf_fd(Command::LinkCreate, &mut attribute)
 }

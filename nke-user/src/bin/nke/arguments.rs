@@ -8,6 +8,7 @@ use nke::{
     find::Wanted,
     hook::{Family, Hook},
     mode::Mode,
+    netfilter::Priority,
     order::{DEFAULT_PRIORITY, Position, Selector},
     target::Where,
 };
@@ -163,6 +164,13 @@ pub(crate) struct Attach {
     /// or clsact; by default the first that the driver and the kernel have
     #[arg(long)]
     pub(crate) mode: Option<Mode>,
+    /// Where in netfilter to have it called (hooks ip/…), as nft says it: a number, or raw, mangle,
+    /// dstnat, filter, security or srcnat, or "raw + 5"; lower runs first [default: filter - 1]
+    #[arg(long, value_name = "PRIORITY", allow_negative_numbers = true)]
+    pub(crate) netfilter_priority: Option<Priority>,
+    /// Have packets put together from their fragments before (hooks ip/…; since Linux 6.6)
+    #[arg(long)]
+    pub(crate) defrag: bool,
     /// Do not count packets and bytes
     #[arg(long)]
     pub(crate) no_counters: bool,

@@ -157,9 +157,7 @@ pub(crate) fn replaced(was: &str, attached: &Attached) {
 /// Where an attachment is.
 fn place(attached: &Attached) -> String {
     let Attached { node, chain } = attached;
-    let mode = chain
-        .mode
-        .map_or_else(String::new, |mode| format!(" ({mode})"));
+    let mode = how(chain).map_or_else(String::new, |how| format!(" ({how})"));
     let place = chain.interface.clone().unwrap_or_else(|| chain.place());
     let (position, length) = (node.position, chain.nodes.len());
     format!(
@@ -177,6 +175,7 @@ pub(crate) fn attached_json(all: &[Attached]) -> anyhow::Result<()> {
         value["netns"] = json!(chain.netns);
         value["cgroup"] = json!(chain.cgroup);
         value["mode"] = json!(chain.mode);
+        value["netfilter"] = json!(chain.netfilter);
         anyhow::Ok(value)
     };
     match all {
@@ -252,6 +251,12 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
     Ok(())
 }
 
+/// How a chain is called, if it is nke's.
+fn how(chain: &ChainStatus) -> Option<String> {
+    let mode = chain.mode.map(|mode| mode.to_string());
+    chain.netfilter.map(|at| at.to_string()).or(mode)
+}
+
 /// A chain's heading: where it is, and what holds for all of it.
 fn heading(chain: &ChainStatus) -> String {
     match manner(chain) {
@@ -262,8 +267,8 @@ fn heading(chain: &ChainStatus) -> String {
 
 /// What holds for all of a chain of nke's.
 pub(crate) fn manner(chain: &ChainStatus) -> Option<String> {
-    let mode = chain.mode?;
-    Some(format!("{mode}, policy {}", chain.policy))
+    let how = how(chain)?;
+    Some(format!("{how}, policy {}", chain.policy))
 }
 
 pub(crate) fn chains(chains: &[ChainStatus], as_json: bool) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 use nke::{
     control::{self, Control, Scope},
+    netfilter,
     order::Selector,
     target::Where,
 };
@@ -74,6 +75,10 @@ fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
         program: typed.program.clone(),
         position: typed.to.position(),
         mode: typed.mode,
+        netfilter: netfilter::Request {
+            priority: typed.netfilter_priority,
+            defrag: typed.defrag,
+        },
         counters: !typed.no_counters,
     };
     let attached = control.attach_family(&attach, typed.hook.as_ref())?;
