@@ -91,13 +91,17 @@ impl Cgroup {
         paths.into_iter().find_map(|path| Self::open(&path).ok())
     }
 
-    /// This cgroup and those above it, up to the root of the hierarchy or what can be seen of it.
+    /// The cgroups above it, the nearest first, up to the root of the hierarchy or what can be
+    /// seen of it.
+    pub fn above(&self) -> impl Iterator<Item = Self> {
+        let above = self.path.ancestors().skip(1);
+        above.map_while(|path| Self::open(path).ok())
+    }
+
+    /// This cgroup and those above it.
     pub fn lineage(self) -> Vec<Self> {
-        let mut line = vec![self];
-        let above = |last: &Self| last.path.parent().and_then(|path| Self::open(path).ok());
-        while let Some(next) = line.last().and_then(above) {
-            line.push(next);
-        }
+        let mut line: Vec<_> = self.above().collect();
+        line.insert(0, self);
         line
     }
 

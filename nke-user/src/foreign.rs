@@ -1,11 +1,12 @@
 //! What is on our hooks and not nke's, programs and chains of netfilter: shown, and never touched.
 
-use std::fmt;
+use std::{fmt, fs::File, path::PathBuf};
 
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
 use serde::Serialize;
 
 use crate::{
+    cgroup::Cgroup,
     clsact,
     hook::Hook,
     interface::Namespace,
@@ -28,8 +29,11 @@ pub struct Foreign {
     pub how: How,
     /// Its priority in netfilter, lower runs first; `null` where order is that of a list.
     pub priority: Option<i32>,
-    /// Whether it runs before nke's chain: those behind are not asked about what ends there.
+    /// Whether it runs before nke's chain: those behind are not asked about what ends there, but
+    /// for those of cgroups, which are and can undo a denial.
     pub before: bool,
+    /// The cgroup above that has it; `null` if it is where it is shown.
+    pub above: Option<PathBuf>,
 }
 
 /// Where nke's own root is among the others.
@@ -82,6 +86,7 @@ struct Entry {
     name: String,
     how: How,
     priority: Option<i32>,
+    above: Option<PathBuf>,
 }
 
 impl Entry {
@@ -91,6 +96,7 @@ impl Entry {
             name: String::new(),
             how,
             priority: None,
+            above: None,
         }
     }
 
@@ -100,6 +106,7 @@ impl Entry {
             name: chain.name,
             how: How::Nftables,
             priority: Some(chain.priority),
+            above: None,
         }
     }
 
@@ -109,6 +116,7 @@ impl Entry {
             name,
             how: How::Iptables,
             priority: Some(priority),
+            above: None,
         }
     }
 }
@@ -171,8 +179,39 @@ fn all(hook: Hook, spot: &Spot) -> Vec<Entry> {
             found.sort_by_key(|entry| entry.priority);
             found
         }
-        Spot::Cgroup(_) => programs.collect(),
+        Spot::Cgroup(cgroup) => of_cgroup(cgroup, hook.row().attach_type),
     }
+}
+
+/// The programs that run for a cgroup: the kernel calls those of the cgroups above it as well.
+fn of_cgroup(cgroup: &Cgroup, attach_type: u32) -> Vec<Entry> {
+    let running = sys::link::query_effective(&cgroup.directory, attach_type);
+    let own = |directory: &File| sys::link::query(directory, attach_type).unwrap_or_default();
+    let mut levels = vec![(None, own(&cgroup.directory))];
+    levels.extend(cgroup.above().map(|above| {
+        let programs = own(&above.directory);
+        (Some(above.path().to_owned()), programs)
+    }));
+    let entry = |id| {
+        let above = levels.iter_mut().find_map(|(path, programs)| {
+            let at = programs.iter().position(|program| *program == id)?;
+            programs.remove(at);
+            Some(path.clone())
+        });
+        Entry {
+            above: above.flatten(),
+            ..Entry::program((id, How::Cgroup))
+        }
+    };
+    let running = running.unwrap_or_default().into_iter();
+    running.map(entry).collect()
+}
+
+/// The program of a cgroup's own that runs last.
+pub(crate) fn last_of(cgroup: &Cgroup, attach_type: u32) -> Option<u32> {
+    let all = of_cgroup(cgroup, attach_type);
+    let mut own = all.iter().filter(|entry| entry.above.is_none());
+    own.next_back().and_then(|entry| entry.program_id)
 }
 
 /// The base chains of nftables at a hook; none where the kernel has no nftables.
@@ -194,21 +233,13 @@ pub(crate) fn runs(hook: Hook, spot: &Spot, program: u32) -> bool {
     listed(hook, spot).iter().any(|(id, _)| *id == program)
 }
 
-/// What is on a hook but its root `own` and other programs of nke's, in the order in which it
-/// runs.
-pub(crate) fn programs(
-    hook: Hook,
-    spot: &Spot,
-    own: Option<Own>,
-    others_of_ours: &[u32],
-) -> Vec<Foreign> {
+/// What is on a hook and not nke's, in the order in which it runs: `own` is the chain's root, and
+/// `ours` are all programs of nke's that the kernel calls.
+pub(crate) fn programs(hook: Hook, spot: &Spot, own: Option<Own>, ours: &[u32]) -> Vec<Foreign> {
     let mut found = all(hook, spot);
-    found.retain(|entry| {
-        entry
-            .program_id
-            .is_none_or(|id| !others_of_ours.contains(&id))
-    });
     let is_own = |entry: &Entry| own.is_some_and(|own| entry.program_id == Some(own.program_id));
+    let is_ours = |entry: &Entry| entry.program_id.is_some_and(|id| ours.contains(&id));
+    found.retain(|entry| is_own(entry) || !is_ours(entry));
     let listed = found.iter().position(is_own);
     if let Some(position) = listed {
         found.remove(position);
@@ -226,6 +257,7 @@ pub(crate) fn programs(
         how: entry.how,
         priority: entry.priority,
         before: nth < position,
+        above: entry.above,
     };
     found.into_iter().enumerate().map(describe).collect()
 }
@@ -238,6 +270,7 @@ pub(crate) fn on_list(program_id: u32, how: How, before: bool) -> Foreign {
         how,
         priority: None,
         before,
+        above: None,
     }
 }
 

@@ -562,6 +562,14 @@ impl Hook {
         }
     }
 
+    /// Whether a program that the kernel calls behind can undo a denial: those of a cgroup, where
+    /// they have `bpf_set_retval` (`cgroup_common_func_proto`, kernel/bpf/cgroup.c; since 5.18).
+    pub(crate) fn can_be_undone(self) -> bool {
+        let types = [CgroupSock, CgroupSockAddr, CgroupSockopt];
+        let row = self.row();
+        row.drop.is_some() && types.contains(&row.program_type)
+    }
+
     /// The name without the address family.
     fn family(self) -> &'static str {
         let name = self.row().name;

@@ -69,8 +69,8 @@ pub struct Chain {
     pub hook: String,
     /// The interface's name, unless it cannot be found out.
     pub interface: Option<String>,
-    /// The interface's number.
-    pub ifindex: u32,
+    /// The interface's number, at its layer.
+    pub ifindex: Option<u32>,
     /// The namespace's name, when it has one.
     pub netns: Option<String>,
     /// The cgroup's directory, at other layers.

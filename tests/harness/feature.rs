@@ -27,6 +27,10 @@ pub enum Feature {
     OpenIterators,
     /// TCX, the multi-program attach point of traffic control.
     Tcx,
+    /// The cgroup hooks of AF_UNIX sockets.
+    CgroupUnix,
+    /// A choice of place among a cgroup's programs.
+    CgroupOrder,
 }
 
 impl Feature {
@@ -39,7 +43,15 @@ impl Feature {
             Self::PacketDynptr => ("packet dynptrs", (6, 4)),
             Self::OpenIterators => ("open-coded iterators", (6, 4)),
             Self::Tcx => ("TCX", (6, 6)),
+            Self::CgroupUnix => ("cgroup hooks of AF_UNIX", (6, 7)),
+            Self::CgroupOrder => ("places on a cgroup's list", (6, 17)),
         }
+    }
+
+    /// Whether this kernel has it, for tests that have less to check without.
+    #[must_use]
+    pub fn here(self) -> bool {
+        kernel() >= self.named().1
     }
 
     /// Whether this kernel lacks it. If so the test is to return: it has been printed and

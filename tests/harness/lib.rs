@@ -17,6 +17,7 @@
 //! ```
 
 pub mod binaries;
+mod cgroup;
 mod chain;
 mod command;
 mod dice;
@@ -39,6 +40,7 @@ mod wait;
 mod wire;
 mod world;
 
+pub use cgroup::Cgroup;
 pub use chain::{Chain, Extension, Foreign, Hook, Node, Tally};
 pub use command::Ran;
 pub use dice::Dice;
@@ -50,6 +52,7 @@ pub use refusal::{look_old, refuse};
 pub use sockets::{tcp_exchange, udp_arrives, udp_exchange};
 pub use standing::Standing;
 pub use stream::{Report, Stream};
+pub use sys::socket;
 pub use tracer::{Call, End, Traced, trace};
 pub use tree::tree;
 pub use wait::Deadline;

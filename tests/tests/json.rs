@@ -145,7 +145,7 @@ fn what_is_not_known_is_null() {
     let foreign = &chain["foreign"][0];
     assert_eq!(
         shape(foreign),
-        "before bool, how string, name string, priority null, program_id number"
+        "above null, before bool, how string, name string, priority null, program_id number"
     );
 
     // A caller's own namespace needs no name.

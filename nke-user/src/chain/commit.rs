@@ -14,7 +14,7 @@
 use std::{
     io,
     os::fd::{AsRawFd as _, OwnedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     rc::Rc,
 };
 
@@ -118,9 +118,9 @@ pub(crate) struct Workshop<'a> {
 }
 
 /// A directory that is removed again unless what it is for is committed.
-struct Pending<'a> {
+pub(super) struct Pending<'a> {
     state: &'a State,
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     committed: bool,
 }
 
@@ -134,7 +134,7 @@ impl<'a> Pending<'a> {
         })
     }
 
-    fn keep(&mut self) {
+    pub(super) fn keep(&mut self) {
         self.committed = true;
     }
 }
@@ -399,17 +399,30 @@ pub(super) fn describe(program: &OwnedFd) -> Result<u32> {
 /// Makes a root that enters the chain at `first`, and hangs it on the hook.
 fn renew(shop: &Workshop<'_>, first: Option<&Built<'_>>, frags: bool) -> Result<()> {
     let Workshop { state, ground, .. } = *shop;
-    let next = pointer(first.map(|node| &node.program))?;
-    let root = Root::load(ground.hook(), frags, &next)?;
     let directory = state.chain(ground.hook(), ground.target());
-    let mut pending = Pending::new(state, node_directory(&directory, root.id))?;
-    state.pin(&next, &pending.directory.join("next"))?;
+    let first = first.map(|node| &node.program);
+    let (root, mut pending) = make_root(state, ground.hook(), &directory, first, frags)?;
     match ground {
         Ground::Chain(chain) => chain.anchor.update(&root.program)?,
         Ground::Bare(site) => Anchor::attach(state, site, &directory, &root)?,
     }
     pending.keep();
     Ok(())
+}
+
+/// A root that enters a chain at `first`, and its directory; nothing calls it yet.
+pub(super) fn make_root<'a>(
+    state: &'a State,
+    hook: Hook,
+    chain: &Path,
+    first: Option<&OwnedFd>,
+    frags: bool,
+) -> Result<(Root, Pending<'a>)> {
+    let next = pointer(first)?;
+    let root = Root::load(hook, frags, &next)?;
+    let pending = Pending::new(state, node_directory(chain, root.id))?;
+    state.pin(&next, &pending.directory.join("next"))?;
+    Ok((root, pending))
 }
 
 /// Takes away what a change has cut off, once nobody is inside. The change is in force already:

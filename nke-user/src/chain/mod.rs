@@ -10,6 +10,7 @@
 
 mod anchor;
 mod commit;
+mod last;
 mod moved;
 mod sockhash;
 
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::{
     anchor::Anchor,
     commit::{Change, Fresh, Ground, Site, Workshop, commit},
+    last::speak_last,
 };
 use crate::{
     error::Result,

@@ -247,7 +247,14 @@ impl Control {
             ground,
             source: &source,
         };
-        chain::commit(&shop, wanted)
+        let programs = chain::commit(&shop, wanted)?;
+        if let Ground::Chain(Chain { hook, target, .. }) = ground
+            && let Some(chain) = Chain::read(&self.state, *hook, *target)?
+        {
+            // The change is in force. If this cannot be had, `nke chain` shows who comes behind.
+            let _: Result<()> = chain::speak_last(&self.state, &chain);
+        }
+        Ok(programs)
     }
 
     fn reread(&mut self, hook: Hook, target: Target) -> Result<Option<&Chain>> {

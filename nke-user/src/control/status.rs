@@ -50,7 +50,8 @@ pub struct ChainStatus {
     pub ifindex: Option<u32>,
     /// The namespace's name or path; `null` for the caller's own.
     pub netns: Option<String>,
-    /// The cgroup's directory; `null` at other layers, or if it cannot be found out.
+    /// The cgroup's directory, or `cgroup:[<id>]` when it is removed and only its sockets are left
+    /// or no path leads to it; `null` at other layers.
     pub cgroup: Option<PathBuf>,
     /// How it is called; `null` if it is not nke's.
     pub mode: Option<Mode>,
@@ -169,9 +170,16 @@ impl Control {
 
     /// A hook that only others have programs on.
     pub(super) fn others(&self, hook: Hook, spot: &Spot) -> Option<ChainStatus> {
-        let foreign = foreign::programs(hook, spot, None, &self.helpers());
+        let foreign = foreign::programs(hook, spot, None, &self.programs());
         let bare = ChainStatus::bare(hook, spot);
         (!foreign.is_empty()).then_some(ChainStatus { foreign, ..bare })
+    }
+
+    /// nke's own programs that the kernel calls: the roots, and those by which chains work from
+    /// other hooks than their own.
+    fn programs(&self) -> Vec<u32> {
+        let roots = self.chains.iter().map(|chain| chain.anchor.root());
+        roots.chain(self.helpers()).collect()
     }
 
     /// The programs by which chains work from other hooks than their own.
@@ -193,7 +201,7 @@ impl Control {
             ..
         } = chain;
         let own = Some(anchor.own());
-        let foreign = spot.map(|spot| foreign::programs(*hook, spot, own, &self.helpers()));
+        let foreign = spot.map(|spot| foreign::programs(*hook, spot, own, &self.programs()));
         let policy = if chain.drops() {
             Policy::Drop
         } else {
@@ -292,7 +300,10 @@ impl ChainStatus {
             interface: None,
             ifindex: target.ifindex(),
             netns: target.netns().map(|inode| format!("net:[{inode}]")),
-            cgroup: None,
+            cgroup: match target {
+                Target::Cgroup { id } => Some(format!("cgroup:[{id}]").into()),
+                Target::Interface { .. } | Target::Namespace { .. } => None,
+            },
             mode: None,
             netfilter: None,
             policy: Policy::Pass,

@@ -106,8 +106,12 @@ impl State {
 
     /// Knows a chain by another target.
     pub(crate) fn rename_chain(&self, hook: Hook, from: Target, to: Target) -> Result<()> {
-        let (from, to) = (self.chain(hook, from), self.chain(hook, to));
-        fs::rename(&from, to).map_err(|source| self.failed(&from, "rename", source))
+        self.rename(&self.chain(hook, from), &self.chain(hook, to))
+    }
+
+    /// Gives a pin or a directory another path; what is there goes.
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::rename(from, to).map_err(|source| self.failed(from, "rename", source))
     }
 
     /// The hooks that have, or had, chains, by one look: nearly all hooks never do.

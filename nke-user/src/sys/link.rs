@@ -252,8 +252,8 @@ pub fn query_interface(ifindex: u32, attach_type: u32) -> io::Result<Vec<u32>> {
     query_at(ifindex, attach_type, 0)
 }
 
-/// The ids of the programs that a cgroup has of its own, or a network namespace, in the order in
-/// which they run.
+/// The ids of the programs that a cgroup has of its own, or a network namespace, in the order of
+/// the list: that in which they run, but for those with `BPF_F_PREORDER` (cgroups, 6.15).
 ///
 /// # Errors
 ///

@@ -194,3 +194,31 @@ pub(crate) fn attach_tcx(
     attr.__bindgen_anon_5.attach_type = point as u32;
     bpf(bpf_cmd::BPF_PROG_ATTACH, &mut attr).map(drop)
 }
+
+/// Puts a program on a cgroup's list with no link, as an older loader does.
+pub(crate) fn attach_cgroup(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    point: u32,
+    flags: u32,
+) -> io::Result<()> {
+    let mut attr = attributes();
+    attr.__bindgen_anon_5.__bindgen_anon_1.target_fd = cgroup.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_5.attach_bpf_fd = program.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_5.attach_type = point;
+    attr.__bindgen_anon_5.attach_flags = flags;
+    bpf(bpf_cmd::BPF_PROG_ATTACH, &mut attr).map(drop)
+}
+
+/// Takes it off again.
+pub(crate) fn detach_cgroup(
+    program: BorrowedFd<'_>,
+    cgroup: BorrowedFd<'_>,
+    point: u32,
+) -> io::Result<()> {
+    let mut attr = attributes();
+    attr.__bindgen_anon_5.__bindgen_anon_1.target_fd = cgroup.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_5.attach_bpf_fd = program.as_raw_fd().cast_unsigned();
+    attr.__bindgen_anon_5.attach_type = point;
+    bpf(bpf_cmd::BPF_PROG_DETACH, &mut attr).map(drop)
+}

@@ -310,7 +310,8 @@ pub(crate) fn stranger(foreign: &Foreign) -> String {
         name,
         how,
         priority,
-        ..
+        above,
+        before: _,
     } = foreign;
     let what = match (how, program_id) {
         (_, Some(id)) => format!("{how} program {id} ({name})"),
@@ -318,7 +319,10 @@ pub(crate) fn stranger(foreign: &Foreign) -> String {
         (_, None) => format!("{how} chain {}", escaped(name)),
     };
     let priority = priority.map_or_else(String::new, |priority| format!(", priority {priority}"));
-    format!("{what}{priority}")
+    let above = above
+        .as_ref()
+        .map_or_else(String::new, |path| format!(" of {}", path.display()));
+    format!("{what}{priority}{above}")
 }
 
 fn nodes(chain: &ChainStatus) -> Table {

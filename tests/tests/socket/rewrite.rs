@@ -1,0 +1,92 @@
+//! What programs make of a call: connections elsewhere, options of their own.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream},
+    },
+};
+
+use nke_tests::{Feature, OUTSIDE_V4, OUTSIDE_V6, socket, stranger};
+
+use crate::place::{Place, errno, trail, watch};
+
+#[test]
+fn a_connection_goes_elsewhere_and_keeps_its_name() {
+    let place = Place::new();
+    let elsewhere = stranger::object("elsewhere.c", "elsewhere", &[]);
+    for hook in ["socket/connect", "socket/getpeername"] {
+        place.attach(hook, &watch("looks-on"));
+        place.attach(hook, &elsewhere);
+        place.attach(hook, &watch("looks-on-too"));
+    }
+    for (v6, asked) in [(false, "192.0.2.1:99"), (true, "[2001:db8::1]:99")] {
+        let server = if v6 {
+            IpAddr::from(OUTSIDE_V6)
+        } else {
+            OUTSIDE_V4.into()
+        };
+        let listen = || TcpListener::bind(SocketAddr::new(server, 7));
+        let listener = place.world.outside.enter(listen).expect("the port is free");
+        let client = place.enter(|| TcpStream::connect(asked));
+        let client = client.expect("somebody listens there");
+        let (_, from) = listener.accept().expect("the connection is there");
+        assert_eq!(from, client.local_addr().expect("connected"));
+        let peer = client.peer_addr().expect("connected").to_string();
+        assert_eq!(peer, asked);
+    }
+    for hook in ["connect4", "connect6", "getpeername4", "getpeername6"] {
+        assert_eq!(place.tallies(&format!("socket/{hook}")), [(1, 0); 3]);
+    }
+}
+
+/// The level of the private option that the strangers take.
+const PRIVATE: i32 = 20043;
+
+#[test]
+fn options_of_ones_own() {
+    let place = Place::new();
+    for v6 in [false, true] {
+        let udp = place.udp(v6);
+        let set = || socket::set_option(&udp, PRIVATE, 1, &[0; 4]);
+        let get = || socket::option(&udp, PRIVATE, 1, 4);
+        let unknown = [libc::ENOPROTOOPT, libc::EOPNOTSUPP];
+        assert!(unknown.contains(&errno(set())));
+        assert!(unknown.contains(&errno(get())));
+        for hook in ["socket/setsockopt", "socket/getsockopt"] {
+            place.attach(hook, &watch("looks-on"));
+            place.attach(hook, &trail(1));
+            place.attach(hook, &trail(2));
+        }
+        set().expect("the kernel never sees it");
+        assert_eq!(get().expect("it has a value now"), 12u32.to_ne_bytes());
+        for hook in ["socket/setsockopt", "socket/getsockopt"] {
+            assert_eq!(place.tallies(hook), [(1, 0); 3]);
+            place.clear(hook);
+        }
+        assert!(unknown.contains(&errno(set())));
+    }
+}
+
+#[test]
+fn a_unix_connection_goes_elsewhere() {
+    if Feature::CgroupUnix.missing() {
+        return;
+    }
+    let place = Place::new();
+    let name = format!("nke-{}", std::process::id());
+    let flag = format!("-DNAME=\"{name}\"");
+    let object = stranger::object("unix.c", "unix", &[&flag]);
+    place.attach("socket/connect", &object);
+    let address = UnixAddr::from_abstract_name(name).expect("it is short");
+    let listen = || UnixListener::bind_addr(&address);
+    // Abstract names are the network namespace's.
+    let listener = place.world.inside.enter(listen).expect("the name is free");
+    let nowhere = place.world.directory().join("nowhere");
+    place
+        .enter(|| UnixStream::connect(&nowhere))
+        .expect("somebody listens there");
+    listener.accept().expect("the connection is there");
+    assert_eq!(place.tallies("socket/connect-unix"), [(1, 0)]);
+}
