@@ -112,7 +112,7 @@ impl Anchor {
     pub(crate) fn helper(&self) -> Option<u32> {
         match (&self.hold, self.mode) {
             (Hold::Links(links), Mode::Sockmap) => {
-                let described = link::describe(links.first()?).ok()?;
+                let described = link::describe(links.last()?).ok()?;
                 Some(described.program_id)
             }
             (Hold::Links(_) | Hold::Filter { .. }, _) => None,
@@ -191,7 +191,7 @@ impl Anchor {
     /// Takes the root off the hook.
     pub(crate) fn detach(&self) -> Result<()> {
         match &self.hold {
-            Hold::Links(links) => links.iter().try_for_each(link::detach),
+            Hold::Links(links) => links.iter().rev().try_for_each(link::detach),
             Hold::Filter {
                 namespace,
                 ifindex,
@@ -237,7 +237,7 @@ fn open_links(
     target: Target,
 ) -> Result<Option<(Hold, u32)>> {
     let mut links = Vec::new();
-    let mut root = 0;
+    let mut root = None;
     for pin in link_pins(mode).iter().map(|name| directory.join(name)) {
         if !pin.exists() {
             return Ok(None);
@@ -248,18 +248,16 @@ fn open_links(
         if !described.attached {
             return Ok(None);
         }
-        root = described.program_id;
+        root.get_or_insert(described.program_id);
         links.push(link);
     }
     // A netfilter link keeps its namespace alive: one that nobody else can reach is gone.
     let reachable = |netns| mode != Mode::Netfilter || Namespace::find(netns).is_some();
-    Ok(target
-        .netns()
-        .is_none_or(reachable)
-        .then_some((Hold::Links(links), root)))
+    let root = root.filter(|_| target.netns().is_none_or(reachable));
+    Ok(root.map(|root| (Hold::Links(links), root)))
 }
 
-/// The pins that together are a chain's links, of which the last calls the root: netfilter has one
+/// The pins that together are a chain's links, of which the first calls the root: netfilter has one
 /// for each family.
 const fn link_pins(mode: Mode) -> &'static [&'static str] {
     match mode {

@@ -443,6 +443,8 @@ fn clear(state: &State, chain: &Chain, old: &[Node], renewed: bool, shared: bool
 /// Takes a whole chain off its hook.
 fn remove(state: &State, chain: &Chain) -> Result<Vec<u32>> {
     chain.anchor.detach()?;
+    // Sockets that have joined it still call the root.
+    point(&chain.first, None)?;
     sys::grace_period();
     state.remove(&chain.directory)?;
     Ok(Vec::new())

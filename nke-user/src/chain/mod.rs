@@ -219,6 +219,20 @@ fn point(next: &OwnedFd, program: Option<&OwnedFd>) -> Result<()> {
     .map_err(|source| pointer_failed("write", source))
 }
 
+/// Cuts a chain that is gone off its root, which sockets that have joined it still call: the kernel
+/// takes its time to empty an array that nobody has pinned.
+fn cut(state: &State, directory: &Path) -> Result<()> {
+    let nodes = directory.join("nodes");
+    for node in names(&nodes).into_iter().map(|name| nodes.join(name)) {
+        let next = node.join("next");
+        let is_root = state.read_record::<Record>(&node.join("node"))?.is_none();
+        if is_root && next.exists() {
+            point(&state.get(&next)?, None)?;
+        }
+    }
+    Ok(())
+}
+
 fn pointer_failed(stage: &'static str, source: std::io::Error) -> crate::error::Error {
     crate::error::Error::Kernel {
         object: "chain pointer".to_owned(),
@@ -246,6 +260,7 @@ pub(crate) fn sweep(state: &State) -> Result<Vec<Chain>> {
                 chains.extend(chain);
             } else {
                 Anchor::discard(state, &directory, target)?;
+                cut(state, &directory)?;
                 left.push(directory);
             }
         }

@@ -78,11 +78,11 @@ impl Root {
         Ok(
             link::create_at(&self.program, sockets, hook.row().attach_type).and_then(|link| {
                 let join = link::create_at(&join, &cgroup.directory, events.row().attach_type)?;
-                Ok(vec![join, link])
+                Ok(vec![link, join])
             }),
         )
     }
 }
 
-/// The pins of the links: the last is the root's.
-pub(super) const PINS: [&str; 2] = ["join", "link"];
+/// The pins of the links: the first is the root's.
+pub(super) const PINS: [&str; 2] = ["link", "join"];

@@ -5,6 +5,7 @@
 //! extensions/<name>/maps/<map>        the maps that its attachments share
 //! extensions/<name>/record            a link whose target is JSON: committed by its existence
 //! chains/<hook>/<target>/link or filter            what calls the root
+//! chains/<hook>/<target>/join                      what has connections join, at the stream hooks
 //! chains/<hook>/<target>/mode, netfilter           and how
 //! chains/<hook>/<target>/nodes/<program>/           next, program, counters, maps/, node
 //! ```
