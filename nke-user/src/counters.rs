@@ -18,7 +18,7 @@ use crate::place::Counters;
 use crate::sys::map::{self, Shape};
 
 /// Offsets at which rows can begin.
-const OFFSETS: u32 = 4096 / Counters::ROW;
+const OFFSETS: u32 = 4096 / Counters::LINE;
 
 /// Makes the array, all zero.
 ///
@@ -27,7 +27,7 @@ const OFFSETS: u32 = 4096 / Counters::ROW;
 /// The kernel's; that of reading which CPUs it has.
 pub fn make() -> io::Result<OwnedFd> {
     let rows = map::cpu_ids()?.next_power_of_two();
-    let size = (rows + OFFSETS - 1) * Counters::ROW;
+    let size = rows * Counters::ROW + (OFFSETS - 1) * Counters::LINE;
     map::create(Shape::array("nke_counters", size))
 }
 
@@ -40,9 +40,11 @@ pub fn rows(map: &OwnedFd) -> io::Result<Counters> {
     let described = map::describe(map)?;
     Ok(Counters {
         map: map.as_raw_fd(),
-        first_row: (scatter(described.id) * Counters::ROW) as i32,
-        rows: (described.value_size / Counters::ROW + 1)
-            .saturating_sub(OFFSETS)
+        first_row: (scatter(described.id) * Counters::LINE) as i32,
+        rows: (described
+            .value_size
+            .saturating_sub((OFFSETS - 1) * Counters::LINE)
+            / Counters::ROW)
             .max(1),
     })
 }
@@ -61,8 +63,8 @@ pub fn sums(map: &OwnedFd) -> io::Result<[u64; 6]> {
     let mut value = vec![0; map::describe(map)?.value_size as usize];
     map::lookup(map, &0u32.to_ne_bytes(), &mut value)?.ok_or(io::ErrorKind::NotFound)?;
     let mut sums = [0u64; 6];
-    for row in value.chunks_exact(Counters::ROW as usize) {
-        for (sum, number) in sums.iter_mut().zip(row.chunks_exact(8)) {
+    for line in value.chunks_exact(Counters::LINE as usize) {
+        for (sum, number) in sums.iter_mut().zip(line.chunks_exact(8)) {
             *sum = sum.wrapping_add(u64::from_ne_bytes(number.try_into().unwrap_or_default()));
         }
     }

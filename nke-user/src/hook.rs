@@ -558,7 +558,19 @@ impl Hook {
             go_on: self.row().go_on,
             dropped: self.row().dropped,
             length,
-            preemptible: self.row().kind != Kind::Interface,
+            preemptible: self.preemptible(),
+        }
+    }
+
+    /// Whether something else can run here between two instructions of a run. Packets that come in
+    /// are handled with bottom halves off all the way up to the socket, and so are all at an interface;
+    /// what a program sends is handled in its own time, and can be interrupted by what comes in.
+    fn preemptible(self) -> bool {
+        match self.row().program_type {
+            ProgramType::Xdp | ProgramType::SchedCls => false,
+            ProgramType::Netfilter | CgroupSkb => self.row().way == Way::Out,
+            CgroupSock | CgroupSockAddr | CgroupSockopt | SockOps => true,
+            ProgramType::SkLookup | ProgramType::SkMsg | ProgramType::SkSkb => true,
         }
     }
 

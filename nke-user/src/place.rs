@@ -99,8 +99,8 @@ pub struct Rule {
     pub dropped: &'static [i32],
     /// How long a packet is.
     pub length: Length,
-    /// Whether one run can come between the instructions of another on the same CPU, so that counting
-    /// must be one step. It cannot at the hooks of an interface, which run with bottom halves off.
+    /// Whether one run can come between the instructions of another on the same CPU, which counting must
+    /// then heed. It cannot where bottom halves are off.
     pub preemptible: bool,
 }
 
@@ -158,9 +158,10 @@ pub struct Maps {
     pub counters: Option<Counters>,
 }
 
-/// The array of one value in which a node counts, with a row for each CPU: `[u64; 6]`, packets gone
-/// on, dropped, other, then bytes likewise. Whatever is in no CPU's row stays zero, so that the sum
-/// over all rows of the value is the node's.
+/// The array of one value in which a node counts, with two lines of the cache for each CPU, the second
+/// for runs that come between at the first. A line is `[u64; 6]`, packets gone on, dropped, other, then
+/// bytes likewise, and a word for placement's own use. Whatever is in no CPU's lines stays zero, so that
+/// the sum over all lines of the value is the node's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {
     /// The array.
@@ -172,8 +173,10 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Bytes of a CPU's row: a line of the cache to itself.
-    pub const ROW: u32 = 64;
+    /// Bytes of a line of the cache.
+    pub const LINE: u32 = 64;
+    /// Bytes of a CPU's row.
+    pub const ROW: u32 = 2 * Self::LINE;
 
     /// Bytes from the first row to the last.
     fn last_row(self) -> i32 {

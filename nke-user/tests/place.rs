@@ -98,7 +98,7 @@ fn chained(
             return [0; 6];
         };
         let numbers = std::array::from_fn(|at| {
-            let at = 64 * (position + CPU) + 8 * at;
+            let at = 64 * position + 128 * CPU + 8 * at;
             let number = value[at..at + 8].try_into().unwrap();
             value[at..at + 8].fill(0);
             u64::from_le_bytes(number)
@@ -157,6 +157,33 @@ proptest! {
     ) {
         let expected = expected(&nodes, &rule, context, &packet, answer);
         prop_assert_eq!(chained(&nodes, &rule, context, &packet, answer), expected);
+    }
+}
+
+/// A run that comes between another's at a node counts beside it, and leaves its row alone.
+#[test]
+fn what_comes_between_counts_in_the_second_row() {
+    let node = maps(1, true);
+    let counters = node.counters.unwrap();
+    for form in [
+        Form::Stub,
+        Form::Inline(Home::Slot(-8)),
+        Form::Inline(Home::Register(7)),
+    ] {
+        let one = placement::constant(1);
+        let placed = placement::place(&Body::of(&one), &EVENTS, form, &node).unwrap();
+        let mut kernel = Kernel::default();
+        let program = kernel.load(placed.instructions);
+        let mut value = vec![0; counters.first_row as usize + 4 * Counters::ROW as usize];
+        let row = 64 + 128 * CPU;
+        value[row..row + 8].copy_from_slice(&7u64.to_le_bytes());
+        // The word that says so.
+        value[row + 48] = 1;
+        let mut expected = value.clone();
+        expected[row + 64] = 1;
+        kernel.counters.insert(counters.map, value);
+        kernel.run(program, SK_BUFF, &[0; 14]);
+        assert_eq!(kernel.counters[&counters.map], expected, "{form:?}");
     }
 }
 

@@ -46,6 +46,7 @@ const MOV64_IMM: u8 = 0xb7;
 const MOV64_REG: u8 = 0xbf;
 const LDXW: u8 = 0x61;
 const LDXDW: u8 = 0x79;
+const STDW: u8 = 0x7a;
 const STXDW: u8 = 0x7b;
 const ATOMIC64: u8 = 0xdb;
 const JEQ32_IMM: u8 = 0x16;
@@ -118,6 +119,11 @@ pub(super) fn store64(base: Reg, off: i16, src: Reg) -> bpf_insn {
     insn(STXDW, base, src.0, off, 0)
 }
 
+/// `*(u64 *)(base + off) = imm`
+pub(super) fn store64_imm(base: Reg, off: i16, imm: i32) -> bpf_insn {
+    insn(STDW, base, 0, off, imm)
+}
+
 /// `*(u64 *)(base + off) += src`, as one step: `BPF_ADD`, which is 0, as the old `BPF_XADD`.
 pub(super) fn atomic_add64(base: Reg, off: i16, src: Reg) -> bpf_insn {
     insn(ATOMIC64, base, src.0, off, 0)
@@ -176,6 +182,11 @@ impl Code {
             Compare::NotEqual32 => JNE32_IMM,
         };
         self.push(insn(code, register, 0, 0, imm));
+        Jump(self.0.len() - 1)
+    }
+
+    pub(super) fn jump(&mut self) -> Jump {
+        self.push(jump(0));
         Jump(self.0.len() - 1)
     }
 

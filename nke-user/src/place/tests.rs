@@ -196,8 +196,8 @@ fn counted_verdicts_fall_into_classes() {
          3: if w0 != 2 goto 27
          4: r6 = *(u64 *)(r10 -16)
          5: call helper 8
-         6: r0 <<= 6
-         7: r0 &= 192
+         6: r0 <<= 7
+         7: r0 &= 384
          8: r1 = value of map 8 +192
          10: r0 += r1
          11: r2 = *(u32 *)(r6 +4)
@@ -218,8 +218,8 @@ fn counted_verdicts_fall_into_classes() {
          27: r6 = *(u64 *)(r10 -16)
          28: *(u64 *)(r10 -8) = r0
          29: call helper 8
-         30: r0 <<= 6
-         31: r0 &= 192
+         30: r0 <<= 7
+         31: r0 &= 384
          32: r1 = value of map 8 +192
          34: r0 += r1
          35: r2 = *(u32 *)(r6 +4)

@@ -9,9 +9,11 @@
 //! cargo xtask bench chain            # a table; some five minutes
 //! cargo xtask bench chain --quick    # the same in one, less exact
 //! cargo xtask bench chain --json
+//! cargo xtask bench layers           # what a node costs at the IP and socket hooks
 //! ```
 
 mod edits;
+mod layers;
 mod leaks;
 mod live;
 mod nodes;
@@ -53,6 +55,15 @@ enum What {
         #[arg(long, value_enum)]
         only: Vec<Part>,
     },
+    /// What a node costs at the IP and socket hooks, beside nftables and the kernel's own lists
+    Layers {
+        /// Print numbers for programs instead of tables for people
+        #[arg(long)]
+        json: bool,
+        /// Fewer rounds, and wider spreads
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 /// A part of the measurement.
@@ -68,6 +79,9 @@ enum Part {
     Times,
     /// What is left after many rounds
     Leaks,
+    /// The cost of a node above the interface: a measurement of its own
+    #[value(skip)]
+    Layers,
 }
 
 const PARTS: [Part; 5] = [
@@ -109,24 +123,40 @@ const QUICK: Effort = Effort {
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let program = ["cargo xtask bench".to_owned()];
     let arguments = Arguments::parse_from(program.iter().chain(arguments));
-    let What::Chain { json, quick, only } = arguments.what;
-    let effort = if quick { QUICK } else { FULL };
-    let wanted = |part: &Part| only.is_empty() || only.contains(part);
-
     let workspace = Workspace::find()?;
     let objects = Objects::compile(&workspace)?;
+    match arguments.what {
+        What::Chain { json, quick, only } => {
+            let wanted = |part: &Part| only.is_empty() || only.contains(part);
+            let parts: Vec<_> = PARTS.into_iter().filter(wanted).collect();
+            measure(&workspace, &objects, quick, &parts)?.print(json)
+        }
+        What::Layers { json, quick } => {
+            measure(&workspace, &objects, quick, &[Part::Layers])?.print(json)
+        }
+    }
+}
+
+fn measure(
+    workspace: &Workspace,
+    objects: &Objects,
+    quick: bool,
+    parts: &[Part],
+) -> Result<Report> {
+    let effort = if quick { QUICK } else { FULL };
     let command = std::env::var_os("NKE_BIN")
         .map_or_else(|| workspace.binary("release", "nke"), PathBuf::from);
     let mut report = Report::new(effort);
-    for part in PARTS.iter().filter(|part| wanted(part)) {
+    for part in parts {
         // Each part has a stage of its own, so that none leaves anything to the next.
-        let mut stage = Stage::build(&objects)?;
+        let mut stage = Stage::build(objects)?;
         let done = match part {
             Part::Nodes => nodes::measure(&mut stage, effort, &mut report),
             Part::Live => live::measure(&mut stage, effort, &mut report),
             Part::Edits => edits::measure(&mut stage, effort, &mut report),
             Part::Times => times::measure(&mut stage, effort, &command, &mut report),
             Part::Leaks => leaks::measure(&mut stage, effort, &mut report),
+            Part::Layers => layers::measure(&mut stage, effort, &mut report),
         };
         // Of an interrupted call, the interruption is the better news.
         let interrupted = stage.check();
@@ -134,5 +164,5 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         interrupted?;
         done.context("the benchmark did not come to its end")?;
     }
-    report.print(json)
+    Ok(report)
 }

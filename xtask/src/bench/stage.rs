@@ -7,7 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,8 @@ use super::objects::Objects;
 
 const SENDER: &str = "nke-bench-out";
 const RECEIVER: &str = "nke-bench-in";
+/// What the names of rooms begin with.
+const ROOM: &str = "nke-bench-room-";
 /// nke's state, apart from that of the machine.
 pub(super) const STATE: &str = "/run/nke-bench";
 /// Where other loaders pin.
@@ -42,8 +44,18 @@ pub(super) struct Stage<'a> {
     home: File,
     cores: CpuSet,
     cables: usize,
+    rooms: usize,
     bpffs: bool,
     _lock: File,
+}
+
+/// A network namespace and a cgroup for one candidate alone.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    /// The namespace's name.
+    pub(super) namespace: String,
+    /// The cgroup's directory.
+    pub(super) cgroup: PathBuf,
 }
 
 /// A cable between the namespaces.
@@ -77,6 +89,7 @@ impl<'a> Stage<'a> {
             home: File::open("/proc/thread-self/ns/net").context("cannot open the namespace")?,
             cores: sched_getaffinity(None).context("cannot tell the cores")?,
             cables: 0,
+            rooms: 0,
             bpffs: is_mounted(BPFFS)?,
             _lock: lock,
         };
@@ -123,6 +136,28 @@ impl<'a> Stage<'a> {
             outside_index: index(&["-n", SENDER, "-o", "link", "show", &outside])?,
             inside: inside.to_owned(),
         })
+    }
+
+    /// One more room, with a loopback interface that is up.
+    pub(super) fn room(&mut self) -> Result<Room> {
+        self.rooms += 1;
+        let namespace = format!("{ROOM}{}", self.rooms);
+        run("ip", &["netns", "add", &namespace])?;
+        run("ip", &["-n", &namespace, "link", "set", "lo", "up"])?;
+        let cgroup = cgroups()?.join(&namespace);
+        fs::create_dir(&cgroup).with_context(|| format!("cannot make {}", cgroup.display()))?;
+        Ok(Room { namespace, cgroup })
+    }
+
+    /// Does something as a member of a room, and comes back.
+    pub(super) fn inside<T>(&self, room: &Room, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let home = cgroups()?.join(own_cgroup()?);
+        enter(&room.namespace)?;
+        join(&room.cgroup)?;
+        let done = work();
+        join(&home)?;
+        enter(RECEIVER)?;
+        done
     }
 
     /// The library, with its lock.
@@ -211,8 +246,17 @@ impl<'a> Stage<'a> {
 
     fn sweep(&self) {
         // The order matters: an interface goes with its namespace, and takes its programs along.
-        for namespace in [SENDER, RECEIVER] {
-            undo("ip", &["netns", "delete", namespace]);
+        for namespace in [SENDER, RECEIVER]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(rooms("/run/netns"))
+        {
+            undo("ip", &["netns", "delete", &namespace]);
+        }
+        if let Ok(cgroups) = cgroups() {
+            for room in rooms(&cgroups) {
+                drop(fs::remove_dir(cgroups.join(room)));
+            }
         }
         for place in [STATE, PINS] {
             undo("umount", &[place]);
@@ -240,6 +284,35 @@ impl Drop for Stage<'_> {
 /// Moves the calling thread to the sender's side.
 pub(super) fn enter_sender() -> Result<()> {
     enter(SENDER)
+}
+
+/// The names of rooms in a directory.
+fn rooms(directory: impl AsRef<Path>) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with(ROOM)).collect()
+}
+
+/// Where cgroups of version 2 are mounted.
+fn cgroups() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mounts")?;
+    let mut lines = mounts.lines();
+    let mount = lines.find(|line| line.contains(" - cgroup2 "));
+    let place = mount.and_then(|line| line.split(' ').nth(4));
+    Ok(place.context("no cgroups of version 2 are mounted")?.into())
+}
+
+/// The cgroup of this process, below where they are mounted.
+fn own_cgroup() -> Result<PathBuf> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup").context("cannot read the cgroup")?;
+    let mut lines = cgroups.lines();
+    let own = lines.find_map(|line| line.strip_prefix("0::/"));
+    Ok(own.context("no cgroup of version 2")?.into())
+}
+
+fn join(cgroup: &Path) -> Result<()> {
+    let procs = cgroup.join("cgroup.procs");
+    fs::write(&procs, "0").with_context(|| format!("cannot join {}", cgroup.display()))
 }
 
 fn enter(namespace: &str) -> Result<()> {

@@ -53,8 +53,8 @@ fn a_stub_counts_beside_the_body() {
         "0: r6 = r1
          1: *(u64 *)(r10 -8) = r2
          2: call helper 8
-         3: r0 <<= 6
-         4: r0 &= 192
+         3: r0 <<= 7
+         4: r0 &= 384
          5: r1 = value of map 8 +192
          7: r0 += r1
          8: r2 = *(u32 *)(r6 +0)
