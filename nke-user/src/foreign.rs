@@ -179,12 +179,19 @@ fn all(hook: Hook, spot: &Spot) -> Vec<Entry> {
             found.sort_by_key(|entry| entry.priority);
             found
         }
-        Spot::Cgroup(cgroup) => of_cgroup(cgroup, hook.row().attach_type),
+        Spot::Cgroup(cgroup) => of_cgroup(cgroup, hook.row().attach_type)
+            .into_iter()
+            .map(|(id, above)| Entry {
+                above,
+                ..Entry::program((id, How::Cgroup))
+            })
+            .collect(),
     }
 }
 
-/// The programs that run for a cgroup: the kernel calls those of the cgroups above it as well.
-fn of_cgroup(cgroup: &Cgroup, attach_type: u32) -> Vec<Entry> {
+/// The programs that run for a cgroup, in their order, each with the cgroup above that has it: the
+/// kernel calls those of the cgroups above it as well.
+pub(crate) fn of_cgroup(cgroup: &Cgroup, attach_type: u32) -> Vec<(u32, Option<PathBuf>)> {
     let running = sys::link::query_effective(&cgroup.directory, attach_type);
     let own = |directory: &File| sys::link::query(directory, attach_type).unwrap_or_default();
     let mut levels = vec![(None, own(&cgroup.directory))];
@@ -192,26 +199,23 @@ fn of_cgroup(cgroup: &Cgroup, attach_type: u32) -> Vec<Entry> {
         let programs = own(&above.directory);
         (Some(above.path().to_owned()), programs)
     }));
-    let entry = |id| {
+    let level = |id| {
         let above = levels.iter_mut().find_map(|(path, programs)| {
             let at = programs.iter().position(|program| *program == id)?;
             programs.remove(at);
             Some(path.clone())
         });
-        Entry {
-            above: above.flatten(),
-            ..Entry::program((id, How::Cgroup))
-        }
+        (id, above.flatten())
     };
     let running = running.unwrap_or_default().into_iter();
-    running.map(entry).collect()
+    running.map(level).collect()
 }
 
 /// The program of a cgroup's own that runs last.
 pub(crate) fn last_of(cgroup: &Cgroup, attach_type: u32) -> Option<u32> {
     let all = of_cgroup(cgroup, attach_type);
-    let mut own = all.iter().filter(|entry| entry.above.is_none());
-    own.next_back().and_then(|entry| entry.program_id)
+    let mut own = all.iter().filter(|(_, above)| above.is_none());
+    own.next_back().map(|(id, _)| *id)
 }
 
 /// The base chains of nftables at a hook; none where the kernel has no nftables.

@@ -30,6 +30,7 @@ mod netns;
 mod refusal;
 mod sockets;
 mod standing;
+pub mod steps;
 pub mod stranger;
 mod stream;
 mod sys;

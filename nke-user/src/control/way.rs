@@ -3,6 +3,8 @@
 //! The order is that of the table of hooks, and within a hook that which the kernel gives. The
 //! shapes here are what `--json` prints, and stay as they are.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::{ChainStatus, Control, Scope};
@@ -12,7 +14,6 @@ use crate::{
     foreign::{self, How},
     hook::{Hook, Kind, Way},
     interface::Namespace,
-    sys::link,
     target::{Spot, Where},
 };
 
@@ -113,35 +114,25 @@ impl Control {
         spots.iter().filter_map(status).collect()
     }
 
-    /// What runs for a cgroup: the kernel says of all programs together in which order. Those of
-    /// cgroups that cannot be seen from here are shown with the last that can.
+    /// What runs for a cgroup: the kernel says of all programs together in which order.
     fn met_in_cgroups(&self, hook: Hook, cgroups: &[Spot]) -> Vec<ChainStatus> {
-        let attach_type = hook.row().attach_type;
-        let list = |spot: &Spot| match spot {
-            Spot::Cgroup(cgroup) => link::query(&cgroup.directory, attach_type).ok(),
-            Spot::Interface { .. } | Spot::Namespace(_) => None,
+        let Some(own @ Spot::Cgroup(cgroup)) = cgroups.first() else {
+            return Vec::new();
         };
-        let mut lists: Vec<_> = cgroups
-            .iter()
-            .map(|c| list(c).unwrap_or_default())
-            .collect();
-        let mut runs: Vec<(&Spot, Vec<u32>)> = Vec::new();
+        let is_at = |spot: &Spot, path: &Path| match spot {
+            Spot::Cgroup(cgroup) => cgroup.path() == path,
+            Spot::Interface { .. } | Spot::Namespace(_) => false,
+        };
         let helpers = self.helpers();
-        let mut programs = effective(hook, cgroups.first());
-        programs.retain(|program| !helpers.contains(program));
-        for program in programs {
-            let found = lists.iter().position(|list| list.contains(&program));
-            if let Some(list) = found.and_then(|at| lists.get_mut(at)) {
-                let first = list.iter().position(|id| *id == program);
-                first.map(|first| list.remove(first));
-            }
-            let at = found.unwrap_or(cgroups.len().saturating_sub(1));
-            match (runs.last_mut(), cgroups.get(at)) {
-                (Some((last, run)), Some(spot)) if last.target() == spot.target() => {
-                    run.push(program);
-                }
-                (_, Some(spot)) => runs.push((spot, vec![program])),
-                (_, None) => {}
+        let mut runs: Vec<(&Spot, Vec<u32>)> = Vec::new();
+        let mut programs = foreign::of_cgroup(cgroup, hook.row().attach_type);
+        programs.retain(|(id, _)| !helpers.contains(id));
+        for (program, above) in programs {
+            let above = above.and_then(|path| cgroups.iter().find(|spot| is_at(spot, &path)));
+            let spot = above.unwrap_or(own);
+            match runs.last_mut() {
+                Some((last, run)) if last.target() == spot.target() => run.push(program),
+                _ => runs.push((spot, vec![program])),
             }
         }
         let mut met: Vec<_> = runs
@@ -179,12 +170,4 @@ impl Control {
             .collect();
         status
     }
-}
-
-/// The programs that run for a cgroup.
-fn effective(hook: Hook, cgroup: Option<&Spot>) -> Vec<u32> {
-    let Some(Spot::Cgroup(cgroup)) = cgroup else {
-        return Vec::new();
-    };
-    link::query_effective(&cgroup.directory, hook.row().attach_type).unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 mod packets;
 mod router;
+mod way;
 
 use std::{
     io::{BufRead as _, BufReader, ErrorKind},
