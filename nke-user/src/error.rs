@@ -9,6 +9,7 @@ use crate::{
     kernel::Version,
     mode::Mode,
     netfilter::{Netfilter, Priority},
+    so_nke::Descriptor,
 };
 
 /// A result of this library.
@@ -461,6 +462,39 @@ pub enum Error {
         hook: Hook,
         /// The interface.
         interface: String,
+    },
+
+    /// A hook whose sockets cannot opt in.
+    #[error(
+        "{hook}: attach: no socket can have opted in here; leave --opt-in out, or use another socket hook"
+    )]
+    NoOptIn {
+        /// The hook.
+        hook: Hook,
+    },
+
+    /// A name that no socket can opt in for.
+    #[error(
+        "extension {name}: attach: a socket opts in by a name of 63 bytes at most; rename the file"
+    )]
+    LongName {
+        /// The extension.
+        name: String,
+    },
+
+    /// A socket that cannot opt in, or out.
+    #[error("socket {socket}: {stage} {extension}: {source}; {remedy}")]
+    Socket {
+        /// The socket.
+        socket: Descriptor,
+        /// What was being done.
+        stage: &'static str,
+        /// The extension that it was for.
+        extension: String,
+        /// The errno.
+        source: io::Error,
+        /// What to do.
+        remedy: &'static str,
     },
 
     /// The kernel said no.

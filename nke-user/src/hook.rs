@@ -501,6 +501,8 @@ impl Hook {
     pub const INTERFACE_OUT: Self = Self::named("interface/out");
     /// `sock_ops` on a cgroup: what becomes of its TCP connections.
     pub const SOCKET_EVENTS: Self = Self::named("socket/events");
+    /// `setsockopt(2)`, before the kernel sees the option.
+    pub const SETSOCKOPT: Self = Self::named("socket/setsockopt");
 
     /// The hook of this name, which is in the table.
     const fn named(name: &str) -> Self {
@@ -580,6 +582,29 @@ impl Hook {
         let types = [CgroupSock, CgroupSockAddr, CgroupSockopt];
         let row = self.row();
         row.drop.is_some() && types.contains(&row.program_type)
+    }
+
+    /// Where a context of this hook has its socket, if that can have opted in.
+    ///
+    /// At `socket/create` nobody has the socket yet, and at other layers it is not sure that there
+    /// is one. The offsets are those of uapi/linux/bpf.h.
+    pub fn socket(self) -> Option<place::Socket> {
+        const BPF_CGROUP_INET_SOCK_CREATE: u32 = 2;
+        let row = self.row();
+        match row.program_type {
+            CgroupSkb => Some(place::Socket::At(168)), // struct __sk_buff
+            SockOps => Some(place::Socket::At(184)),   // struct bpf_sock_ops
+            CgroupSockAddr => Some(place::Socket::At(64)), // struct bpf_sock_addr
+            CgroupSockopt => Some(place::Socket::At(0)), // struct bpf_sockopt
+            CgroupSock if row.attach_type == BPF_CGROUP_INET_SOCK_CREATE => None,
+            CgroupSock => Some(place::Socket::Context),
+            ProgramType::SkMsg => Some(place::Socket::At(72)), // struct sk_msg_md
+            ProgramType::SchedCls
+            | ProgramType::Xdp
+            | ProgramType::SkSkb
+            | ProgramType::SkLookup
+            | ProgramType::Netfilter => None,
+        }
     }
 
     /// The name without the address family.
@@ -760,5 +785,6 @@ mod tests {
         }
         assert_eq!(Hook::INTERFACE_IN.row().name, "interface/in");
         assert_eq!(Hook::INTERFACE_OUT.row().name, "interface/out");
+        assert_eq!(Hook::SETSOCKOPT.row().name, "socket/setsockopt");
     }
 }

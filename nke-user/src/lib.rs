@@ -37,4 +37,6 @@ pub mod control;
 
 pub mod filter;
 
+pub mod so_nke;
+
 pub mod sys;

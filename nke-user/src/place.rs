@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! entry     keep r1, the context, in its home
+//!           [no mark on its socket: next node]
 //! body      the author's instructions; each `exit` of main is now a jump to the epilogue
 //! epilogue  [count the verdict]
 //!           go on: r1 = context; r2 = NEXT; r3 = 0; tail_call; r0 = verdict
@@ -24,7 +25,7 @@
 //! let pass = place::constant(2);
 //! let body = Body::of(&pass);
 //! let rule = Rule { go_on: &[2], dropped: &[0, 1], length: Length::XdpLinear, preemptible: false };
-//! let maps = Maps { next: 3, counters: None };
+//! let maps = Maps { next: 3, counters: None, guard: None };
 //!
 //! let form = place::forms(&body).next().expect("this body takes every form");
 //! let placed = place::place(&body, &rule, form, &maps)?;
@@ -34,13 +35,16 @@
 //! ```
 
 mod asm;
+mod claim;
 mod epilogue;
+mod guard;
 mod own;
 mod scan;
 mod stub;
 #[cfg(test)]
 mod tests;
 
+pub use claim::claim;
 pub use own::{constant, holding, join, root};
 pub use stub::plain_btf;
 
@@ -48,7 +52,7 @@ use std::os::fd::RawFd;
 
 use aya_obj::generated::{bpf_func_info, bpf_insn, bpf_line_info};
 
-use asm::{FP, R1, Reg, SAVED};
+use asm::{Code, FP, R1, Reg, SAVED};
 use epilogue::Epilogue;
 
 /// How far down the frame a deeper slot is tried below the one that the scan found.
@@ -156,6 +160,28 @@ pub struct Maps {
     pub next: RawFd,
     /// Where verdicts are counted.
     pub counters: Option<Counters>,
+    /// Whose packets and calls the body sees, if not everybody's.
+    pub guard: Option<Guard>,
+}
+
+/// Only sockets with a mark meet the body; for others the next node is asked at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// The `BPF_MAP_TYPE_SK_STORAGE` that holds the marks.
+    pub marks: RawFd,
+    /// Where a context has its socket.
+    pub socket: Socket,
+    /// The verdict where nobody is left to ask.
+    pub pass: i32,
+}
+
+/// Where a context has its socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Socket {
+    /// The context is the socket: a `bpf_sock`.
+    Context,
+    /// A pointer at this offset, which may be none.
+    At(i16),
 }
 
 /// The array of one value in which a node counts, with two lines of the cache for each CPU, the second
@@ -277,7 +303,17 @@ fn inline(body: &Body<'_>, rule: &Rule, home: Home, maps: &Maps) -> Result<Place
         }
         Home::Register(_) | Home::Slot(_) => return Err(PlaceError::Home { home }),
     };
-    let Maps { next, counters } = *maps;
+    let Maps {
+        next,
+        counters,
+        guard,
+    } = *maps;
+    let mut front = Code::default();
+    front.push(entry);
+    if let Some(guard) = guard {
+        guard::write(&mut front, &guard, next, guard::restore(home));
+    }
+    let front = front.finish();
     let epilogue = Epilogue {
         home,
         spare: None,
@@ -287,15 +323,16 @@ fn inline(body: &Body<'_>, rule: &Rule, home: Home, maps: &Maps) -> Result<Place
     }
     .write();
     let main_len = body.main_len;
-    // One instruction stands in front of main, the epilogue between main and its subprograms.
-    let behind = 1 + epilogue.len();
-    let moved = |at: usize| if at < main_len { at + 1 } else { at + behind };
+    // The entry stands in front of main, the epilogue between main and its subprograms.
+    let before = front.len();
+    let behind = before + epilogue.len();
+    let moved = |at: usize| at + if at < main_len { before } else { behind };
 
     let mut instructions = Vec::with_capacity(moved(body.instructions.len()));
-    instructions.push(entry);
+    instructions.extend(front);
     instructions.extend_from_slice(body.instructions);
     for (at, instruction) in scan::instructions(body.instructions) {
-        let new = &mut instructions[at + 1];
+        let new = &mut instructions[at + before];
         if asm::is_exit(instruction) && at < main_len {
             let distance = main_len - at - 1;
             let distance = distance
@@ -306,7 +343,7 @@ fn inline(body: &Body<'_>, rule: &Rule, home: Home, maps: &Maps) -> Result<Place
             new.imm = moved_distance(at, instruction.imm, moved);
         }
     }
-    instructions.splice(1 + main_len..1 + main_len, epilogue);
+    instructions.splice(before + main_len..before + main_len, epilogue);
 
     // Main starts with the entry now, and its first line covers that too.
     let offset = |at: u32| {

@@ -56,6 +56,7 @@ fn maps(position: usize, counted: bool) -> Maps {
             first_row: 64 * position,
             rows: 4,
         }),
+        guard: None,
     }
 }
 

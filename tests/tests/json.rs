@@ -36,11 +36,13 @@ fn shape(value: &Value) -> String {
 }
 
 const EXTENSION: &str = "description string, hooks array, kmid number, loads number, name string, \
-                         path string, size number, uses number";
-const CHAIN: &str = "cgroup null, foreign array, hook string, ifindex number, interface string, \
-                     mode string, netfilter null, netns string, nodes array, policy string";
-const NODE: &str = "bytes object, extension string, form string, id number, kmid number, packets \
-                    object, position number, priority number, program string, program_id number";
+                         opt_in number, path string, size number, uses number";
+const CHAIN: &str = "cgroup null, claims array, foreign array, hook string, ifindex number, \
+                     interface string, mode string, netfilter null, netns string, nodes array, \
+                     policy string";
+const NODE: &str = "bytes object, extension string, form string, id number, kmid number, opt_in \
+                    bool, packets object, position number, priority number, program string, \
+                    program_id number";
 const COUNTS: &str = "dropped number, go_on number, other number";
 
 /// The output of `nke` with these words and `--json`.

@@ -180,6 +180,7 @@ impl NodeMaps {
                 .counters
                 .as_ref()
                 .map(|map| counters::rows(map).unwrap()),
+            guard: None,
         }
     }
 

@@ -18,16 +18,15 @@ use std::{
     rc::Rc,
 };
 
-use super::{Anchor, Chain, Node, Record, Role, node_directory, point, sockhash::Root};
+use super::{Anchor, Chain, Node, Record, Role, material, node_directory, point, sockhash::Root};
 use crate::{
     counters,
-    error::Result,
+    error::{Error, Result},
     extension::Source,
     hook::{Hook, ProgramType},
-    loader::{self, Maps},
+    loader,
     mode::Mode,
     netfilter::Netfilter,
-    object::Linked,
     place,
     state::State,
     sys::{self, map::Shape, program},
@@ -51,6 +50,8 @@ pub(crate) struct Fresh {
     pub(crate) role: Role,
     pub(crate) priority: i32,
     pub(crate) counters: bool,
+    /// Whether only sockets that opted in meet it.
+    pub(crate) opt_in: bool,
     /// The node of the present chain whose own maps and counters it takes over.
     pub(crate) inherits: Option<usize>,
 }
@@ -63,6 +64,7 @@ impl Fresh {
             role: record.role.clone(),
             priority: record.priority,
             counters: record.counters,
+            opt_in: record.opt_in,
             inherits: Some(position),
         }
     }
@@ -87,14 +89,14 @@ pub(crate) struct Site<'a> {
 }
 
 impl<'a> Ground<'a> {
-    fn hook(self) -> Hook {
+    pub(super) fn hook(self) -> Hook {
         match self {
             Self::Chain(chain) => chain.hook,
             Self::Bare(site) => site.hook,
         }
     }
 
-    fn target(self) -> Target {
+    pub(super) fn target(self) -> Target {
         match self {
             Self::Chain(chain) => chain.target,
             Self::Bare(site) => site.spot.target(),
@@ -307,34 +309,22 @@ fn build<'a>(
         (None, true) => Some(made("counters", counters::make())?),
     };
     let rows = counters.as_ref().map(counters::rows).transpose();
+    let marks = material::marks(shop, fresh)?;
     let links = place::Maps {
         next: next.as_raw_fd(),
         counters: rows.map_err(|source| state.failed(&chain, "open counters of", source))?,
+        guard: marks
+            .as_ref()
+            .zip(ground.hook().socket())
+            .map(|(marks, socket)| place::Guard {
+                marks: marks.as_raw_fd(),
+                socket,
+                pass: ground.hook().row().pass,
+            }),
     };
 
-    let source = (shop.source)(&fresh.role)?;
-    let (linked, own, name, symbol) = match (&fresh.role, source) {
-        (Role::Extension { name, symbol, .. }, Some(source)) => {
-            let own = match &inherited {
-                Some(directory) => state.maps(&directory.join("maps"))?,
-                None => source.make_attachment_maps()?,
-            };
-            (
-                source.link(symbol, &own)?,
-                own,
-                name.as_str(),
-                symbol.as_str(),
-            )
-        }
-        _ => (
-            Linked::bare(place::constant(
-                ground.hook().row().drop.unwrap_or_default(),
-            )),
-            Maps::new(),
-            "nke",
-            "nke_drop",
-        ),
-    };
+    let own = material::own_maps(shop, fresh, inherited.as_deref())?;
+    let (linked, name, symbol) = material::link(shop, fresh, &own)?;
     let loaded = loader::load_placed(name, symbol, &linked, ground.hook(), frags, &links)?;
     let id = describe(&loaded.program)?;
 
@@ -354,6 +344,7 @@ fn build<'a>(
         counters: fresh.counters,
         takes_frags: linked.frags,
         frags,
+        opt_in: fresh.opt_in,
     };
     state.write_record(&directory.join("node"), &record)?;
     Ok(Built {
@@ -376,7 +367,7 @@ fn pointer(to: Option<&OwnedFd>) -> Result<OwnedFd> {
 }
 
 pub(super) fn made(object: &str, map: io::Result<OwnedFd>) -> Result<OwnedFd> {
-    map.map_err(|source| crate::error::Error::Kernel {
+    map.map_err(|source| Error::Kernel {
         object: object.to_owned(),
         stage: "create",
         source,
@@ -388,7 +379,7 @@ pub(super) fn describe(program: &OwnedFd) -> Result<u32> {
     let described = program::describe(program);
     described
         .map(|described| described.id)
-        .map_err(|source| crate::error::Error::Kernel {
+        .map_err(|source| Error::Kernel {
             object: "program".to_owned(),
             stage: "query",
             source,
@@ -462,6 +453,7 @@ mod tests {
                 role: Role::DropPolicy,
                 priority: 0,
                 counters: false,
+                opt_in: false,
                 inherits: None,
             })
         };

@@ -11,6 +11,7 @@
 mod anchor;
 mod commit;
 mod last;
+mod material;
 mod moved;
 mod sockhash;
 
@@ -40,6 +41,9 @@ use crate::{
 /// node of a drop policy (`MAX_TAIL_CALL_CNT`, include/linux/bpf.h).
 pub(crate) const MOST_NODES: usize = 32;
 
+/// The name of a claim's map.
+const MARKS: &str = "marks";
+
 /// A chain that is attached.
 #[derive(Debug)]
 pub(crate) struct Chain {
@@ -49,7 +53,8 @@ pub(crate) struct Chain {
     pub(crate) anchor: Anchor,
     /// The root's pointer.
     pub(crate) first: OwnedFd,
-    /// In the order of the pointers; a drop policy is the last.
+    /// In the order of the pointers: extensions, a drop policy, claims. Sockets opt in where that
+    /// policy is to pass.
     pub(crate) nodes: Vec<Node>,
 }
 
@@ -76,6 +81,9 @@ pub(crate) struct Record {
     pub(crate) takes_frags: bool,
     /// Whether it was loaded to.
     pub(crate) frags: bool,
+    /// Whether only sockets that opted in meet it.
+    #[serde(default)]
+    pub(crate) opt_in: bool,
 }
 
 /// What a node is there for.
@@ -89,6 +97,8 @@ pub(crate) enum Role {
     },
     /// The chain's policy is to drop what comes to its end.
     DropPolicy,
+    /// Takes the socket option by which a socket opts in for an extension.
+    Claim { extension: String },
 }
 
 impl Role {
@@ -96,7 +106,7 @@ impl Role {
     pub(crate) const fn kmid(&self) -> Option<u32> {
         match self {
             Self::Extension { kmid, .. } => Some(*kmid),
-            Self::DropPolicy => None,
+            Self::DropPolicy | Self::Claim { .. } => None,
         }
     }
 }
@@ -153,17 +163,37 @@ impl Chain {
         }))
     }
 
-    /// The nodes of extensions, without a policy's.
+    /// The nodes of extensions, without nke's own.
     pub(crate) fn attachments(&self) -> impl Iterator<Item = &Node> {
         self.nodes
             .iter()
-            .filter(|node| node.record.role != Role::DropPolicy)
+            .filter(|node| node.record.role.kmid().is_some())
+    }
+
+    /// Whether there is no room for another node; a drop policy has its own.
+    pub(crate) fn is_full(&self) -> bool {
+        self.nodes.len() >= MOST_NODES + usize::from(self.drops())
     }
 
     pub(crate) fn drops(&self) -> bool {
         self.nodes
-            .last()
-            .is_some_and(|node| node.record.role == Role::DropPolicy)
+            .iter()
+            .any(|node| node.record.role == Role::DropPolicy)
+    }
+
+    /// The extensions that sockets can opt in for by this chain, with their nodes.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.nodes
+            .iter()
+            .filter_map(|node| match &node.record.role {
+                Role::Claim { extension } => Some((extension.as_str(), node)),
+                Role::Extension { .. } | Role::DropPolicy => None,
+            })
+    }
+
+    /// Where the sockets are marked that opted in by a claim of this chain.
+    pub(crate) fn marks(&self, state: &State, claim: &Node) -> Result<OwnedFd> {
+        state.get(&self.node_directory(claim).join("maps").join(MARKS))
     }
 
     pub(crate) fn node_directory(&self, node: &Node) -> PathBuf {

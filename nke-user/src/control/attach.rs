@@ -2,7 +2,7 @@
 
 use super::{ChainStatus, Control, NodeStatus, Scope, slots};
 use crate::{
-    chain::{Chain, Change, Fresh, Ground, MOST_NODES, Role, Site},
+    chain::{Chain, Change, Fresh, Ground, Role, Site},
     error::{Error, Result},
     find::Wanted,
     hook::{Family, Hook, Kind},
@@ -32,6 +32,8 @@ pub struct Attach {
     pub netfilter: Request,
     /// Whether to count packets and bytes by verdict.
     pub counters: bool,
+    /// Whether only sockets that opt in are to meet it: see [`crate::so_nke`].
+    pub opt_in: bool,
 }
 
 /// An attachment, just made.
@@ -59,6 +61,7 @@ impl Attach {
             mode: None,
             netfilter: Request::default(),
             counters: true,
+            opt_in: false,
         }
     }
 
@@ -147,6 +150,7 @@ impl Control {
         let kmid = self.obtain(&attach.extension, 0)?;
         let attached = self.attach_loaded(attach, kmid, &spot);
         if attached.is_err() {
+            self.disclaim_unused()?;
             // An extension that was loaded for this alone goes again.
             self.unload_unused()?;
         }
@@ -229,8 +233,11 @@ impl Control {
         let kind = attach.place.kind();
         let (hook, role) = self.role(kmid, kind, attach.hook, attach.program.as_deref())?;
         let target = spot.target();
+        attach.fits(hook, spot, self.chain(hook, target))?;
+        if let (Role::Extension { name, .. }, true) = (&role, attach.opt_in) {
+            self.claim(hook, spot, name)?;
+        }
         let present = self.chain(hook, target);
-        attach.fits(hook, spot, present)?;
         let slots = present.map(slots).unwrap_or_default();
         let (position, priority) = insert(&slots, &attach.position)
             .ok_or_else(|| attach.position.missing(format!(" at {hook} on {spot}")))?;
@@ -239,6 +246,7 @@ impl Control {
             role,
             priority,
             counters: attach.counters,
+            opt_in: attach.opt_in,
             inherits: None,
         });
         let programs = match present {
@@ -253,7 +261,7 @@ impl Control {
                     .map_err(|error| on_old_kernel(error, hook, spot, Version::running()))?
             }
             Some(chain) => {
-                if slots.len() >= MOST_NODES {
+                if chain.is_full() {
                     return Err(Error::ChainFull {
                         hook,
                         interface: spot.to_string(),

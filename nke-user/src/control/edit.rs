@@ -4,9 +4,9 @@ use std::{fmt, str::FromStr};
 
 use serde::Serialize;
 
-use super::{Attached, Control, Scope, slots};
+use super::{Attached, Control, Scope, keep_all, slots};
 use crate::{
-    chain::{Chain, Change, Fresh, Ground, Role, Site},
+    chain::{Change, Fresh, Ground, Role, Site},
     error::{Error, Result},
     find::Wanted,
     hook::Hook,
@@ -46,11 +46,6 @@ impl fmt::Display for Policy {
     }
 }
 
-/// All of a chain as it is.
-fn keep_all(chain: &Chain) -> Vec<Change> {
-    (0..chain.nodes.len()).map(Change::Keep).collect()
-}
-
 impl Control {
     /// Detaches one attachment, or all of an extension's at the hooks of a family. Returns them in
     /// words.
@@ -75,6 +70,7 @@ impl Control {
             self.commit(Ground::Chain(chain), &wanted)?;
             self.reread(hook, target)?;
         }
+        self.disclaim_unused()?;
         self.unload_unused()?;
         Ok(words)
     }
@@ -141,11 +137,21 @@ impl Control {
         let record = &self.chains[at].nodes[position].record;
         let old = record.role.kmid().unwrap_or_default();
         let was = slots(&self.chains[at])[position].extension.to_owned();
+        let opt_in = record.opt_in;
         let kmid = self.obtain_for(old, with)?;
+        let missing = || Error::NoAttachment {
+            name: selector.to_string(),
+            stage: "replace",
+            place: scope.describe(),
+        };
         let committed = self
             .role(kmid, hook.row().kind, Some(hook), program)
             .and_then(|(_, role)| {
-                let chain = &self.chains[at];
+                if let (Role::Extension { name, .. }, true) = (&role, opt_in) {
+                    let spot = Spot::find(target).ok_or_else(missing)?;
+                    self.claim(hook, &spot, name)?;
+                }
+                let chain = self.chain(hook, target).ok_or_else(missing)?;
                 let record = &chain.nodes[position].record;
                 let fresh = Fresh {
                     role,
@@ -159,6 +165,7 @@ impl Control {
         if committed.is_ok() {
             self.reread(hook, target)?;
         }
+        self.disclaim_unused()?;
         self.unload_unused()?;
         self.settle()?;
         let spot = Spot::find(target);
@@ -201,6 +208,7 @@ impl Control {
                 role: Role::DropPolicy,
                 priority: i32::MAX,
                 counters: true,
+                opt_in: false,
                 inherits: None,
             })
         };
@@ -218,9 +226,11 @@ impl Control {
             (Some(chain), policy) => {
                 let mut wanted = keep_all(chain);
                 match policy {
-                    Policy::Pass => wanted.truncate(slots(chain).len()),
+                    // Before nke's claims of socket options.
+                    Policy::Pass if chain.drops() => drop(wanted.remove(slots(chain).len())),
+                    Policy::Pass => {}
                     Policy::Drop if chain.drops() => {}
-                    Policy::Drop => wanted.push(fresh()),
+                    Policy::Drop => wanted.insert(slots(chain).len(), fresh()),
                 }
                 self.commit(Ground::Chain(chain), &wanted)?;
             }
@@ -233,6 +243,8 @@ impl Control {
         self.chains
             .iter()
             .filter(|chain| chain.target == target)
+            // A chain that only nke itself made for its claims was not asked for.
+            .filter(|chain| chain.drops() || chain.attachments().next().is_some())
             .map(|chain| chain.hook)
             .collect()
     }

@@ -16,6 +16,7 @@
 mod attach;
 mod edit;
 mod load;
+mod opt_in;
 mod status;
 mod way;
 
@@ -178,6 +179,7 @@ impl Control {
             chains,
             sources: RefCell::default(),
         };
+        control.disclaim_unused()?;
         control.unload_unused()?;
         control.settle()?;
         Ok(control)
@@ -391,6 +393,11 @@ impl Control {
     }
 }
 
+/// All of a chain as it is.
+fn keep_all(chain: &Chain) -> Vec<Change> {
+    (0..chain.nodes.len()).map(Change::Keep).collect()
+}
+
 /// A chain's attachments, as far as order goes.
 fn slots(chain: &Chain) -> Vec<Slot<'_>> {
     let records = chain.nodes.iter().map(|node| &node.record);
@@ -400,7 +407,7 @@ fn slots(chain: &Chain) -> Vec<Slot<'_>> {
             extension: name,
             priority: record.priority,
         }),
-        Role::DropPolicy => None,
+        Role::DropPolicy | Role::Claim { .. } => None,
     });
     slots.collect()
 }

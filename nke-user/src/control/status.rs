@@ -29,6 +29,8 @@ pub struct ExtensionStatus {
     pub loads: u32,
     /// How many attachments hold it.
     pub uses: usize,
+    /// How many of these only sockets that opted in meet.
+    pub opt_in: usize,
     /// Bytes of its object.
     pub size: u32,
     /// The file that it came from.
@@ -61,6 +63,8 @@ pub struct ChainStatus {
     pub policy: Policy,
     /// The attachments, in their order.
     pub nodes: Vec<NodeStatus>,
+    /// The extensions that sockets can opt in for by an option at this hook.
+    pub claims: Vec<String>,
     /// Others' programs on the hook.
     pub foreign: Vec<Foreign>,
 }
@@ -84,6 +88,8 @@ pub struct NodeStatus {
     pub program_id: u32,
     /// How the program was placed.
     pub form: Form,
+    /// Whether only sockets that opted in meet it.
+    pub opt_in: bool,
     /// Packets by verdict; `null` without counters.
     pub packets: Option<Counts>,
     /// Bytes by verdict; `null` without counters.
@@ -123,6 +129,10 @@ impl Control {
             name,
             loads: record.loads,
             uses: self.uses(kmid).count(),
+            opt_in: self
+                .uses(kmid)
+                .filter(|(_, node)| node.record.opt_in)
+                .count(),
             size,
             path: record.path,
             hooks: record.hooks,
@@ -218,6 +228,8 @@ impl Control {
         status.netfilter = anchor.netfilter;
         status.policy = policy;
         status.nodes = nodes.collect();
+        let claims = chain.claims();
+        status.claims = claims.map(|(name, _)| name.to_owned()).collect();
         status.foreign = foreign.unwrap_or_default();
         status
     }
@@ -240,6 +252,7 @@ impl Control {
             priority: node.record.priority,
             program_id: node.program,
             form: node.record.form,
+            opt_in: node.record.opt_in,
             packets: counts.map(|(packets, _)| packets),
             bytes: counts.map(|(_, bytes)| bytes),
         })
@@ -289,6 +302,7 @@ impl ChainStatus {
             netfilter: None,
             policy: Policy::Pass,
             nodes: Vec::new(),
+            claims: Vec::new(),
             foreign: Vec::new(),
         }
     }
@@ -308,6 +322,7 @@ impl ChainStatus {
             netfilter: None,
             policy: Policy::Pass,
             nodes: Vec::new(),
+            claims: Vec::new(),
             foreign: Vec::new(),
         }
     }

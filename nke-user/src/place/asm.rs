@@ -1,7 +1,7 @@
 //! The handful of instructions that placement writes, and the questions that it asks of others.
 //!
 //! A small assembler, not a general one: every function makes one instruction (or the two halves of a
-//! 64-bit load) that the entry, the epilogue or the stub needs. It must never read or change a program;
+//! 64-bit load) that the entry, the epilogue, the stub or the claim needs. It must never read or change a program;
 //! [`Code`] only appends, and only forward jumps within one `Code` can be written.
 //!
 //! ```ignore
@@ -47,10 +47,15 @@ const MOV64_REG: u8 = 0xbf;
 const LDXW: u8 = 0x61;
 const LDXDW: u8 = 0x79;
 const STDW: u8 = 0x7a;
+const LDXB: u8 = 0x71;
+const STXW: u8 = 0x63;
 const STXDW: u8 = 0x7b;
 const ATOMIC64: u8 = 0xdb;
 const JEQ32_IMM: u8 = 0x16;
 const JNE32_IMM: u8 = 0x56;
+const JEQ64_IMM: u8 = 0x15;
+const JNE64_IMM: u8 = 0x55;
+const JGT64_REG: u8 = 0x2d;
 
 const PSEUDO_MAP_FD: u8 = 1;
 const PSEUDO_MAP_VALUE: u8 = 2;
@@ -64,6 +69,10 @@ pub(super) enum Compare {
     Equal32,
     /// The low 32 bits differ from the immediate.
     NotEqual32,
+    /// The address is none; the immediate is 0.
+    Null,
+    /// There is an address; the immediate is 0.
+    NotNull,
 }
 
 fn insn(code: u8, dst: Reg, src: u8, off: i16, imm: i32) -> bpf_insn {
@@ -112,6 +121,16 @@ pub(super) fn load32(dst: Reg, base: Reg, off: i16) -> bpf_insn {
 /// `dst = *(u64 *)(base + off)`
 pub(super) fn load64(dst: Reg, base: Reg, off: i16) -> bpf_insn {
     insn(LDXDW, dst, base.0, off, 0)
+}
+
+/// `dst = *(u8 *)(base + off)`
+pub(super) fn load8(dst: Reg, base: Reg, off: i16) -> bpf_insn {
+    insn(LDXB, dst, base.0, off, 0)
+}
+
+/// `*(u32 *)(base + off) = src`
+pub(super) fn store32(base: Reg, off: i16, src: Reg) -> bpf_insn {
+    insn(STXW, base, src.0, off, 0)
 }
 
 /// `*(u64 *)(base + off) = src`
@@ -180,8 +199,15 @@ impl Code {
         let code = match compare {
             Compare::Equal32 => JEQ32_IMM,
             Compare::NotEqual32 => JNE32_IMM,
+            Compare::Null => JEQ64_IMM,
+            Compare::NotNull => JNE64_IMM,
         };
         self.push(insn(code, register, 0, 0, imm));
+        Jump(self.0.len() - 1)
+    }
+
+    pub(super) fn jump_if_greater(&mut self, left: Reg, right: Reg) -> Jump {
+        self.push(insn(JGT64_REG, left, right.0, 0, 0));
         Jump(self.0.len() - 1)
     }
 
@@ -193,7 +219,7 @@ impl Code {
     /// The next instruction is where `jump` goes.
     pub(super) fn land(&mut self, jump: Jump) {
         let Jump(at) = jump;
-        // A `Code` is an epilogue: some tens of instructions, never near the 16 bits of a jump.
+        // A `Code` is an epilogue or the like: some hundred instructions, never near the 16 bits of a jump.
         self.0[at].off = (self.0.len() - at - 1) as i16;
     }
 

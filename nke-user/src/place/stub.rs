@@ -1,7 +1,7 @@
 //! The stub: a main function that calls the body whole, and then goes on as any epilogue does.
 //!
 //! ```text
-//! stub   r6 = context; call body
+//! stub   r6 = context; [no mark on its socket: next node]; call body
 //!        [r7 = verdict; call count; r0 = verdict]
 //!        epilogue, without counters
 //! body   as its author wrote it, with its subprograms
@@ -14,9 +14,9 @@
 
 use aya_obj::generated::{bpf_func_info, bpf_line_info};
 
-use super::asm::{self, R0, R1, R2, SAVED};
+use super::asm::{self, Code, R0, R1, R2, SAVED};
 use super::epilogue::{self, Epilogue};
-use super::{Body, Home, Maps, PlaceError, Placed, Rule, function_at, line_at, scan};
+use super::{Body, Home, Maps, PlaceError, Placed, Rule, function_at, guard, line_at, scan};
 
 pub(super) fn place(body: &Body<'_>, rule: &Rule, maps: &Maps) -> Result<Placed, PlaceError> {
     let [context, verdict, ..] = SAVED;
@@ -36,7 +36,12 @@ pub(super) fn place(body: &Body<'_>, rule: &Rule, maps: &Maps) -> Result<Placed,
         .map(|counters| epilogue::counting_function(rule, counters));
 
     let body_len = body.instructions.len();
-    let mut instructions = vec![asm::mov(context, R1)];
+    let mut front = Code::default();
+    front.push(asm::mov(context, R1));
+    if let Some(guard) = &maps.guard {
+        guard::write(&mut front, guard, next, guard::restore(home));
+    }
+    let mut instructions = front.finish();
     let counting_len = if counting.is_some() { 5 } else { 0 };
     instructions.push(asm::call_subprogram((counting_len + epilogue.len()) as i32));
     if counting.is_some() {

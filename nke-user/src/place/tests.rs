@@ -6,6 +6,7 @@ use super::asm::*;
 use super::*;
 
 mod forms;
+mod guards;
 mod stubs;
 
 const XDP: Rule = Rule {
@@ -23,6 +24,7 @@ const TC: Rule = Rule {
 const PLAIN: Maps = Maps {
     next: 7,
     counters: None,
+    guard: None,
 };
 const COUNTED: Maps = Maps {
     next: 7,
@@ -31,6 +33,7 @@ const COUNTED: Maps = Maps {
         first_row: 192,
         rows: 4,
     }),
+    guard: None,
 };
 
 /// One line an instruction, in the words of the kernel's verifier; a jump names its target.
@@ -49,6 +52,9 @@ fn text(instructions: &[bpf_insn]) -> String {
             0x05 => format!("goto {}", target + i64::from(off)),
             0x16 => format!("if w{dst} == {imm} goto {}", target + i64::from(off)),
             0x56 => format!("if w{dst} != {imm} goto {}", target + i64::from(off)),
+            0x15 => format!("if r{dst} == {imm} goto {}", target + i64::from(off)),
+            0x55 => format!("if r{dst} != {imm} goto {}", target + i64::from(off)),
+            0x2d => format!("if r{dst} > r{src} goto {}", target + i64::from(off)),
             0x85 if src == 1 => format!("call {}", target + i64::from(imm)),
             0x85 => format!("call helper {imm}"),
             0x95 => "exit".to_owned(),
@@ -61,6 +67,8 @@ fn text(instructions: &[bpf_insn]) -> String {
             0xbf => format!("r{dst} = r{src}"),
             0x61 => format!("r{dst} = *(u32 *)(r{src} {off:+})"),
             0x79 => format!("r{dst} = *(u64 *)(r{src} {off:+})"),
+            0x71 => format!("r{dst} = *(u8 *)(r{src} {off:+})"),
+            0x63 => format!("*(u32 *)(r{dst} {off:+}) = r{src}"),
             0x7b => format!("*(u64 *)(r{dst} {off:+}) = r{src}"),
             code => panic!("no word for opcode {code:#04x}"),
         };

@@ -91,20 +91,60 @@ struct CreateAttribute {
     inner_map_fd: u32,
     numa_node: u32,
     map_name: [u8; 16],
+    map_ifindex: u32,
+    btf_fd: u32,
+    btf_key_type_id: u32,
+    btf_value_type_id: u32,
 }
 // SAFETY: repr(C), no padding, no addresses.
 unsafe impl Attribute for CreateAttribute {}
 
-fn create_with(shape: Shape<'_>, inner_map_fd: u32) -> io::Result<OwnedFd> {
-    let mut attribute = CreateAttribute {
+fn create_attribute(shape: Shape<'_>) -> CreateAttribute {
+    CreateAttribute {
         map_type: shape.map_type,
         key_size: shape.key_size,
         value_size: shape.value_size,
         max_entries: shape.max_entries,
         map_flags: shape.flags,
-        inner_map_fd,
-        numa_node: 0,
         map_name: super::object_name(shape.name),
+        ..CreateAttribute::default()
+    }
+}
+
+fn create_with(shape: Shape<'_>, inner_map_fd: u32) -> io::Result<OwnedFd> {
+    let mut attribute = CreateAttribute {
+        inner_map_fd,
+        ..create_attribute(shape)
+    };
+    bpf_fd(Command::MapCreate, &mut attribute)
+}
+
+/// Makes a storage of 4 bytes for each socket that has one (`BPF_MAP_TYPE_SK_STORAGE`, since 5.2).
+/// The key is a socket's descriptor; what is stored goes with the socket.
+///
+/// # Errors
+///
+/// As [`create`].
+pub fn create_socket_storage(name: &str) -> io::Result<OwnedFd> {
+    const SK_STORAGE: u32 = 24;
+    const BPF_F_NO_PREALLOC: u32 = 1;
+    // The kernel wants to know what is in it (`bpf_local_storage_map_alloc_check`,
+    // kernel/bpf/bpf_local_storage.c): the plain number that is type 1 here.
+    const NUMBER: u32 = 1;
+    let (types, _) = crate::place::plain_btf();
+    let btf = super::load_btf(&types)?;
+    let mut attribute = CreateAttribute {
+        btf_fd: raw(&btf),
+        btf_key_type_id: NUMBER,
+        btf_value_type_id: NUMBER,
+        ..create_attribute(Shape {
+            map_type: SK_STORAGE,
+            key_size: 4,
+            value_size: 4,
+            max_entries: 0,
+            flags: BPF_F_NO_PREALLOC,
+            name,
+        })
     };
     bpf_fd(Command::MapCreate, &mut attribute)
 }
@@ -212,6 +252,22 @@ pub fn delete(map: impl AsFd, key: &[u8]) -> io::Result<()> {
     match bpf(Command::MapDelete, &mut element(&map, address(key), 0)) {
         Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Deletes what a [socket storage](create_socket_storage) has of a socket; whether there was any.
+///
+/// # Errors
+///
+/// The kernel's: `ENOTSOCK` when the descriptor is no socket.
+pub fn delete_of_socket(storage: impl AsFd, socket: impl AsFd) -> io::Result<bool> {
+    let key = raw(&socket).to_ne_bytes();
+    if describe(&storage)?.key_size as usize != key.len() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    match bpf(Command::MapDelete, &mut element(&storage, address(&key), 0)) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        deleted => deleted.map(|_| true),
     }
 }
 

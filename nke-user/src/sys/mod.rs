@@ -24,6 +24,7 @@ use std::{
 pub mod link;
 pub mod map;
 pub mod program;
+pub mod socket;
 
 /// `enum bpf_cmd`, uapi/linux/bpf.h.
 #[derive(Clone, Copy)]

@@ -139,6 +139,7 @@ impl Reader {
                         first_row: 128,
                         rows: 2,
                     }),
+                    guard: None,
                 };
                 let rule = hook.rule(program.frags);
                 placed |= place::place(&body, &rule, form, &maps).is_ok();

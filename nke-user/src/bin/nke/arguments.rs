@@ -10,6 +10,7 @@ use nke::{
     mode::Mode,
     netfilter::Priority,
     order::{DEFAULT_PRIORITY, Position, Selector},
+    so_nke::Descriptor,
     target::Where,
 };
 
@@ -65,6 +66,13 @@ pub(crate) enum Verb {
     Detach {
         #[command(flatten)]
         which: Which,
+        /// Opt this socket out: the number of a process, and of its descriptor
+        #[arg(
+            long,
+            value_name = "PID:FD",
+            conflicts_with_all = ["interface", "netns", "cgroup", "hook"]
+        )]
+        socket: Option<Descriptor>,
     },
     /// Give an attachment another place in its chain
     #[command(group(
@@ -174,6 +182,20 @@ pub(crate) struct Attach {
     /// Do not count packets and bytes
     #[arg(long)]
     pub(crate) no_counters: bool,
+    /// Only for sockets that opt in, by setsockopt(SO_NKE) or --socket (hooks socket/… of a cgroup)
+    #[arg(long)]
+    pub(crate) opt_in: bool,
+    /// Opt this socket in, where the extension is attached with --opt-in: the number of a process,
+    /// and of its descriptor
+    #[arg(
+        long,
+        value_name = "PID:FD",
+        conflicts_with_all = [
+            "interface", "netns", "cgroup", "hook", "program", "priority", "before", "after", "mode",
+            "no_counters", "opt_in", "json",
+        ]
+    )]
+    pub(crate) socket: Option<Descriptor>,
     #[command(flatten)]
     pub(crate) format: Format,
 }

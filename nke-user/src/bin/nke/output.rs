@@ -242,7 +242,11 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
             extension.loads.to_string(),
             extension.uses.to_string(),
             bytes(extension.size.into()),
-            extension.name.clone(),
+            if extension.uses > 0 && extension.opt_in == extension.uses {
+                opted(&extension.name)
+            } else {
+                extension.name.clone()
+            },
             hooks.join(" ").replace(" interface/", " "),
         ]);
     }
@@ -287,9 +291,18 @@ pub(crate) fn chains(chains: &[ChainStatus], as_json: bool) -> anyhow::Result<()
         if !chain.nodes.is_empty() {
             print_table(&nodes(chain));
         }
+        if !chain.claims.is_empty() {
+            let names = chain.claims.join(", ");
+            line(format_args!("    sockets opt in here for {names}"));
+        }
         foreign(chain, false);
     }
     Ok(())
+}
+
+/// An extension that is there only for sockets that opt in.
+fn opted(name: &str) -> String {
+    format!("{name} (opt-in)")
 }
 
 /// Others' programs, those before nke's chain or those behind it.
@@ -357,7 +370,11 @@ fn nodes(chain: &ChainStatus) -> Table {
             node.position.to_string(),
             node.id.to_string(),
             node.priority.to_string(),
-            node.extension.clone(),
+            if node.opt_in {
+                opted(&node.extension)
+            } else {
+                node.extension.clone()
+            },
             packets(|counts| counts.go_on),
             packets(|counts| counts.dropped),
             packets(|counts| counts.other),
@@ -416,6 +433,9 @@ fn attachment(chain: &ChainStatus, node: &NodeStatus) {
     field("priority", node.priority);
     let form = serde_json::to_value(node.form).unwrap_or_default();
     field("form", form.as_str().unwrap_or_default());
+    if node.opt_in {
+        field("sockets", "only those that opt in");
+    }
     if let (Some(packets), Some(octets)) = (node.packets, node.bytes) {
         let count = |packets: u64, octets| format!("{packets} packets, {}", bytes(octets));
         field("go on", count(packets.go_on, octets.go_on));

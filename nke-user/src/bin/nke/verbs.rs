@@ -28,7 +28,17 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Verb::Load { extension } => output::loaded(&control.load(extension)?),
         Verb::Unload { name } => output::unloaded(name, control.unload(name)?),
         Verb::Attach(attach) => self::attach(&mut control, attach)?,
-        Verb::Detach { which } => {
+        Verb::Detach {
+            which,
+            socket: Some(socket),
+        } => {
+            let extension = control.opt_out(*socket, &which.attachment)?;
+            output::line(format_args!("opted socket {socket} out of {extension}"));
+        }
+        Verb::Detach {
+            which,
+            socket: None,
+        } => {
             for was in control.detach(&which.attachment, &Scope::from(&which.place))? {
                 output::line(format_args!("detached {was}"));
             }
@@ -68,6 +78,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
+    if let Some(socket) = typed.socket {
+        let name = typed.extension.name();
+        control.opt_in(socket, &name)?;
+        output::line(format_args!("opted socket {socket} in for {name}"));
+        return Ok(());
+    }
     let attach = control::Attach {
         extension: typed.extension.clone(),
         place: Where::from(&typed.spot),
@@ -80,6 +96,7 @@ fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
             defrag: typed.defrag,
         },
         counters: !typed.no_counters,
+        opt_in: typed.opt_in,
     };
     let attached = control.attach_family(&attach, typed.hook.as_ref())?;
     if typed.format.json {
