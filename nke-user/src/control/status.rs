@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     extension::Extension,
     foreign::{self, Foreign},
-    hook::{Hook, Kind},
+    hook::Hook,
     mode::Mode,
     netfilter::Netfilter,
     target::{Spot, Target},
@@ -348,8 +348,6 @@ impl ChainStatus {
             (None, Some(index)) => format!("#{index} in {}", namespace.unwrap_or("?")),
             (None, None) => match namespace {
                 Some(namespace) => format!("namespace {namespace}"),
-                // It stands as long as sockets that were made in it are open.
-                None if self.hook.row().kind == Kind::Cgroup => "a removed cgroup".to_owned(),
                 None => "this namespace".to_owned(),
             },
         }

@@ -251,6 +251,29 @@ fn every_section_name() {
 }
 
 #[test]
+fn programs_that_tail_call_for_themselves() {
+    let world = World::new();
+    let mut peers = Peers::new(&world.inside);
+    for hook in BOTH {
+        // All programs of an array are of one type: an object for each hook.
+        let name = hook.replace('/', "-");
+        let flags = ["-DID=7", "-DTAIL_CALLS"];
+        let calls = stranger::object("stream.c", &name, &flags);
+        for what in [&object(1), &calls, &object(2)] {
+            peers.nke(&world, hook, &["attach", what]).ok();
+        }
+        let shown = chains(&world, &peers);
+        let chain = shown.iter().find(|chain| chain.hook == hook);
+        let forms = chain
+            .iter()
+            .flat_map(|chain| &chain.nodes)
+            .map(|node| node.form.as_str());
+        assert_eq!(forms.collect::<Vec<_>>(), ["inline", "stub", "inline"]);
+    }
+    assert_eq!(peers.connect().trail(), [1, 7, 2, 1, 7, 2]);
+}
+
+#[test]
 fn the_nearest_cgroup_has_the_connection() {
     let world = World::new();
     let mut above = Peers::new(&world.inside);
