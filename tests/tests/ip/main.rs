@@ -1,16 +1,19 @@
 //! The hooks of the IP layer: packets that are forwarded, that come in, that go out.
 
+mod defrag;
 mod packets;
+mod priority;
+mod refused;
 mod router;
 mod way;
 
 use std::{
     io::{BufRead as _, BufReader, ErrorKind},
     net::{SocketAddr, UdpSocket},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
-use nke_tests::{Deadline, Objects, stranger};
+use nke_tests::{Deadline, Node, Objects, stranger};
 use router::{FILTER, HOOKS, Router, far, own};
 
 /// Telling apart what is sent to port 53, and other datagrams.
@@ -46,6 +49,58 @@ fn a_forwarded_packet_is_dropped_once() {
     // Headers of 28 and of 48 bytes, and eight bytes of data.
     assert_eq!((bytes.dropped, bytes.go_on), (92, 92));
     assert_eq!(counter.packets.map(|packets| packets.go_on), Some(2));
+}
+
+/// Whichever hook drops, of all extensions one counts a drop, and those behind it see nothing.
+#[test]
+fn wherever_it_is_dropped_it_is_once() {
+    let router = Router::new();
+    for hook in HOOKS {
+        router.attach(hook, "counter");
+        router.filter(hook, &[]);
+        router.attach(hook, "counter");
+    }
+    let all = || HOOKS.map(|hook| router.chain(hook).nodes);
+    let ways: [(&str, [usize; 5]); 3] = [
+        ("forwarded", [1, 0, 1, 0, 1]),
+        ("in", [1, 1, 0, 0, 0]),
+        ("out", [0, 0, 0, 1, 1]),
+    ];
+    for (way, path) in ways {
+        let met: Vec<_> = (0..5).filter(|at| path[*at] == 1).collect();
+        for at in &met {
+            let place = ["--netns", router.world.inside.name(), "--hook", HOOKS[*at]];
+            let words = [&["filter", "add", RULES[0]][..], &place].concat();
+            router.world.nke(&words).ok();
+            let before = all();
+            let ports = [53, 54];
+            let inside = &router.world.inside;
+            let arrived = match way {
+                "forwarded" => router.arrive(&router.beyond, far(true), &ports),
+                "in" => router.arrive(inside, own(true), &ports),
+                _ => router.arrive_from(inside, &router.beyond, far(true), &ports),
+            };
+            assert_eq!(arrived, [false, true]);
+            for (hook, (before, after)) in before.iter().zip(all()).enumerate() {
+                let seen: Vec<_> = before.iter().zip(&after).map(grown).collect();
+                let expected = match () {
+                    () if hook == *at => [(2, 0), (1, 1), (1, 0)],
+                    () if met.contains(&hook) && hook < *at => [(2, 0); 3],
+                    () if met.contains(&hook) => [(1, 0); 3],
+                    () => [(0, 0); 3],
+                };
+                assert_eq!(seen, expected, "{way}, dropped at {}: {hook}", HOOKS[*at]);
+            }
+            router.flush(HOOKS[*at]);
+        }
+    }
+}
+
+/// What a node has let go on, and dropped, since it was looked at.
+fn grown((before, after): (&Node, &Node)) -> (u64, u64) {
+    let packets = |node: &Node| node.packets.expect("it counts");
+    let (before, after) = (packets(before), packets(after));
+    (after.go_on - before.go_on, after.dropped - before.dropped)
 }
 
 #[test]
@@ -118,27 +173,17 @@ fn rules_of_nftables_before_and_after() {
         chain after { type filter hook input priority 10;
             udp dport 60 counter drop; udp dport { 53, 54 } counter; }
     }";
-    let nft = |words: &[&str]| {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", router.world.inside.name(), "nft"]);
-        let output = command.args(words).output().expect("nft can be run");
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    nft(&[rules]);
+    router.nft(&[rules]);
     router.filter("ip/in", &RULES);
     let arrived = router.arrive(&router.world.inside, own(false), &[50, 53, 60, 54]);
     assert_eq!(arrived, [false, false, false, true]);
     // The first is not seen any more, the second is not seen behind.
     assert_eq!(router.packets("ip/in"), [1, 2]);
-    let listed = nft(&["list", "ruleset"]);
-    assert_eq!(listed.matches("counter packets 1 ").count(), 3, "{listed}");
+    assert_eq!(router.nft_packets(), [1, 1, 1]);
     router.detach("ip/in", FILTER);
     let arrived = router.arrive(&router.world.inside, own(false), &[50, 53, 60, 54]);
     assert_eq!(arrived, [false, true, false, true]);
-    let listed = nft(&["list", "ruleset"]);
-    assert_eq!(listed.matches("counter packets 2 ").count(), 2, "{listed}");
-    assert_eq!(listed.matches("counter packets 3 ").count(), 1, "{listed}");
+    assert_eq!(router.nft_packets(), [2, 2, 3]);
 }
 
 #[test]

@@ -8,11 +8,13 @@
 //! ```
 
 use std::{
+    io::ErrorKind,
     net::{IpAddr, SocketAddr, UdpSocket},
+    process::Command,
     time::Duration,
 };
 
-use nke_tests::{Deadline, IFACE, INSIDE_V4, INSIDE_V6, Namespace, Node, World};
+use nke_tests::{Deadline, IFACE, INSIDE_V4, INSIDE_V6, Namespace, Node, Ran, World, fail};
 use serde::Deserialize;
 
 /// The hooks of the IP layer, in the order in which packets meet them.
@@ -40,7 +42,15 @@ struct Chains {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Chain {
     pub(crate) hook: String,
+    pub(crate) netfilter: Netfilter,
     pub(crate) nodes: Vec<Node>,
+}
+
+/// Where in netfilter a chain is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Netfilter {
+    pub(crate) priority: i32,
+    pub(crate) defrag: bool,
 }
 
 /// `nke filter list --json`, likewise.
@@ -93,7 +103,7 @@ impl Router {
     }
 
     /// The words, followed by those that name a hook of the router.
-    fn at<'a>(&'a self, hook: &'a str, words: &[&'a str]) -> Vec<&'a str> {
+    pub(crate) fn at<'a>(&'a self, hook: &'a str, words: &[&'a str]) -> Vec<&'a str> {
         let place = ["--netns", self.world.inside.name(), "--hook", hook];
         [words, &place].concat()
     }
@@ -108,7 +118,13 @@ impl Router {
 
     /// A filter at a hook, with these rules.
     pub(crate) fn filter(&self, hook: &str, rules: &[&str]) {
-        self.attach(hook, FILTER);
+        self.filter_with(hook, &[], rules);
+    }
+
+    /// Likewise, in a chain that these options of `attach` make.
+    pub(crate) fn filter_with(&self, hook: &str, options: &[&str], rules: &[&str]) {
+        let words = [&["attach", FILTER], options].concat();
+        self.world.nke(&self.at(hook, &words)).ok();
         for rule in rules {
             self.world
                 .nke(&self.at(hook, &["filter", "add", rule]))
@@ -152,17 +168,44 @@ impl Router {
         chains.remove(0)
     }
 
+    /// Runs `nft` in the router.
+    pub(crate) fn nft(&self, words: &[&str]) -> String {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", self.world.inside.name(), "nft"]);
+        Ran::of(command.args(words)).ok().stdout
+    }
+
+    /// What each of nftables' rules that count has counted, in packets.
+    pub(crate) fn nft_packets(&self) -> Vec<u64> {
+        let listed = self.nft(&["list", "ruleset"]);
+        let counters = listed.split("counter packets ").skip(1);
+        let first = |text: &str| text.split(' ').next().and_then(|word| word.parse().ok());
+        counters.filter_map(first).collect()
+    }
+
     /// Sends a datagram from the outside to each of these ports of an address in a namespace, and
     /// says which arrived. The last one must.
     pub(crate) fn arrive(&self, to: &Namespace, address: IpAddr, ports: &[u16]) -> Vec<bool> {
+        self.arrive_from(&self.world.outside, to, address, ports)
+    }
+
+    /// Likewise from a namespace, whose own kernel may drop them.
+    pub(crate) fn arrive_from(
+        &self,
+        from: &Namespace,
+        to: &Namespace,
+        address: IpAddr,
+        ports: &[u16],
+    ) -> Vec<bool> {
         let bind = |port: &u16| UdpSocket::bind(SocketAddr::new(address, *port));
         let servers = to.enter(|| ports.iter().map(bind).collect::<Result<Vec<_>, _>>());
         let servers = servers.expect("the ports are free");
-        let client = self.client(address.is_ipv6());
+        let client = socket(from, address.is_ipv6());
         for port in ports {
-            client
-                .send_to(b"datagram", SocketAddr::new(address, *port))
-                .expect("the datagram goes out");
+            match client.send_to(b"datagram", SocketAddr::new(address, *port)) {
+                Err(error) if error.kind() != ErrorKind::PermissionDenied => fail(error),
+                _ => {}
+            }
         }
         let last = servers.last().expect("at least one port");
         assert!(Deadline::generous().readable(last), "the last is to come");
@@ -172,10 +215,15 @@ impl Router {
 
     /// A socket outside.
     pub(crate) fn client(&self, v6: bool) -> UdpSocket {
-        let any = if v6 { "[::]:0" } else { "0.0.0.0:0" };
-        let socket = self.world.outside.enter(|| UdpSocket::bind(any));
-        socket.expect("any port is free")
+        socket(&self.world.outside, v6)
     }
+}
+
+/// A socket in a namespace.
+fn socket(namespace: &Namespace, v6: bool) -> UdpSocket {
+    let any = if v6 { "[::]:0" } else { "0.0.0.0:0" };
+    let socket = namespace.enter(|| UdpSocket::bind(any));
+    socket.expect("any port is free")
 }
 
 /// The router's own address, on the side of the outside.
