@@ -32,7 +32,7 @@ use std::{
 
 use aya_obj::{
     btf::{Btf, BtfFeatures},
-    generated::{bpf_func_info, bpf_insn, bpf_line_info},
+    generated::{bpf_func_info, bpf_insn, bpf_line_info, bpf_map_type},
 };
 
 use self::guard::guarded;
@@ -168,6 +168,7 @@ impl Object {
             kconfig,
             parsed,
         };
+        object.refuse_cgroup_storage()?;
         // One program that this kernel can run is use enough for an object.
         let lacks = |program: &Program| object.externs_of(program.section_index).find_map(missing);
         let mut lacking = object.programs.iter().map(lacks);
@@ -177,6 +178,27 @@ impl Object {
             }
             _ => Ok(object),
         }
+    }
+
+    /// The kernel keeps such a map's values with the one program that is attached, and no node is
+    /// (`bpf_get_local_storage`, kernel/bpf/cgroup.c; since 6.17 `__bpf_prog_map_compatible`,
+    /// kernel/bpf/core.c, keeps such programs out of program arrays).
+    fn refuse_cgroup_storage(&self) -> Result<()> {
+        const KINDS: [u32; 2] = [
+            bpf_map_type::BPF_MAP_TYPE_CGROUP_STORAGE_DEPRECATED as u32,
+            bpf_map_type::BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE_DEPRECATED as u32,
+        ];
+        let refused = self.maps().find(|(_, map)| KINDS.contains(&map.map_type()));
+        refused.map_or(Ok(()), |(name, _)| {
+            Err(Error::Relocation {
+                object: self.name.clone(),
+                stage: "load",
+                cause: format!(
+                    "map {name} is cgroup storage of the old kind, which chains cannot have"
+                ),
+                remedy: "use BPF_MAP_TYPE_CGRP_STORAGE (Linux 6.2) or BPF_MAP_TYPE_SK_STORAGE",
+            })
+        })
     }
 
     /// What a program of this section may ask the kernel for: in the section itself, or in

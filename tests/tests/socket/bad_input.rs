@@ -88,6 +88,26 @@ fn extensions_without_a_program_for_it() {
     assert!(!place.world.is_mounted());
 }
 
+/// Values of such maps are kept with the program that is attached, which no node is.
+#[test]
+fn cgroup_storage_of_the_old_kind() {
+    let place = Place::new();
+    for kind in ["CGROUP_STORAGE", "PERCPU_CGROUP_STORAGE"] {
+        let flag = format!("-DSTORAGE=BPF_MAP_TYPE_{kind}");
+        let object = stranger::object("storage.c", "storage", &[&flag]);
+        for words in [
+            &["load", &object][..],
+            &["attach", &object, "--cgroup", place.cgroup.path()],
+        ] {
+            let line = "nke: storage: load: map store is cgroup storage of the old kind, which \
+                        chains cannot have; use BPF_MAP_TYPE_CGRP_STORAGE (Linux 6.2) or \
+                        BPF_MAP_TYPE_SK_STORAGE\n";
+            place.world.refuses(words, 1, line);
+        }
+    }
+    assert!(!place.world.is_mounted());
+}
+
 #[test]
 fn a_cgroup_that_is_removed_leaves_nothing() {
     let place = Place::new();

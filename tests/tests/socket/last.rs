@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use nke_tests::{Cgroup, Feature, Objects, Ran, kernel, stranger};
+use nke_tests::{Cgroup, Deadline, End, Feature, Objects, Ran, kernel, stranger, trace};
 
 use crate::place::{Foreign, Place, deny, errno, inside, mark, watch};
 
@@ -263,4 +263,51 @@ fn no_call_slips_through_while_the_chain_moves() {
     }
     let now = Objects::pinned_below(&place.world.state());
     assert_eq!(now.count(), first.count());
+}
+
+/// Killed at any point of the move, a command leaves the chain in force, and the next command takes
+/// away what is there twice.
+#[test]
+fn a_move_that_is_killed_leaves_the_chain() {
+    let place = Place::new();
+    place.attach("socket/connect", &deny());
+    let theirs = Theirs::load(&place, "undo", &[]);
+    let pinned = || Objects::pinned_below(&place.world.state()).count();
+    let before = pinned();
+    let words = ["policy", "pass", "--hook", "socket/connect4", "--cgroup"];
+    let command = || {
+        let words = [&words[..], &[place.cgroup.path()]].concat();
+        place.world.command(&words)
+    };
+    let mut kills = 0;
+    let mut moved = [0, 0];
+    loop {
+        // Their programs come behind the chains.
+        theirs.attach(&place.cgroup, MULTI);
+        let mut left = kills;
+        let killed = trace(&mut command(), |call| {
+            let here = call.changes_the_world() && left == 0;
+            left -= usize::from(call.changes_the_world() && left > 0);
+            here
+        });
+        // Where the chain was or behind them, and once.
+        let shown = || {
+            let foreign = place.chain("socket/connect4").foreign;
+            foreign.len() == 1 && foreign[0].program_id == theirs.0[0].1
+        };
+        assert!(Deadline::generous().until(shown), "killed at {kills}");
+        moved[usize::from(place.chain("socket/connect4").foreign[0].before)] += 1;
+        theirs.detach(&place.cgroup);
+        assert!(is_denied(&place), "killed at {kills}");
+        assert_eq!(pinned(), before, "killed at {kills}");
+        if killed.end != End::Killed {
+            assert_eq!(killed.end, End::Exited(0), "{}", killed.stderr);
+            break;
+        }
+        kills += 1;
+    }
+    assert!(
+        kills > 5 && moved[0] > 0 && moved[1] > 1,
+        "{kills} {moved:?}"
+    );
 }

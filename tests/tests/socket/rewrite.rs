@@ -10,7 +10,7 @@ use std::{
 
 use nke_tests::{Feature, OUTSIDE_V4, OUTSIDE_V6, socket, stranger};
 
-use crate::place::{Place, errno, trail, watch};
+use crate::place::{Place, errno, inside, trail, watch};
 
 #[test]
 fn a_connection_goes_elsewhere_and_keeps_its_name() {
@@ -89,4 +89,23 @@ fn a_unix_connection_goes_elsewhere() {
         .expect("somebody listens there");
     listener.accept().expect("the connection is there");
     assert_eq!(place.tallies("socket/connect-unix"), [(1, 0)]);
+}
+
+/// Programs of one extension share what they keep with a socket.
+#[test]
+fn values_are_kept_with_a_socket() {
+    let place = Place::new();
+    let object = stranger::object("storage.c", "storage", &["-DSOCKET"]);
+    for hook in ["socket/create", "socket/connect"] {
+        place.attach(hook, &object);
+    }
+    for _ in 0..2 {
+        let udp = place.udp(false);
+        for _ in 0..2 {
+            udp.connect(inside(false, 7)).expect("let through");
+        }
+        assert_eq!(errno(udp.connect(inside(false, 7))), libc::EPERM);
+    }
+    assert_eq!(place.tallies("socket/create"), [(2, 0)]);
+    assert_eq!(place.tallies("socket/connect4"), [(4, 2)]);
 }
