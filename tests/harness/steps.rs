@@ -1,4 +1,4 @@
-//! Programs that write down that they ran: which hooks one datagram meets, and in which order.
+//! Programs that write down that they ran: which hooks one packet meets, and in which order.
 //!
 //! The extension `steps` has two programs for each of [`HOOKS`], which count up one number
 //! whatever the hook: so what they wrote says in which order the kernel ran all of them.
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::{IFACE, World, fail, kernel, stranger};
 
 /// The hooks, as the programs in `steps.c` are numbered: two each, from 0.
-pub const HOOKS: [&str; 17] = [
+pub const HOOKS: [&str; 19] = [
     "interface/xdp",
     "interface/in",
     "interface/out",
@@ -26,9 +26,11 @@ pub const HOOKS: [&str; 17] = [
     "socket/connect4",
     "socket/sendmsg4",
     "socket/recvmsg4",
+    "socket/stream-in",
+    "socket/stream-out",
 ];
 
-/// What the datagram carries: no other packet in a world is as long.
+/// What the packet carries: no other packet in a world is as long.
 pub const PAYLOAD: [u8; 333] = [7; 333];
 
 /// The port that it comes in at.

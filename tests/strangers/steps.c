@@ -1,4 +1,4 @@
-// Two programs for every hook that a datagram meets: each writes down that it ran, and goes on.
+// Two programs for every hook that a packet meets: each writes down that it ran, and goes on.
 // harness/steps.rs numbers the hooks, and reads what was written.
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -6,9 +6,9 @@
 typedef __u32 u32;
 typedef __u64 u64;
 
-// The datagram is known by its length: with its IP header, and with that of the link.
-#define IP_LENGTH (20 + 8 + PAYLOAD)
-#define FRAME_LENGTH (14 + IP_LENGTH)
+// A packet is known by its length: with the headers of UDP, or of TCP with its time stamps.
+#define IS_IT(length, more)                                                                        \
+	((length) == (more) + 20 + 8 + PAYLOAD || (length) == (more) + 20 + 32 + PAYLOAD)
 
 // How many have run, and which.
 struct {
@@ -47,11 +47,13 @@ struct bpf_nf_ctx {
 			note(number);                                                              \
 		return verdict;                                                                    \
 	}
-#define XDP(number) STEP("xdp", number, xdp_md, ctx->data_end - ctx->data == FRAME_LENGTH, XDP_PASS)
-#define TC(section, number) STEP(section, number, __sk_buff, ctx->len == FRAME_LENGTH, -1)
-#define IP(number) STEP("netfilter", number, bpf_nf_ctx, ctx->skb->len == IP_LENGTH, 1)
-#define DATA(section, number) STEP(section, number, __sk_buff, ctx->len == IP_LENGTH, 1)
+#define XDP(number) STEP("xdp", number, xdp_md, IS_IT(ctx->data_end - ctx->data, 14), XDP_PASS)
+#define TC(section, number) STEP(section, number, __sk_buff, IS_IT(ctx->len, 14), -1)
+#define IP(number) STEP("netfilter", number, bpf_nf_ctx, IS_IT(ctx->skb->len, 0), 1)
+#define DATA(section, number) STEP(section, number, __sk_buff, IS_IT(ctx->len, 0), 1)
 #define LOOKUP(number) STEP("sk_lookup", number, bpf_sk_lookup, ctx->local_port == PORT, SK_PASS)
+#define RECEIVED(number) STEP("sk_skb/stream_verdict", number, __sk_buff, ctx->len == PAYLOAD, SK_PASS)
+#define SENT(number) STEP("sk_msg", number, sk_msg_md, ctx->size == PAYLOAD, SK_PASS)
 #define SOCK(section, number) STEP(section, number, bpf_sock, 1, 1)
 #define ADDRESS(section, number) STEP(section, number, bpf_sock_addr, 1, 1)
 
@@ -89,5 +91,9 @@ ADDRESS("cgroup/sendmsg4", 30)
 ADDRESS("cgroup/sendmsg4", 31)
 ADDRESS("cgroup/recvmsg4", 32)
 ADDRESS("cgroup/recvmsg4", 33)
+RECEIVED(34)
+RECEIVED(35)
+SENT(36)
+SENT(37)
 
 char _license[] SEC("license") = "GPL";

@@ -1,8 +1,8 @@
 //! `nke chain --way`: what it prints is what a packet meets, in the order in which it does.
 
 use std::{
-    io::ErrorKind,
-    net::{SocketAddr, UdpSocket},
+    io::{ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::Command,
 };
 
@@ -24,6 +24,12 @@ fn attach_everywhere(world: &World, cgroup: &Cgroup) {
 fn printed(world: &World, cgroup: &Cgroup, way: &str) -> Vec<(String, u64)> {
     let words = world.target(&["--cgroup", cgroup.path()]);
     world.printed_steps(way, &words)
+}
+
+/// Without hooks that this kind of packet does not meet.
+fn met(mut steps: Vec<(String, u64)>, not: &[&str]) -> Vec<(String, u64)> {
+    steps.retain(|(hook, _)| !not.contains(&hook.as_str()));
+    steps
 }
 
 /// Hooks without their programs, each once.
@@ -54,7 +60,7 @@ fn a_datagram_goes_out_in_the_printed_order() {
     assert_eq!(sent.expect("it goes out"), PAYLOAD.len());
     assert!(Deadline::generous().readable(&server));
 
-    let printed = printed(&world, &cgroup, "out");
+    let printed = met(printed(&world, &cgroup, "out"), &["socket/stream-out"]);
     let expected = [
         "socket/create",
         "socket/bind4",
@@ -88,7 +94,7 @@ fn a_datagram_comes_in_in_the_printed_order() {
     let (length, _) = server.recv_from(&mut buffer).expect("it is there");
     assert_eq!(length, PAYLOAD.len());
 
-    let printed = printed(&world, &cgroup, "in");
+    let printed = met(printed(&world, &cgroup, "in"), &["socket/stream-in"]);
     let expected = [
         "interface/xdp",
         "interface/in",
@@ -100,6 +106,59 @@ fn a_datagram_comes_in_in_the_printed_order() {
     ];
     assert_eq!(hooks(&printed), expected);
     assert_eq!(world.steps()[before..], numbers(&printed));
+}
+
+#[test]
+fn bytes_of_a_connection_meet_the_hooks_in_the_printed_order() {
+    let world = World::with_addresses();
+    let cgroup = Cgroup::new();
+    attach_everywhere(&world, &cgroup);
+    let server = world
+        .outside
+        .enter(|| TcpListener::bind((OUTSIDE_V4, PORT)));
+    let server = server.expect("the port is free");
+    let near = cgroup.enter(&world.inside, || TcpStream::connect((OUTSIDE_V4, PORT)));
+    let mut near = near.expect("it is listened to");
+    let (mut far, _) = server.accept().expect("one has connected");
+    let mut buffer = [0; PAYLOAD.len()];
+    let before = world.steps().len();
+    near.write_all(&PAYLOAD).expect("it goes out");
+    far.read_exact(&mut buffer).expect("it arrives");
+    let between = world.steps().len();
+    far.write_all(&PAYLOAD).expect("it goes out");
+    near.read_exact(&mut buffer).expect("it arrives");
+
+    let calls = [
+        "socket/create",
+        "socket/bind4",
+        "socket/post-bind4",
+        "socket/connect4",
+        "socket/sendmsg4",
+    ];
+    let out = met(printed(&world, &cgroup, "out"), &calls);
+    let ways = [
+        "socket/stream-out",
+        "ip/out",
+        "ip/postrouting",
+        "socket/data-out",
+        "interface/out",
+    ];
+    assert_eq!(hooks(&out), ways);
+    assert_eq!(world.steps()[before..between], numbers(&out));
+    let in_ = met(
+        printed(&world, &cgroup, "in"),
+        &["socket/lookup", "socket/recvmsg4"],
+    );
+    let ways = [
+        "interface/xdp",
+        "interface/in",
+        "ip/prerouting",
+        "ip/in",
+        "socket/data-in",
+        "socket/stream-in",
+    ];
+    assert_eq!(hooks(&in_), ways);
+    assert_eq!(world.steps()[between..], numbers(&in_));
 }
 
 /// Attaches one program of steps.c at socket/create of a cgroup.
