@@ -5,6 +5,8 @@
 //! socket's buffer is full from the start: a datagram goes through every hook of both ways and is
 //! dropped at the very end, so that nobody need read it. All of it runs on the sender's core.
 
+mod tell;
+
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -20,28 +22,61 @@ use nke::order::Position;
 use nke::sys::program::{TestRun, test_run};
 use nke::sys::{self, link, program};
 use nke::target::Where;
-use serde_json::{Map, Value, json};
 
 use super::Effort;
-use super::nodes::{cell, heading, program as verdict};
-use super::report::{Report, Table};
+use super::nodes::program as verdict;
+use super::report::Report;
 use super::samples::Samples;
 use super::stage::{Room, STATE, Stage};
 
 const LENGTHS: [usize; 3] = [1, 4, 16];
-/// The hooks, with the object that serves each and nftables' name of the same place.
-const HOOKS: [(&str, &str, Option<&str>); 5] = [
-    ("ip/in", "node-netfilter", Some("input")),
-    ("ip/out", "node-netfilter", Some("output")),
-    ("socket/data-in", "node-ingress", None),
-    ("socket/data-out", "node-egress", None),
-    ("socket/connect4", "node-connect", None),
+/// A hook that is measured.
+#[derive(PartialEq)]
+struct Place {
+    hook: &'static str,
+    /// The object that serves it.
+    object: &'static str,
+    /// nftables' name of it.
+    nftables: Option<&'static str>,
+    /// Whether what meets it is a connect, and not a datagram.
+    connects: bool,
+}
+
+const PLACES: [Place; 5] = [
+    Place {
+        nftables: Some("input"),
+        ..place("ip/in", "node-netfilter")
+    },
+    Place {
+        nftables: Some("output"),
+        ..place("ip/out", "node-netfilter")
+    },
+    place("socket/data-in", "node-ingress"),
+    place("socket/data-out", "node-egress"),
+    Place {
+        connects: true,
+        ..place("socket/connect4", "node-connect")
+    },
 ];
-const CONNECT: &str = "socket/connect4";
+
+const fn place(hook: &'static str, object: &'static str) -> Place {
+    Place {
+        hook,
+        object,
+        nftables: None,
+        connects: false,
+    }
+}
+
+impl Place {
+    fn hook(&self) -> Result<Hook> {
+        let hook = self.hook.parse();
+        hook.map_err(|_| anyhow::anyhow!("no hook {}", self.hook))
+    }
+}
+
 /// Of datagrams there go fewer into a round than of test runs: each takes a hundred times as long.
 const SHARE: u32 = 25;
-/// The most that a node may cost at the packet hooks.
-const BUDGET: f64 = 4.0;
 
 /// A way of having several programs, or rules, at a hook.
 #[derive(Clone, Copy, PartialEq)]
@@ -61,7 +96,7 @@ const WAYS: [(Way, &str, &str); 4] = [
 
 /// A hook with programs in one way, and the sockets whose datagrams meet them.
 struct Candidate {
-    hook: usize,
+    place: &'static Place,
     way: Way,
     nodes: usize,
     sockets: Sockets,
@@ -81,13 +116,15 @@ pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report
     let empty = stage.room()?;
     let empty = Sockets::open(stage, &empty)?;
     let mut candidates = Vec::new();
-    for hook in 0..HOOKS.len() {
+    let mut passes = Vec::new();
+    for place in &PLACES {
+        passes.push(empty_program(place.hook()?)?);
         for (way, ..) in WAYS {
-            if way == Way::Nftables && HOOKS[hook].2.is_none() {
+            if way == Way::Nftables && place.nftables.is_none() {
                 continue;
             }
             for nodes in LENGTHS {
-                candidates.push(Candidate::new(stage, hook, way, nodes)?);
+                candidates.push(Candidate::new(stage, place, way, nodes)?);
                 stage.check()?;
             }
         }
@@ -95,25 +132,23 @@ pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report
     let packets = effort.packets / SHARE;
     let mut bare = [Samples::default(), Samples::default()];
     let mut bare_run = Samples::default();
-    let pass = HOOKS
-        .map(|(name, ..)| empty_program(name))
-        .into_iter()
-        .collect::<Result<Vec<_>>>()?;
     for round in 0..=effort.rounds {
         stage.progress("a node at the upper layers", round, effort.rounds)?;
         let base = [empty.send(packets)?, empty.connect(packets)?];
         for candidate in &mut candidates {
-            let connects = HOOKS[candidate.hook].0 == CONNECT;
-            let time = match connects {
-                true => candidate.sockets.connect(packets)?,
-                false => candidate.sockets.send(packets)?,
+            let connects = candidate.place.connects;
+            let time = if connects {
+                candidate.sockets.connect(packets)?
+            } else {
+                candidate.sockets.send(packets)?
             };
-            let pass = pass[candidate.hook].as_ref();
+            let pass = PLACES.iter().position(|place| place == candidate.place);
+            let pass = pass.and_then(|at| passes[at].as_ref());
             let run = match (&candidate.root, pass) {
-                (Some(root), Some(pass)) => Some((
-                    time_of(root, effort.packets)?,
-                    time_of(pass, effort.packets)?,
-                )),
+                (Some(root), Some(pass)) => {
+                    let run = time_of(root, effort.packets)?;
+                    Some((run, time_of(pass, effort.packets)?))
+                }
                 _ => None,
             };
             // The first round finds cold caches.
@@ -135,24 +170,24 @@ pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report
             }
         }
     }
-    tell(&candidates, &bare, &bare_run, report);
+    tell::tell(&candidates, &bare, &bare_run, report);
     Ok(())
 }
 
 impl Candidate {
-    fn new(stage: &mut Stage<'_>, hook: usize, way: Way, nodes: usize) -> Result<Self> {
+    fn new(stage: &mut Stage<'_>, place: &'static Place, way: Way, nodes: usize) -> Result<Self> {
         let room = stage.room()?;
         let mut root = None;
         let mut links = Vec::new();
         match way {
             Way::Plain | Way::Counted => {
-                root = chain(stage, &room, hook, nodes, way == Way::Counted)?
+                root = chain(stage, &room, place, nodes, way == Way::Counted)?
             }
-            Way::Nftables => rules(&room, HOOKS[hook].2.unwrap_or_default(), nodes)?,
-            Way::List => links = list(stage, &room, hook, nodes)?,
+            Way::Nftables => rules(&room, place.nftables.unwrap_or_default(), nodes)?,
+            Way::List => links = list(stage, &room, place, nodes)?,
         }
         Ok(Self {
-            hook,
+            place,
             way,
             nodes,
             sockets: Sockets::open(stage, &room)?,
@@ -200,29 +235,24 @@ impl Sockets {
     }
 }
 
-fn hook(name: &str) -> Result<Hook> {
-    name.parse().map_err(|_| anyhow::anyhow!("no hook {name}"))
-}
-
 /// A chain of one extension again and again; the program that the kernel calls for it, if it can be
 /// run for a test.
 fn chain(
     stage: &Stage<'_>,
     room: &Room,
-    at: usize,
+    place: &Place,
     nodes: usize,
     counters: bool,
 ) -> Result<Option<OwnedFd>> {
-    let (name, object, _) = HOOKS[at];
-    let hook = hook(name)?;
-    let (place, target) = match hook.row().kind {
+    let (object, hook) = (place.object, place.hook()?);
+    let (whole, target) = match hook.row().kind {
         Kind::Cgroup => (
             Where::Cgroup {
                 path: room.cgroup.clone(),
             },
             room.cgroup.clone(),
         ),
-        _ => {
+        Kind::Namespace | Kind::Interface => {
             let netns = Some(room.namespace.clone());
             (
                 Where::Namespace { netns },
@@ -234,7 +264,7 @@ fn chain(
     for _ in 0..nodes {
         control.attach(&Attach {
             extension: nke::find::Wanted::Path(stage.objects.path(object)),
-            place: place.clone(),
+            place: whole.clone(),
             hook: Some(hook),
             counters,
             position: Position::default(),
@@ -247,7 +277,10 @@ fn chain(
     let inode = fs::metadata(&target)
         .context("a room without a door")?
         .ino();
-    let link = format!("{STATE}/chains/{}/{inode}/link", name.replace('/', "-"));
+    let link = format!(
+        "{STATE}/chains/{}/{inode}/link",
+        place.hook.replace('/', "-")
+    );
     let open = || program::open(link::describe(sys::get(link.as_ref())?)?.program_id);
     Ok(Some(open().with_context(|| {
         format!("cannot open the root of {link}")
@@ -284,9 +317,8 @@ fn rules(room: &Room, hook: &str, rules: usize) -> Result<()> {
 }
 
 /// The same program again and again on the kernel's own list.
-fn list(stage: &Stage<'_>, room: &Room, at: usize, nodes: usize) -> Result<Vec<OwnedFd>> {
-    let (name, object, _) = HOOKS[at];
-    let hook = hook(name)?;
+fn list(stage: &Stage<'_>, room: &Room, place: &Place, nodes: usize) -> Result<Vec<OwnedFd>> {
+    let (object, hook) = (place.object, place.hook()?);
     let program = stage.objects.load(object, &[])?;
     let mut links = Vec::new();
     for nth in 0..nodes {
@@ -296,11 +328,12 @@ fn list(stage: &Stage<'_>, room: &Room, at: usize, nodes: usize) -> Result<Vec<O
                     let cgroup = File::open(&room.cgroup).context("cannot open a cgroup")?;
                     link::create_at(&program, cgroup, hook.row().attach_type)
                 }
-                _ => {
+                Kind::Namespace | Kind::Interface => {
                     let at = link::Netfilter {
                         family: libc::PF_INET.cast_unsigned(),
                         hook: hook.row().attach_type,
                         priority: nth as i32 - 1,
+                        defrag: false,
                     };
                     stage.inside(room, || Ok(link::create_netfilter(&program, at)))?
                 }
@@ -312,8 +345,7 @@ fn list(stage: &Stage<'_>, room: &Room, at: usize, nodes: usize) -> Result<Vec<O
 }
 
 /// A program that does nothing, to take from a test run what is not the chain's.
-fn empty_program(name: &str) -> Result<Option<OwnedFd>> {
-    let hook = hook(name)?;
+fn empty_program(hook: Hook) -> Result<Option<OwnedFd>> {
     runnable(hook)
         .then(|| verdict(hook, hook.row().pass))
         .transpose()
@@ -331,88 +363,4 @@ fn time_of(program: &OwnedFd, packets: u32) -> Result<f64> {
     let (verdict, nanoseconds) = test_run(program, &run).context("cannot run a program")?;
     ensure!(verdict == 1, "a chain answered {verdict}");
     Ok(f64::from(nanoseconds))
-}
-
-fn tell(candidates: &[Candidate], bare: &[Samples; 2], bare_run: &Samples, report: &mut Report) {
-    let mut values = Map::new();
-    let mut live = vec![heading(&LENGTHS)];
-    let mut runs = live.clone();
-    for (at, (hook, ..)) in HOOKS.iter().enumerate() {
-        let mut of_hook = Map::new();
-        for (way, name, key) in WAYS {
-            let row: Vec<_> = candidates
-                .iter()
-                .filter(|c| c.hook == at && c.way == way)
-                .collect();
-            if row.is_empty() {
-                continue;
-            }
-            let cells = |samples: fn(&Candidate) -> &Samples| {
-                let title = [format!("{hook}: {name}")].into_iter();
-                title
-                    .chain(row.iter().map(|c| cell(samples(c))))
-                    .collect::<Vec<_>>()
-            };
-            live.push(cells(|candidate| &candidate.live));
-            if row.iter().all(|candidate| candidate.root.is_some()) {
-                runs.push(cells(|candidate| &candidate.run));
-            }
-            let by_length = row.iter().map(|c| {
-                let both = json!({"live": c.live.json(), "test_run": c.root.as_ref().map(|_| c.run.json())});
-                (c.nodes.to_string(), both)
-            });
-            of_hook.insert(key.to_owned(), Value::Object(by_length.collect()));
-        }
-        values.insert((*hook).to_owned(), Value::Object(of_hook));
-        targets(at, candidates, report);
-    }
-    report.table(Table {
-        title: "Nanoseconds that a program adds, by BPF_PROG_TEST_RUN; programs:".to_owned(),
-        rows: runs,
-        notes: vec![format!("an empty program alone: {} ns", bare_run.told(1))],
-    });
-    report.table(Table {
-        title: "Nanoseconds that a program or rule adds to a datagram, or to a connect; programs:"
-            .to_owned(),
-        rows: live,
-        notes: vec![
-            format!("a datagram with empty hooks: {} ns", bare[0].told(0)),
-            format!("a connect with an empty hook: {} ns", bare[1].told(0)),
-        ],
-    });
-    values.insert("datagram".to_owned(), bare[0].json());
-    values.insert("connect".to_owned(), bare[1].json());
-    report.value("layers", Value::Object(values));
-}
-
-/// A hook's targets, at the longest chain.
-fn targets(at: usize, candidates: &[Candidate], report: &mut Report) {
-    let (hook, _, nftables) = HOOKS[at];
-    let longest = LENGTHS[LENGTHS.len() - 1];
-    let of = |way: Way| {
-        candidates
-            .iter()
-            .find(|c| (c.hook, c.way, c.nodes) == (at, way, longest))
-    };
-    let live = |way: Way| of(way).map_or(f64::NAN, |candidate| candidate.live.median());
-    for (way, what) in [(Way::Plain, "without"), (Way::Counted, "with")] {
-        let node = format!("{hook}: a node of {longest}, {what} counters");
-        if let Some(candidate) = of(way).filter(|candidate| candidate.root.is_some()) {
-            report.target(&node, candidate.run.median(), BUDGET, "ns");
-        }
-        if nftables.is_some() {
-            report.target(
-                &format!("{node}, against a rule"),
-                live(way),
-                live(Way::Nftables),
-                "ns",
-            );
-        }
-        report.target(
-            &format!("{node}, against the list"),
-            live(way),
-            live(Way::List),
-            "ns",
-        );
-    }
 }
