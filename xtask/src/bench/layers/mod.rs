@@ -134,14 +134,11 @@ pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report
     let mut bare_run = Samples::default();
     for round in 0..=effort.rounds {
         stage.progress("a node at the upper layers", round, effort.rounds)?;
-        let base = [empty.send(packets)?, empty.connect(packets)?];
         for candidate in &mut candidates {
             let connects = candidate.place.connects;
-            let time = if connects {
-                candidate.sockets.connect(packets)?
-            } else {
-                candidate.sockets.send(packets)?
-            };
+            // Right before, for the machine's speed drifts.
+            let base = empty.time(connects, packets)?;
+            let time = candidate.sockets.time(connects, packets)?;
             let pass = PLACES.iter().position(|place| place == candidate.place);
             let pass = pass.and_then(|at| passes[at].as_ref());
             let run = match (&candidate.root, pass) {
@@ -154,20 +151,14 @@ pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report
             // The first round finds cold caches.
             if round > 0 {
                 let nodes = candidate.nodes as f64;
-                candidate
-                    .live
-                    .push((time - base[usize::from(connects)]) / nodes);
+                candidate.live.push((time - base) / nodes);
+                bare[usize::from(connects)].push(base);
                 if let Some((run, base)) = run {
                     candidate.run.push((run - base) / nodes);
                     bare_run.push(base);
                 }
             }
             stage.check()?;
-        }
-        if round > 0 {
-            for (samples, time) in bare.iter_mut().zip(base) {
-                samples.push(time);
-            }
         }
     }
     tell::tell(&candidates, &bare, &bare_run, report);
@@ -210,6 +201,15 @@ impl Sockets {
             sender.connect(address).context("cannot connect")?;
             Ok(Self { sender, receiver })
         })
+    }
+
+    /// Nanoseconds of a connect, or of a datagram.
+    fn time(&self, connects: bool, times: u32) -> Result<f64> {
+        if connects {
+            self.connect(times)
+        } else {
+            self.send(times)
+        }
     }
 
     /// Nanoseconds of a datagram, there and up to the full buffer.
