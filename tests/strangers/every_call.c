@@ -40,6 +40,8 @@ PROGRAM("cgroup/getsockname4", getsockname4, bpf_sock_addr, 1)
 PROGRAM("cgroup/setsockopt", setsockopt, bpf_sockopt, ANSWER)
 PROGRAM("cgroup/getsockopt", getsockopt, bpf_sockopt, ANSWER)
 PROGRAM("sockops", events, bpf_sock_ops, 1)
+PROGRAM("sk_msg", stream_out, sk_msg_md, SK_PASS)
+PROGRAM("sk_skb", stream_in, __sk_buff, SK_PASS)
 PROGRAM("sk_lookup", lookup, bpf_sk_lookup, SK_PASS)
 
 char _license[] SEC("license") = "GPL";

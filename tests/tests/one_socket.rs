@@ -152,6 +152,8 @@ fn connections_of_tcp() {
         (client.expect("it is let through"), server)
     };
     place.attach(&deny("deny"), "socket/data-in").ok();
+    place.attach(&allow("other"), "socket/events").ok();
+    assert_eq!(opt_in(&listener, "other"), 0);
     let (mut far, own) = connect();
     let (mut beside, sibling) = connect();
     assert_eq!(opt_in(&own, "deny"), 0);
@@ -161,8 +163,13 @@ fn connections_of_tcp() {
     let seen = || place.dropped("socket/data-in") >= Some(1);
     assert!(Deadline::generous().until(seen));
     assert!(!Deadline::after(Duration::ZERO).readable(&own));
-    // A listener's connections do not inherit.
-    assert_eq!(opt_in(&sibling, "deny"), 0);
+    assert_eq!(
+        opt_in(&own, "other"),
+        0,
+        "its listener's mark is not its own"
+    );
+    let path = place.cgroup.path();
+    place.world.nke(&["detach", "other", "--cgroup", path]).ok();
     place.detached("deny");
     assert!(Deadline::generous().readable(&own), "it is sent again");
 }
@@ -339,6 +346,7 @@ fn every_hook_takes_a_guard() {
         "setsockopt",
         "getsockopt",
         "events",
+        "stream-out",
     ];
     for hook in hooks {
         place.attach(&all, &format!("socket/{hook}")).ok();
@@ -348,11 +356,11 @@ fn every_hook_takes_a_guard() {
         .expect("let through");
     own.send(b"to itself").expect("let through");
     assert_eq!(own.recv(&mut [0; 16]).expect("let through"), 9);
-    let error = place.attach(&all, "socket/create").fails(1);
-    assert!(
-        error.contains("socket/create: attach: no socket can have opted in here"),
-        "{error}"
-    );
+    for hook in ["socket/create", "socket/stream-in"] {
+        let error = place.attach(&all, hook).fails(1);
+        let words = format!("nke: {hook}: attach: no socket can have opted in here; ");
+        assert!(error.starts_with(&words), "{error}");
+    }
     let netns = place.world.inside.name();
     let words = [
         "attach",
