@@ -81,24 +81,22 @@ fn wait(arrived: &AtomicU64, more: u64) {
 #[test]
 fn under_edits() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
+    let peers = Peers::new(&world);
     for hook in BOTH {
-        peers.nke(&world, hook, &["attach", &object(1)]).ok();
+        peers.nke(hook, &["attach", &object(1)]).ok();
     }
     let through = while_bytes_flow(peers.connect(), |arrived| {
         for _ in 0..4 {
             for hook in BOTH {
                 wait(arrived, 1 << 18);
                 peers
-                    .nke(&world, hook, &["attach", &object(2), "--before", "stream1"])
+                    .nke(hook, &["attach", &object(2), "--before", "stream1"])
                     .ok();
+                peers.nke(hook, &["replace", "stream2", &object(3)]).ok();
                 peers
-                    .nke(&world, hook, &["replace", "stream2", &object(3)])
+                    .nke(hook, &["move", "stream3", "--after", "stream1"])
                     .ok();
-                peers
-                    .nke(&world, hook, &["move", "stream3", "--after", "stream1"])
-                    .ok();
-                peers.nke(&world, hook, &["detach", "stream3"]).ok();
+                peers.nke(hook, &["detach", "stream3"]).ok();
             }
         }
     });
@@ -108,15 +106,15 @@ fn under_edits() {
 #[test]
 fn under_a_chain_that_comes_and_goes() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
+    let peers = Peers::new(&world);
     for _ in 0..3 {
         for hook in BOTH {
-            peers.nke(&world, hook, &["attach", &object(1)]).ok();
+            peers.nke(hook, &["attach", &object(1)]).ok();
         }
         while_bytes_flow(peers.connect(), |arrived| {
             for hook in BOTH {
                 wait(arrived, 1 << 18);
-                peers.nke(&world, hook, &["detach", "stream1"]).ok();
+                peers.nke(hook, &["detach", "stream1"]).ok();
                 wait(arrived, 1 << 18);
             }
         });
@@ -126,13 +124,13 @@ fn under_a_chain_that_comes_and_goes() {
 #[test]
 fn what_is_not_yet_read_when_the_chain_goes() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
+    let peers = Peers::new(&world);
     for hook in BOTH {
-        peers.nke(&world, hook, &["attach", &object(1)]).ok();
+        peers.nke(hook, &["attach", &object(1)]).ok();
         let mut connection = peers.connect();
         connection.client.write_all(&TRAIL).expect("it can be sent");
         assert!(Deadline::generous().readable(&connection.server));
-        peers.nke(&world, hook, &["detach", "stream1"]).ok();
+        peers.nke(hook, &["detach", "stream1"]).ok();
         assert_eq!(connection.arrived(), [1], "{hook}");
         assert_eq!(connection.trail(), UNSEEN, "{hook}");
     }
@@ -141,19 +139,19 @@ fn what_is_not_yet_read_when_the_chain_goes() {
 #[test]
 fn only_connections_made_since_are_seen() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
+    let peers = Peers::new(&world);
     let mut before = peers.connect();
     for hook in BOTH {
-        peers.nke(&world, hook, &["attach", &object(1)]).ok();
+        peers.nke(hook, &["attach", &object(1)]).ok();
     }
     assert_eq!(before.trail(), UNSEEN);
     assert_eq!(peers.connect().trail(), [1, 1]);
     // A chain that is made anew is another one.
     let mut first = peers.connect();
-    peers.nke(&world, OUT, &["detach", "stream1"]).ok();
-    peers.nke(&world, OUT, &["attach", &object(2)]).ok();
+    peers.nke(OUT, &["detach", "stream1"]).ok();
+    peers.nke(OUT, &["attach", &object(2)]).ok();
     assert_eq!(first.trail(), [1]);
     assert_eq!(peers.connect().trail(), [2, 1]);
-    peers.nke(&world, IN, &["detach", "stream1"]).ok();
+    peers.nke(IN, &["detach", "stream1"]).ok();
     assert_eq!(first.trail(), UNSEEN);
 }

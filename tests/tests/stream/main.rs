@@ -47,10 +47,9 @@ fn dropper() -> String {
 }
 
 /// The chains of a cgroup, at all hooks.
-fn chains(world: &World, peers: &Peers) -> Vec<Chain> {
-    let cgroup = peers.cgroup().display().to_string();
-    let ran = world.nke(&["chain", "--json", "--cgroup", &cgroup]);
-    ran.json::<Chains>().chains
+fn chains(peers: &Peers<'_>) -> Vec<Chain> {
+    let words = ["chain", "--json", "--cgroup", peers.cgroup.path()];
+    peers.world.nke(&words).json::<Chains>().chains
 }
 
 impl Connection {
@@ -74,24 +73,22 @@ impl Connection {
 #[test]
 fn nodes_run_in_their_order() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
+    let peers = Peers::new(&world);
     for hook in BOTH {
         for (number, priority) in [(1, "20"), (2, "10"), (3, "30")] {
             let words = ["attach", &object(number), "--priority", priority];
-            peers.nke(&world, hook, &words).ok();
+            peers.nke(hook, &words).ok();
         }
         let mut connection = peers.connect();
         assert_eq!(connection.trail(), [2, 1, 3], "{hook}");
         peers
-            .nke(&world, hook, &["move", "stream3", "--before", "stream1"])
+            .nke(hook, &["move", "stream3", "--before", "stream1"])
             .ok();
         assert_eq!(connection.trail(), [2, 3, 1], "{hook}");
-        peers
-            .nke(&world, hook, &["replace", "stream3", &object(4)])
-            .ok();
+        peers.nke(hook, &["replace", "stream3", &object(4)]).ok();
         assert_eq!(connection.trail(), [2, 4, 1], "{hook}");
         for name in ["stream1", "stream2", "stream4"] {
-            peers.nke(&world, hook, &["detach", name]).ok();
+            peers.nke(hook, &["detach", name]).ok();
         }
         assert_eq!(connection.trail(), UNSEEN, "{hook}");
     }
@@ -101,9 +98,9 @@ fn nodes_run_in_their_order() {
 fn what_is_sent_meets_the_chain_out_and_then_the_chain_in() {
     let world = World::new();
     world.inside.sysctl("ipv6/conf/lo/disable_ipv6", "0");
-    let mut peers = Peers::new(&world.inside);
+    let peers = Peers::new(&world);
     for (hook, number) in [(IN, 3), (OUT, 1), (IN, 4), (OUT, 2)] {
-        peers.nke(&world, hook, &["attach", &object(number)]).ok();
+        peers.nke(hook, &["attach", &object(number)]).ok();
     }
     for mut connection in [peers.connect(), peers.connect_v6()] {
         assert_eq!(connection.trail(), [1, 2, 3, 4]);
@@ -121,9 +118,9 @@ fn what_is_sent_meets_the_chain_out_and_then_the_chain_in() {
 #[test]
 fn counters_and_the_chain_as_it_is_shown() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
+    let peers = Peers::new(&world);
     for hook in BOTH {
-        peers.nke(&world, hook, &["attach", &dropper()]).ok();
+        peers.nke(hook, &["attach", &dropper()]).ok();
     }
     let mut connection = peers.connect();
     for _ in 0..3 {
@@ -143,7 +140,7 @@ fn counters_and_the_chain_as_it_is_shown() {
         .read_exact(&mut answer)
         .expect("it arrives");
 
-    let shown = chains(&world, &peers);
+    let shown = chains(&peers);
     let hooks: Vec<_> = shown.iter().map(|chain| chain.hook.as_str()).collect();
     // The program that has connections join is no chain of its own, and nobody else's.
     assert_eq!(hooks, BOTH);
@@ -168,8 +165,8 @@ fn counters_and_the_chain_as_it_is_shown() {
 #[test]
 fn a_drop_out_is_an_error_for_the_sender_from_then_on() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
-    peers.nke(&world, OUT, &["attach", &dropper()]).ok();
+    let peers = Peers::new(&world);
+    peers.nke(OUT, &["attach", &dropper()]).ok();
     let mut connection = peers.connect();
     assert_eq!(connection.trail(), [9]);
     for message in [DROPPED, TRAIL, TRAIL] {
@@ -198,8 +195,8 @@ fn a_drop_out_is_an_error_for_the_sender_from_then_on() {
 #[test]
 fn a_drop_in_loses_just_what_is_dropped() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
-    peers.nke(&world, IN, &["attach", &dropper()]).ok();
+    let peers = Peers::new(&world);
+    peers.nke(IN, &["attach", &dropper()]).ok();
     let mut connection = peers.connect();
     assert_eq!(connection.trail(), [9]);
     connection
@@ -212,19 +209,19 @@ fn a_drop_in_loses_just_what_is_dropped() {
 #[test]
 fn a_drop_policy_lets_nothing_out() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
-    peers.nke(&world, OUT, &["policy", "drop"]).ok();
+    let peers = Peers::new(&world);
+    peers.nke(OUT, &["policy", "drop"]).ok();
     let mut connection = peers.connect();
     let error = connection.client.write(&TRAIL).expect_err("it is dropped");
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
-    peers.nke(&world, OUT, &["policy", "pass"]).ok();
+    peers.nke(OUT, &["policy", "pass"]).ok();
     assert_eq!(peers.connect().trail(), UNSEEN);
 }
 
 #[test]
 fn every_section_name() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
+    let peers = Peers::new(&world);
     for (number, section) in [
         (1, "sk_skb"),
         (2, "sk_skb/verdict"),
@@ -239,13 +236,13 @@ fn every_section_name() {
             &format!("section{number}"),
             &flags.map(|f| f.as_str()),
         );
-        peers.nke(&world, IN, &["attach", &object]).ok();
+        peers.nke(IN, &["attach", &object]).ok();
     }
     assert_eq!(peers.connect().trail(), [1, 2, 3]);
     // A parser says how long a message is: it is no filter, and no node.
     let flags = ["-DID=4", "-DIN_SECTION=\"sk_skb/stream_parser\""];
     let parser = stranger::object("stream.c", "parser", &flags);
-    let said = peers.nke(&world, IN, &["attach", &parser]).fails(1);
+    let said = peers.nke(IN, &["attach", &parser]).fails(1);
     assert!(said.contains("no program for socket/stream-in"), "{said}");
     assert_eq!(peers.connect().trail(), [1, 2, 3]);
 }
@@ -253,16 +250,16 @@ fn every_section_name() {
 #[test]
 fn programs_that_tail_call_for_themselves() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
+    let peers = Peers::new(&world);
     for hook in BOTH {
         // All programs of an array are of one type: an object for each hook.
         let name = hook.replace('/', "-");
         let flags = ["-DID=7", "-DTAIL_CALLS"];
         let calls = stranger::object("stream.c", &name, &flags);
         for what in [&object(1), &calls, &object(2)] {
-            peers.nke(&world, hook, &["attach", what]).ok();
+            peers.nke(hook, &["attach", what]).ok();
         }
-        let shown = chains(&world, &peers);
+        let shown = chains(&peers);
         let chain = shown.iter().find(|chain| chain.hook == hook);
         let forms = chain
             .iter()
@@ -276,15 +273,15 @@ fn programs_that_tail_call_for_themselves() {
 #[test]
 fn the_nearest_cgroup_has_the_connection() {
     let world = World::new();
-    let mut above = Peers::new(&world.inside);
-    let mut below = above.below(&world.inside);
-    above.nke(&world, OUT, &["attach", &object(1)]).ok();
+    let above = Peers::new(&world);
+    let below = above.below();
+    above.nke(OUT, &["attach", &object(1)]).ok();
     assert_eq!(below.connect().trail(), [1]);
-    below.nke(&world, OUT, &["attach", &object(2)]).ok();
+    below.nke(OUT, &["attach", &object(2)]).ok();
     assert_eq!(below.connect().trail(), [2]);
     assert_eq!(above.connect().trail(), [1]);
-    below.nke(&world, IN, &["attach", &object(3)]).ok();
+    below.nke(IN, &["attach", &object(3)]).ok();
     assert_eq!(below.connect().trail(), [2, 3]);
-    below.nke(&world, OUT, &["detach", "stream2"]).ok();
+    below.nke(OUT, &["detach", "stream2"]).ok();
     assert_eq!(below.connect().trail(), [1, 3]);
 }

@@ -7,17 +7,17 @@ use crate::{BOTH, IN, OUT, UNSEEN, chains, object, peers::Peers};
 #[test]
 fn nothing_is_left_once_the_connections_are_closed() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
+    let peers = Peers::new(&world);
     for hook in BOTH {
-        peers.nke(&world, hook, &["attach", &object(1)]).ok();
-        peers.nke(&world, hook, &["attach", &object(2)]).ok();
+        peers.nke(hook, &["attach", &object(1)]).ok();
+        peers.nke(hook, &["attach", &object(2)]).ok();
     }
     let mut connection = peers.connect();
     let objects = Objects::pinned_below(&world.state());
     assert_eq!(connection.trail(), [1, 2, 1, 2]);
     for hook in BOTH {
-        peers.nke(&world, hook, &["detach", "stream1"]).ok();
-        peers.nke(&world, hook, &["detach", "stream2"]).ok();
+        peers.nke(hook, &["detach", "stream1"]).ok();
+        peers.nke(hook, &["detach", "stream2"]).ok();
     }
     assert_eq!(tree(&world.state()), [] as [&str; 0]);
     assert!(!world.is_mounted());
@@ -29,14 +29,13 @@ fn nothing_is_left_once_the_connections_are_closed() {
 #[test]
 fn a_cgroup_that_is_removed() {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
+    let peers = Peers::new(&world);
     for hook in BOTH {
-        peers.nke(&world, hook, &["attach", &object(1)]).ok();
+        peers.nke(hook, &["attach", &object(1)]).ok();
     }
     let mut connection = peers.connect();
     let objects = Objects::pinned_below(&world.state());
-    peers.remove();
-    assert!(!peers.cgroup().exists());
+    peers.cgroup.remove();
     // The kernel keeps what is attached to it for as long as sockets of it are open.
     let shown = || world.nke(&["chain"]).ok().stdout;
     assert!(shown().contains("of cgroup:["), "{}", shown());
@@ -50,10 +49,10 @@ fn a_cgroup_that_is_removed() {
 /// Kills a command at each of its calls that may change something, one after the other.
 fn killed_everywhere(hook: &str, attaches: bool) {
     let world = World::new();
-    let mut peers = Peers::new(&world.inside);
-    let cgroup = peers.cgroup().display().to_string();
+    let peers = Peers::new(&world);
+    let cgroup = peers.cgroup.path();
     let object = object(1);
-    let place = ["--cgroup", &cgroup, "--hook", hook];
+    let place = ["--cgroup", cgroup, "--hook", hook];
     let attach = [&["attach", &object], place.as_slice()].concat();
     let detach = [&["detach", "stream1"], place.as_slice()].concat();
     for kills in 0.. {
@@ -71,7 +70,7 @@ fn killed_everywhere(hook: &str, attaches: bool) {
         // Before the next command sweeps, and after.
         let mut early = peers.connect();
         let seen = early.trail();
-        let stands = !chains(&world, &peers).is_empty();
+        let stands = !chains(&peers).is_empty();
         let late = peers.connect().trail();
         assert_eq!(
             late.is_empty(),
