@@ -14,7 +14,8 @@ use serde_json::Value;
 /// Of the calls that change nothing, one in this many is tried.
 const SAMPLE: usize = 16;
 
-/// What is to be killed, and the way back. `HERE` stands for the words that name the interface.
+/// What is to be killed, and the way back. `HERE` stands for the words that name the interface,
+/// `NETNS` for those that name its namespace.
 struct Case {
     /// Makes the state that is there before.
     before: &'static [&'static str],
@@ -226,6 +227,7 @@ fn place<'a>(world: &'a World, command: &'a str) -> Vec<&'a str> {
         for word in part.split_whitespace() {
             match word {
                 "HERE" => words.extend(world.target(&[])),
+                "NETNS" => words.extend(["--netns", world.inside.name()]),
                 word => words.push(word),
             }
         }
@@ -256,6 +258,31 @@ fn attach_the_first_at_traffic_control() {
         before: &[],
         command,
         undo: &["detach trail1"],
+    }
+    .check();
+}
+
+/// A chain at the IP layer, with a place of its own.
+const ATTACH_IP: &str = "attach counter NETNS --hook ip/in --netfilter-priority raw --defrag";
+const DETACH_IP: &str = "detach counter NETNS";
+
+#[test]
+fn attach_the_first_at_the_ip_layer() {
+    Case {
+        // The hook's directory stays until the last chain of all has gone.
+        before: &["attach trail1 HERE", ATTACH_IP, DETACH_IP],
+        command: ATTACH_IP,
+        undo: &[DETACH_IP],
+    }
+    .check();
+}
+
+#[test]
+fn detach_the_last_at_the_ip_layer() {
+    Case {
+        before: &["attach trail1 HERE", ATTACH_IP],
+        command: DETACH_IP,
+        undo: &[ATTACH_IP],
     }
     .check();
 }

@@ -1,11 +1,13 @@
 //! Packets that come in fragments, and are put together before a chain when it asks for that.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 
 use nke_tests::{
     Deadline, IFACE, Tap,
     frame::{Frame, Ip},
 };
+
+use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
 
 use crate::{
     RULES, WATCH,
@@ -142,6 +144,25 @@ fn others_see_the_whole_too() {
     assert_eq!(seen("ip/prerouting"), 2);
     router.detach("ip/out", "counter");
     assert_eq!(seen("ip/prerouting"), 4);
+}
+
+/// What this host sends in fragments, having cut it up itself, is put together as well.
+#[test]
+fn fragments_of_this_host() {
+    for (options, seen) in [(&[][..], [1, 1]), (&["--defrag"], [1, 0])] {
+        let router = Router::new();
+        router.filter_with("ip/out", options, &WATCH);
+        let server = server(&router.world.outside, "10.1.0.1".parse().expect("one"), 53);
+        let open = || rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW));
+        let socket = router.world.inside.enter(open).expect("root may");
+        let to = SocketAddrV4::new([10, 1, 0, 1].into(), 0);
+        let ip = Ip::new("10.1.0.2", "10.1.0.1");
+        for part in ip.udp_fragments(1000, 53, &DATA, &PARTS) {
+            rustix::net::sendto(&socket, &part, SendFlags::empty(), &to).expect("it goes out");
+        }
+        assert!(Deadline::generous().readable(&server), "put together");
+        assert_eq!(router.packets("ip/out"), seen, "{options:?}");
+    }
 }
 
 #[test]
