@@ -433,6 +433,12 @@ fn clear(state: &State, chain: &Chain, old: &[Node], renewed: bool, shared: bool
 
 /// Takes a whole chain off its hook.
 fn remove(state: &State, chain: &Chain) -> Result<Vec<u32>> {
+    if chain.anchor.mode == Mode::Netfilter {
+        // Two links, which look attached even when they are not. So first there is no chain to
+        // whoever comes, then no packet of either family meets it.
+        state.remove_record(&chain.directory.join("mode"))?;
+        point(&chain.first, None)?;
+    }
     chain.anchor.detach()?;
     // Sockets that have joined it still call the root.
     point(&chain.first, None)?;

@@ -192,6 +192,11 @@ impl State {
         }
     }
 
+    /// Removes a record.
+    pub(crate) fn remove_record(&self, path: &Path) -> Result<()> {
+        fs::remove_file(path).map_err(|source| self.failed(path, "remove", source))
+    }
+
     /// Reads a record: `None` if there is none.
     pub(crate) fn read_record<R: DeserializeOwned>(&self, path: &Path) -> Result<Option<R>> {
         let failed = |source| self.failed(path, "read", source);
