@@ -497,6 +497,18 @@ pub enum Error {
         remedy: &'static str,
     },
 
+    /// Somebody else's program on a cgroup, or on one above it, stands no other.
+    #[error(
+        "{hook} of {cgroup}: attach: a program that is not nke's, there or on a cgroup above, allows \
+         no other beside it; `bpftool cgroup tree` shows it"
+    )]
+    Exclusive {
+        /// The hook.
+        hook: Hook,
+        /// The cgroup.
+        cgroup: String,
+    },
+
     /// The kernel said no.
     #[error("{object}: {stage}: {source}; {}", remedy_of(source, remedy))]
     Kernel {

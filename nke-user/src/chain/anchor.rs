@@ -440,6 +440,17 @@ fn explain(site: &Site<'_>, source: io::Error, running: Version) -> Error {
             source,
             remedy: "the driver may want a smaller MTU or more queues; --mode generic works on all",
         },
+        // The root is loaded by then, which takes the same capabilities.
+        (Some(libc::EPERM), Spot::Cgroup(_)) => Error::Exclusive {
+            hook,
+            cgroup: place,
+        },
+        (Some(libc::E2BIG), Spot::Cgroup(_)) => Error::Kernel {
+            object: format!("{hook} of {place}"),
+            stage: "attach",
+            source,
+            remedy: "the cgroup has as many programs of others as the kernel takes; detach one",
+        },
         _ => Error::Kernel {
             object: format!("{hook} of {place}"),
             stage: "attach",

@@ -141,7 +141,7 @@ impl Control {
     ///
     /// Those of finding, parsing and loading an object; [`Error::NoInterface`],
     /// [`Error::NoNamespace`], [`Error::NoProgram`], [`Error::ManyPrograms`],
-    /// [`Error::ChainFull`], [`Error::HookTaken`], [`Error::NoNative`], [`Error::ModeMismatch`],
+    /// [`Error::ChainFull`], [`Error::HookTaken`], [`Error::Exclusive`], [`Error::NoNative`], [`Error::ModeMismatch`],
     /// [`Error::NotNetfilter`], [`Error::NetfilterMismatch`], [`Error::DefragTooEarly`],
     /// [`Error::PriorityTaken`], [`Error::NoDefrag`], [`Error::NoAttachment`] for the position,
     /// [`Error::TooOld`].

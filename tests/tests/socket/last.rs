@@ -226,6 +226,30 @@ fn those_above_can_unless_the_chain_is_there() {
     drop(parent);
 }
 
+/// Some allow no other program beside them, nor on cgroups below.
+#[test]
+fn those_that_stand_no_others() {
+    let mut place = Place::new();
+    let parent = std::mem::replace(&mut place.cgroup, Cgroup::new());
+    place.cgroup = parent.child();
+    let theirs = Theirs::load(&place, "undo", &[]);
+    for cgroup in [&place.cgroup, &parent] {
+        theirs.attach(cgroup, 0);
+        let line = format!(
+            "nke: socket/connect4 of {}: attach: a program that is not nke's, there or on a cgroup \
+             above, allows no other beside it; `bpftool cgroup tree` shows it\n",
+            place.cgroup.path()
+        );
+        let words = ["attach", &deny(), "--hook", "socket/connect"];
+        let words = [&words[..], &["--cgroup", place.cgroup.path()]].concat();
+        place.world.refuses(&words, 1, &line);
+        theirs.detach(cgroup);
+    }
+    assert!(!place.world.is_mounted());
+    drop(place);
+    drop(parent);
+}
+
 /// There is no moment without the chain while it goes to the end of the list.
 #[test]
 fn no_call_slips_through_while_the_chain_moves() {
