@@ -27,6 +27,15 @@ fn block(from: u64) -> Vec<u8> {
     (from..from + BLOCK as u64).map(byte).collect()
 }
 
+/// Says stop when it is dropped, also by a test that fails.
+struct StopsLater<'a>(&'a AtomicBool);
+
+impl Drop for StopsLater<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Sends and reads, comparing each byte, for as long as `work` takes; how many bytes went through.
 fn while_bytes_flow(connection: Connection, work: impl FnOnce(&AtomicU64)) -> u64 {
     let Connection {
@@ -34,8 +43,10 @@ fn while_bytes_flow(connection: Connection, work: impl FnOnce(&AtomicU64)) -> u6
         mut server,
     } = connection;
     let (stop, arrived) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (stop, arrived) = (&stop, &arrived);
     thread::scope(|scope| {
-        let sender = scope.spawn(|| {
+        // Each has its end, so that one that fails ends the other.
+        let sender = scope.spawn(move || {
             let mut sent = 0;
             while !stop.load(Ordering::Relaxed) {
                 client.write_all(&block(sent)).expect("it can be sent");
@@ -44,7 +55,7 @@ fn while_bytes_flow(connection: Connection, work: impl FnOnce(&AtomicU64)) -> u6
             drop(client);
             sent
         });
-        let reader = scope.spawn(|| {
+        let reader = scope.spawn(move || {
             let (mut buffer, mut got) = (vec![0; BLOCK], 0);
             loop {
                 let length = server.read(&mut buffer).expect("it arrives");
@@ -63,8 +74,9 @@ fn while_bytes_flow(connection: Connection, work: impl FnOnce(&AtomicU64)) -> u6
                 arrived.store(got, Ordering::Relaxed);
             }
         });
-        work(&arrived);
-        stop.store(true, Ordering::Relaxed);
+        let stops = StopsLater(stop);
+        work(arrived);
+        drop(stops);
         let sent = sender.join().expect("the sender does not panic");
         assert_eq!(reader.join().expect("the reader does not panic"), sent);
         sent

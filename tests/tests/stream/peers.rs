@@ -52,7 +52,9 @@ impl<'a> Peers<'a> {
             (client, server)
         });
         for end in [&client, &server] {
-            end.set_read_timeout(Some(Duration::from_secs(20)))
+            let patience = Some(Duration::from_secs(20));
+            end.set_read_timeout(patience)
+                .and_then(|()| end.set_write_timeout(patience))
                 .expect("a timeout can be set");
         }
         Connection { client, server }
