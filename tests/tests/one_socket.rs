@@ -14,7 +14,7 @@ use nke::{
     so_nke::{self, NAME_LEN, SO_NKE, SOL_NKE},
     sys::socket::set_option,
 };
-use nke_tests::{Cgroup, Deadline, INSIDE_V4, Ran, World, stranger};
+use nke_tests::{Cgroup, Deadline, End, INSIDE_V4, Ran, World, stranger, trace};
 use serde_json::Value;
 
 struct Place {
@@ -486,4 +486,38 @@ fn a_cgroup_in_a_cgroup() {
     place.world.nke(&["detach", "below"]).ok();
     place.detached("deny");
     drop(child);
+}
+
+/// A claim without an attachment is nobody's: the next command takes it away.
+#[test]
+fn killed_on_the_way_it_is_all_or_nothing() {
+    let place = Place::new();
+    let own = place.udp();
+    let (path, deny) = (place.cgroup.path(), deny("deny"));
+    let words = ["attach", &deny, "--cgroup", path, "--opt-in"];
+    let words = [&words[..], &["--hook", "socket/data-in"]].concat();
+    for nth in 0.. {
+        let mut left = nth;
+        let killed = trace(&mut place.world.command(&words), |call| {
+            let counts = call.changes_the_world();
+            let here = counts && left == 0;
+            left -= i32::from(counts);
+            here
+        });
+        match place.chains().len() {
+            0 => {
+                assert_eq!(opt_in(&own, "deny"), libc::ENOPROTOOPT);
+                place.is_empty();
+            }
+            2 => {
+                assert_eq!(opt_in(&own, "deny"), 0);
+                place.detached("deny");
+            }
+            chains => nke_tests::fail(format!("{chains} chains, killed at {nth}")),
+        }
+        if killed.end == End::Exited(0) {
+            return;
+        }
+        assert_eq!(killed.end, End::Killed, "{}", killed.stderr);
+    }
 }
