@@ -98,10 +98,14 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.remove();
+        // Threads of a test that failed may take a moment to leave.
+        let gone = || {
+            remove_all(&self.path);
+            !self.path.exists()
+        };
+        if !Deadline::generous().until(gone) && !std::thread::panicking() {
+            fail(format!("{} cannot be removed", self.path.display()));
         }
-        remove_all(&self.path);
     }
 }
 
