@@ -23,7 +23,7 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// Names of the packet filter's maps.
+/// Names of the maps of the packet filter, and of the connection guard.
 pub mod map {
     /// An array of one map, which is an array of one [`super::RuleSet`]. Where there is none yet,
     /// everything passes.
@@ -44,11 +44,11 @@ pub const OBSCURED_SLOT: u32 = CAPACITY as u32 + 1;
 /// How many counts the map of hits has.
 pub const SLOTS: usize = CAPACITY + 2;
 
-/// What is known of a packet, one bit each. A rule asks for some of them.
+/// What is known of a packet or a socket call, one bit each. A rule asks for some of them.
 pub mod facts {
-    /// The packet is IPv4.
+    /// The packet is IPv4; the address of the call is.
     pub const V4: u32 = 1;
-    /// The packet is IPv6.
+    /// The packet is IPv6; the address of the call is.
     pub const V6: u32 = 1 << 1;
     /// The protocol is known, and stands in the bits of [`PROTOCOL_MASK`].
     pub const PROTOCOL: u32 = 1 << 2;
@@ -56,8 +56,14 @@ pub mod facts {
     pub const PORTS: u32 = 1 << 3;
     /// The packet is on its way in.
     pub const IN: u32 = 1 << 4;
-    /// The packet is on its way out.
+    /// The packet is on its way out; the call is [`CONNECT`] or [`SENDMSG`].
     pub const OUT: u32 = 1 << 5;
+    /// The call is `connect`.
+    pub const CONNECT: u32 = 1 << 16;
+    /// The call is `sendmsg`, or one of its kin, with an address.
+    pub const SENDMSG: u32 = 1 << 17;
+    /// The call is `bind`.
+    pub const BIND: u32 = 1 << 18;
 
     /// The facts of a direction: [`IN`], [`OUT`], or both of a packet that is forwarded.
     #[inline(always)]

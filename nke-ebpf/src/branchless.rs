@@ -176,3 +176,74 @@ pub(crate) fn add_at_once(number: &mut u64, value: u64) {
         *number += value;
     }
 }
+
+/// Loads of the kernel's own objects, which must be one instruction with the offset in it: the
+/// verifier takes no pointer that was computed first, and no load narrower than the field.
+#[cfg(feature = "bpf")]
+pub(crate) mod load {
+    /// Four bytes.
+    ///
+    /// # Safety
+    ///
+    /// There must be four bytes at this offset, aligned to 4.
+    #[inline(always)]
+    #[cfg_attr(
+        not(target_arch = "bpf"),
+        expect(unsafe_code, reason = "reads through a pointer")
+    )]
+    pub(crate) unsafe fn u32<const OFFSET: usize>(object: *const u8) -> u32 {
+        #[cfg(target_arch = "bpf")]
+        {
+            let value: u64;
+            // SAFETY: promised by the caller.
+            unsafe {
+                core::arch::asm!(
+                    "{value} = *(u32 *)({object} + {offset})",
+                    value = out(reg) value,
+                    object = in(reg) object,
+                    offset = const OFFSET,
+                    options(pure, readonly, nostack),
+                );
+            }
+            value as u32
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: promised by the caller.
+        unsafe {
+            object.add(OFFSET).cast::<u32>().read()
+        }
+    }
+
+    /// Eight bytes.
+    ///
+    /// # Safety
+    ///
+    /// There must be eight bytes at this offset, aligned to 8.
+    #[inline(always)]
+    #[cfg_attr(
+        not(target_arch = "bpf"),
+        expect(unsafe_code, reason = "reads through a pointer")
+    )]
+    pub(crate) unsafe fn u64<const OFFSET: usize>(object: *const u8) -> u64 {
+        #[cfg(target_arch = "bpf")]
+        {
+            let value: u64;
+            // SAFETY: promised by the caller.
+            unsafe {
+                core::arch::asm!(
+                    "{value} = *(u64 *)({object} + {offset})",
+                    value = out(reg) value,
+                    object = in(reg) object,
+                    offset = const OFFSET,
+                    options(pure, readonly, nostack),
+                );
+            }
+            value
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: promised by the caller.
+        unsafe {
+            object.add(OFFSET).cast::<u64>().read()
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The way from the kernel into a filter: entry functions, manifest, licence.
 //!
-//! An author meets two macros of it, [`filter!`](crate::filter) and
+//! An author meets three macros of it, [`filter!`](crate::filter), [`guard!`](crate::guard) and
 //! [`manifest!`](crate::manifest). The rest is what they expand to.
 #![expect(
     unsafe_code,
@@ -9,7 +9,7 @@
 
 use aya_ebpf::{
     bindings::{
-        __sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC,
+        __sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_sock_addr,
         xdp_action::{XDP_DROP, XDP_PASS},
         xdp_md,
     },
@@ -18,7 +18,7 @@ use aya_ebpf::{
 
 pub use crate::netfilter::Context as NetfilterContext;
 use crate::{
-    Flow, IpPacket, Packet, REACH, Verdict,
+    AddressCall, Flow, IpPacket, Packet, REACH, Verdict,
     netfilter::Room,
     packet::{TcPacket, XdpPacket},
 };
@@ -40,6 +40,8 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 /// description = "Drops telnet"
 /// # Maps that every attachment gets a copy of its own of; the others are one per extension.
 /// attachment-maps = ["PORTS"]
+/// # Maps that the attachments to one target share: all those to one cgroup, say.
+/// target-maps = ["RULES"]
 /// "#);
 /// ```
 #[macro_export]
@@ -210,6 +212,83 @@ pub unsafe fn ip(
     match filter(&unsafe { IpPacket::new(context, &mut room) }) {
         Verdict::Pass => NF_ACCEPT,
         Verdict::Drop => NF_DROP,
+    }
+}
+
+/// Compiles one guard function for every socket call that is named: `connect`, `sendmsg`, `bind`.
+///
+/// Each becomes two programs, for IPv4 and IPv6, in the sections that every loader knows, such as
+/// `cgroup/connect4`. [`Verdict::Drop`] makes the call fail with `EPERM`. From Linux 5.10.
+///
+/// ```ignore
+/// // no_telnet_connect4, no_telnet_connect6
+/// nke_ebpf::guard!(no_telnet => connect);
+/// ```
+#[macro_export]
+macro_rules! guard {
+    ($guard:ident => $($call:tt),+ $(,)?) => {
+        $($crate::__guard!($guard, $call);)+
+    };
+}
+
+/// The entry functions of one call: see `__entry`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __guard {
+    ($guard:ident, connect) => {
+        $crate::__guard!($guard, "cgroup/connect4", "_connect4", Connect, false);
+        $crate::__guard!($guard, "cgroup/connect6", "_connect6", Connect, true);
+    };
+    ($guard:ident, sendmsg) => {
+        $crate::__guard!($guard, "cgroup/sendmsg4", "_sendmsg4", Sendmsg, false);
+        $crate::__guard!($guard, "cgroup/sendmsg6", "_sendmsg6", Sendmsg, true);
+    };
+    ($guard:ident, bind) => {
+        $crate::__guard!($guard, "cgroup/bind4", "_bind4", Bind, false);
+        $crate::__guard!($guard, "cgroup/bind6", "_bind6", Bind, true);
+    };
+    ($guard:ident, $call:tt) => {
+        compile_error!(concat!(
+            "`",
+            stringify!($call),
+            "` is no socket call: it is one of `connect`, `sendmsg`, `bind`"
+        ));
+    };
+    ($guard:ident, $section:literal, $suffix:literal, $operation:ident, $is_v6:literal) => {
+        const _: () = {
+            // The entry function hides the guard's name in the block below.
+            #[inline(always)]
+            fn guard(call: &impl $crate::SocketCall) -> $crate::Verdict {
+                $guard(call)
+            }
+            const _: () = {
+                #[unsafe(export_name = concat!(stringify!($guard), $suffix))]
+                #[unsafe(link_section = $section)]
+                extern "C" fn $guard(
+                    context: *mut $crate::aya_ebpf::bindings::bpf_sock_addr,
+                ) -> i32 {
+                    const OPERATION: u8 = $crate::Operation::$operation as u8;
+                    // SAFETY: the kernel calls this, with its context, at this hook.
+                    unsafe { $crate::entry::call::<OPERATION, $is_v6>(context, |call| guard(call)) }
+                }
+            };
+        };
+    };
+}
+
+/// # Safety
+///
+/// The context must be the one that the kernel has called the program with, at the hook of this
+/// operation and family.
+#[inline(always)]
+pub unsafe fn call<const OPERATION: u8, const IS_V6: bool>(
+    context: *mut bpf_sock_addr,
+    guard: impl FnOnce(&AddressCall<OPERATION, IS_V6>) -> Verdict,
+) -> i32 {
+    // SAFETY: promised by the caller.
+    match guard(&unsafe { AddressCall::new(context) }) {
+        Verdict::Pass => 1,
+        Verdict::Drop => 0,
     }
 }
 

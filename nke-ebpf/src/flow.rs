@@ -106,7 +106,7 @@ impl Flow {
 
     /// The same flow, whichever way it was found.
     #[inline(always)]
-    fn forgotten(self, noise: u64) -> Self {
+    pub(crate) fn forgotten(self, noise: u64) -> Self {
         let Self {
             facts,
             ports,
@@ -404,6 +404,10 @@ const fn sixteen([first, second]: [u64; 2]) -> [u8; 16] {
     let [i, j, k, l, m, n, o, p] = second.to_ne_bytes();
     [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
+
+mod towards;
+#[cfg(feature = "bpf")]
+pub(crate) use towards::mapped;
 
 #[cfg(test)]
 mod tests;

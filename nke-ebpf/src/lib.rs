@@ -46,6 +46,8 @@ mod branchless;
 
 pub mod abi;
 
+mod rules;
+
 #[cfg(feature = "bpf")]
 #[doc(hidden)]
 pub mod entry;
@@ -53,6 +55,8 @@ pub mod entry;
 mod limit;
 #[cfg(feature = "bpf")]
 mod netfilter;
+#[cfg(feature = "bpf")]
+mod socket;
 #[cfg(feature = "bpf")]
 mod tally;
 
@@ -67,6 +71,9 @@ pub use netfilter::IpPacket;
 pub use packet::{Direction, Frame, Packet};
 #[cfg(feature = "bpf")]
 pub use packet::{InPacket, OutPacket, XdpPacket};
+pub use rules::Decision;
+#[cfg(feature = "bpf")]
+pub use socket::{AddressCall, Operation, SocketCall};
 #[cfg(feature = "bpf")]
 pub use tally::Tally;
 pub use verdict::Verdict;

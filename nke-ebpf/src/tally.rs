@@ -12,6 +12,12 @@ use crate::{Packet, abi::Count, branchless::add_at_once};
 pub trait Tally {
     /// Adds one packet and its bytes at an index. An index outside of the array is ignored.
     fn add(&self, index: u32, packet: &impl Packet);
+
+    /// Adds one of something that has no bytes, such as a socket call, at an index. An index
+    /// outside of the array is ignored.
+    ///
+    /// Programs of sockets run in the context of a process, and another one's can come between.
+    fn add_one(&self, index: u32);
 }
 
 impl<const ENTRIES: usize> Tally for PerCpuArray<Count, ENTRIES> {
@@ -20,6 +26,16 @@ impl<const ENTRIES: usize> Tally for PerCpuArray<Count, ENTRIES> {
         let bytes = packet.len();
         if let Some(count) = self.get_ptr_mut(index) {
             add(count, bytes, packet);
+        }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "a map's value is reached through a pointer")]
+    fn add_one(&self, index: u32) {
+        if let Some(count) = self.get_ptr_mut(index) {
+            // SAFETY: the pointer is a copy of the value, aligned to 8; all who write it add
+            // atomically.
+            unsafe { add_at_once(&mut (*count).packets, 1) };
         }
     }
 }

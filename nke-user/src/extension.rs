@@ -70,10 +70,16 @@ impl Source {
         })
     }
 
-    /// Makes the maps that an attachment has of its own.
-    pub(crate) fn make_attachment_maps(&self) -> Result<Maps> {
-        let own = &self.object.manifest().attachment_maps;
-        loader::make_maps(&self.object, |map| own.iter().any(|name| name == map))
+    /// Makes the maps that a new attachment has of its own. Those of its target it takes from
+    /// `beside`, the maps of another attachment of the extension there.
+    pub(crate) fn make_attachment_maps(&self, mut beside: Maps) -> Result<Maps> {
+        let manifest = self.object.manifest();
+        beside.retain(|name, _| manifest.target_maps.contains(name));
+        let mut maps = loader::make_maps(&self.object, |map| {
+            manifest.own_maps().any(|name| name == map) && !beside.contains_key(map)
+        })?;
+        maps.append(&mut beside);
+        Ok(maps)
     }
 
     /// Links a program to the shared maps and an attachment's own.
@@ -142,8 +148,8 @@ impl Extension {
             .map_err(|source| failed("query", source))?
             .id;
         state.pin(&bytes, &directory.join("object"))?;
-        let own = &object.manifest().attachment_maps;
-        let maps = loader::make_maps(object, |map| !own.iter().any(|name| name == map))?;
+        let own = |map: &str| object.manifest().own_maps().any(|name| name == map);
+        let maps = loader::make_maps(object, |map| !own(map))?;
         state.pin_maps(&maps, &directory.join("maps"))?;
         loader::fill_maps(object, &maps)?;
         let record = Record {

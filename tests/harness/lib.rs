@@ -17,6 +17,7 @@
 //! ```
 
 pub mod binaries;
+mod caller;
 mod cgroup;
 mod chain;
 mod command;
@@ -41,6 +42,7 @@ mod wait;
 mod wire;
 mod world;
 
+pub use caller::{Ask, Caller, Verb};
 pub use cgroup::Cgroup;
 pub use chain::{Chain, Extension, Foreign, Hook, Node, Tally};
 pub use command::Ran;

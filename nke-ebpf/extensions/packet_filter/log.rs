@@ -2,12 +2,10 @@
 
 use aya_log_ebpf::info;
 use nke_ebpf::{
-    Direction, Family, Flow, Limit, Packet, Window,
+    Decision, Direction, Family, Flow, Limit, Packet, Window,
     abi::{Rule, facts},
     aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map},
 };
-
-use crate::Decision;
 
 /// How many lines each CPU may write in a second. What is beyond is counted, and not written.
 const LINES_A_SECOND: u64 = 100;

@@ -13,8 +13,8 @@
 mod log;
 
 use nke_ebpf::{
-    Direction, Flow, Obscured, Packet, Tally, Verdict,
-    abi::{Count, DEFAULT_SLOT, OBSCURED_SLOT, PORT_GUARD, Rule, RuleSet, SLOTS, facts},
+    Flow, Obscured, Packet, Tally, Verdict,
+    abi::{Count, OBSCURED_SLOT, Rule, RuleSet, SLOTS, facts},
     aya_ebpf::{
         btf_maps::{Array, ArrayOfMaps, PerCpuArray},
         macros::btf_map,
@@ -49,7 +49,7 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
             return Verdict::Drop;
         }
     };
-    let mut decision = decide(rules, &flow, packet.direction());
+    let mut decision = rules.decide(&flow, facts::direction(packet.direction()));
     HITS.add(decision.slot, packet);
     // Or the verifier looks at the logging below once for every rule that there may be.
     decision.number = forget(u64::from(decision.number), u64::from(packet.len())) as u32;
@@ -61,51 +61,4 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
     } else {
         Verdict::Pass
     }
-}
-
-/// What the rules say of one packet.
-struct Decision {
-    outcome: u32,
-    slot: u32,
-    /// The place of the rule in the list, from 1; 0 if none matched.
-    number: u32,
-}
-
-#[inline(always)]
-fn decide(rules: &RuleSet, flow: &Flow, direction: Direction) -> Decision {
-    let facts = flow.facts() | facts::direction(direction);
-    let length = rules.length as usize;
-    for (index, rule) in rules.rules.iter().enumerate() {
-        if index >= length {
-            break;
-        }
-        if difference(rule, flow, facts) == 0 {
-            return Decision {
-                outcome: rule.outcome,
-                slot: rule.slot,
-                number: index as u32 + 1,
-            };
-        }
-    }
-    Decision {
-        outcome: rules.default,
-        slot: DEFAULT_SLOT,
-        number: 0,
-    }
-}
-
-/// Not zero where the rule and the packet disagree.
-///
-/// Without a branch: the verifier walks through this for every rule that there may be.
-#[inline(always)]
-fn difference(rule: &Rule, flow: &Flow, facts: u32) -> u64 {
-    let source = (rule.source[0] ^ flow.source[0]) & rule.source_mask[0]
-        | (rule.source[1] ^ flow.source[1]) & rule.source_mask[1];
-    let destination = (rule.destination[0] ^ flow.destination[0]) & rule.destination_mask[0]
-        | (rule.destination[1] ^ flow.destination[1]) & rule.destination_mask[1];
-    let facts = u64::from((rule.facts ^ facts) & rule.facts_mask);
-    // The guard bits stay set exactly where no port is below the first or above the last.
-    let in_range = (flow.ports() | PORT_GUARD).wrapping_sub(rule.first_ports)
-        & rule.last_ports.wrapping_sub(flow.ports());
-    source | destination | facts | (in_range & PORT_GUARD ^ PORT_GUARD)
 }

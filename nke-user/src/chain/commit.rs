@@ -24,7 +24,7 @@ use crate::{
     error::{Error, Result},
     extension::Source,
     hook::{Hook, ProgramType},
-    loader,
+    loader::{self, Maps},
     mode::Mode,
     netfilter::Netfilter,
     place,
@@ -96,7 +96,7 @@ impl<'a> Ground<'a> {
         }
     }
 
-    pub(super) fn target(self) -> Target {
+    pub(crate) fn target(self) -> Target {
         match self {
             Self::Chain(chain) => chain.target,
             Self::Bare(site) => site.spot.target(),
@@ -117,6 +117,8 @@ pub(crate) struct Workshop<'a> {
     pub(crate) ground: Ground<'a>,
     /// The extension that a node is made of; `None` for nke's own nodes.
     pub(crate) source: &'a dyn Fn(&Role) -> Result<Option<Rc<Source>>>,
+    /// The own maps of another attachment of the same extension to the same target, if any.
+    pub(crate) beside: &'a dyn Fn(&Role) -> Result<Maps>,
 }
 
 /// A directory that is removed again unless what it is for is committed.

@@ -56,7 +56,7 @@ pub(super) fn own_maps(
             let marks = sys::map::create_socket_storage("nke_marks");
             Ok(Maps::from([(MARKS.to_owned(), made(MARKS, marks)?)]))
         }
-        (_, Some(source)) => source.make_attachment_maps(),
+        (role, Some(source)) => source.make_attachment_maps((shop.beside)(role)?),
         (_, None) => Ok(Maps::new()),
     }
 }

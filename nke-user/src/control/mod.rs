@@ -41,6 +41,7 @@ use crate::{
     extension::{Extension, Source},
     hook::{Family, Hook},
     interface::Namespace,
+    loader::Maps,
     order::{Selector, Slot},
     state::State,
     target::{Spot, Target, Where},
@@ -244,10 +245,18 @@ impl Control {
     /// Changes a chain, and reads it again.
     fn commit(&self, ground: Ground<'_>, wanted: &[Change]) -> Result<Vec<u32>> {
         let source = |role: &Role| self.source(role);
+        let beside = |role: &Role| {
+            let mut uses = role.kmid().into_iter().flat_map(|kmid| self.uses(kmid));
+            match uses.find(|(chain, _)| chain.target == ground.target()) {
+                Some((chain, node)) => self.state.maps(&chain.node_directory(node).join("maps")),
+                None => Ok(Maps::new()),
+            }
+        };
         let shop = Workshop {
             state: &self.state,
             ground,
             source: &source,
+            beside: &beside,
         };
         let programs = chain::commit(&shop, wanted)?;
         if let Ground::Chain(Chain { hook, target, .. }) = ground

@@ -8,16 +8,16 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{
-    Action, Addresses, Direction, Ends, Packet, PortProtocol, PortRange, Prefix, Protocol, Rule,
-    RuleSet, Transport,
+    Action, Addresses, Ends, Packet, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
+    Transport, Way,
 };
 
 fn action() -> impl Strategy<Value = Action> {
     select(vec![Action::Pass, Action::Drop])
 }
 
-fn direction() -> impl Strategy<Value = Direction> {
-    select(vec![Direction::In, Direction::Out])
+fn way() -> impl Strategy<Value = Way> {
+    select(vec![Way::In, Way::Out])
 }
 
 fn v4() -> impl Strategy<Value = Ipv4Addr> {
@@ -90,11 +90,11 @@ fn transport() -> impl Strategy<Value = Transport> {
 }
 
 pub(super) fn rule() -> impl Strategy<Value = Rule> {
-    let direction = proptest::option::of(direction());
-    (action(), direction, any::<bool>(), addresses(), transport()).prop_map(
-        |(action, direction, log, addresses, transport)| Rule {
+    let way = proptest::option::of(way());
+    (action(), way, any::<bool>(), addresses(), transport()).prop_map(
+        |(action, way, log, addresses, transport)| Rule {
             action,
-            direction,
+            way,
             log,
             addresses,
             transport,
@@ -114,14 +114,47 @@ pub(super) fn packet() -> impl Strategy<Value = Packet> {
         (v6(), v6()).prop_map(|(from, to)| Ends::V6(from, to)),
     ];
     let carried = proptest::option::of((protocol(), proptest::option::of((port(), port()))));
-    (direction(), proptest::option::of((ends, carried))).prop_map(|(direction, ip)| {
+    (way(), proptest::option::of((ends, carried))).prop_map(|(way, ip)| {
         let carried = ip.and_then(|(_, carried)| carried);
         Packet {
-            direction,
+            way,
             ends: ip.map(|(ends, _)| ends),
             protocol: carried.map(|(protocol, _)| protocol),
             ports: carried
                 .and_then(|(protocol, ports)| PortProtocol::try_from(protocol).ok().and(ports)),
         }
+    })
+}
+
+/// A rule of a guard: without `log` and a sender.
+pub(super) fn call_rule() -> impl Strategy<Value = Rule> {
+    let way = select(vec![Way::Out, Way::Connect, Way::Sendmsg, Way::Bind]);
+    (rule(), proptest::option::of(way)).prop_map(|(rule, way)| Rule {
+        way,
+        log: false,
+        addresses: match rule.addresses {
+            Addresses::Any => Addresses::Any,
+            Addresses::V4 { destination, .. } => Addresses::V4 {
+                source: Prefix::<Ipv4Addr>::ANY,
+                destination,
+            },
+            Addresses::V6 { destination, .. } => Addresses::V6 {
+                source: Prefix::<Ipv6Addr>::ANY,
+                destination,
+            },
+        },
+        transport: match rule.transport {
+            Transport::Ports {
+                protocol,
+                destination,
+                source: _,
+            } => Transport::Ports {
+                protocol,
+                source: PortRange::ALL,
+                destination,
+            },
+            Transport::Any | Transport::Protocol(_) => rule.transport,
+        },
+        ..rule
     })
 }

@@ -1,11 +1,13 @@
 //! Going along the words of a line, and saying what could have stood where it went wrong.
 
+use super::dialect::Dialect;
 use super::hint::{self, Hint};
 use super::parse_error::{Expected, Found, ParseError, Problem};
 use super::words::{Word, words};
 
 /// A place in a line.
 pub(super) struct Cursor<'a> {
+    pub(super) dialect: Dialect,
     /// The line's number, counted from 1.
     number: usize,
     line: &'a str,
@@ -23,8 +25,9 @@ pub(super) struct Said<'a, T> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(number: usize, line: &'a str) -> Self {
+    pub(super) fn new(dialect: Dialect, number: usize, line: &'a str) -> Self {
         Self {
+            dialect,
             number,
             line,
             words: words(line),
@@ -108,7 +111,7 @@ impl<'a> Cursor<'a> {
     /// The next word is none of the keywords that could have stood there.
     pub(super) fn unexpected_word(&self) -> ParseError {
         let keywords: Vec<_> = self.expected.iter().filter_map(Expected::keyword).collect();
-        self.unexpected(|found| hint::for_word(found, &keywords))
+        self.unexpected(|found| hint::for_word(found, &keywords, self.dialect))
     }
 
     fn unexpected(&self, hint: impl Fn(&str) -> Option<Hint>) -> ParseError {

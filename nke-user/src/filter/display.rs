@@ -7,9 +7,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::names;
-use super::rule::{
-    Action, Addresses, Direction, PortRange, Prefix, Protocol, Rule, RuleSet, Transport,
-};
+use super::rule::{Action, Addresses, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way};
 
 impl fmt::Display for RuleSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,14 +21,14 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             action,
-            direction,
+            way,
             log,
             addresses,
             transport,
         } = self;
         write!(f, "{action}")?;
-        if let Some(direction) = direction {
-            write!(f, " {direction}")?;
+        if let Some(way) = way {
+            write!(f, " {way}")?;
         }
         if *log {
             f.write_str(" log")?;
@@ -147,11 +145,14 @@ impl fmt::Display for Action {
     }
 }
 
-impl fmt::Display for Direction {
+impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::In => "in",
             Self::Out => "out",
+            Self::Connect => "connect",
+            Self::Sendmsg => "sendmsg",
+            Self::Bind => "bind",
         })
     }
 }

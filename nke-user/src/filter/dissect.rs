@@ -5,13 +5,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::rule::{Direction, PortProtocol, Protocol};
+use super::rule::{Direction, PortProtocol, Protocol, Way};
 
-/// What the rules can ask of a packet.
+/// What the rules can ask of a packet; or of a call, which is like a packet from nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Which way it goes.
-    pub direction: Direction,
+    pub way: Way,
     /// Sender and receiver, if it is an IP packet.
     pub ends: Option<Ends>,
     /// What it carries, if that shows.
@@ -40,7 +40,7 @@ pub struct Obscured;
 /// [`Obscured`] if the packet hides what it carries behind too many extension headers.
 pub fn dissect(bytes: &[u8], direction: Direction) -> Result<Packet, Obscured> {
     let nothing = Packet {
-        direction,
+        way: direction.into(),
         ends: None,
         protocol: None,
         ports: None,

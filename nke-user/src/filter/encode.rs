@@ -9,14 +9,14 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use nke_ebpf::abi::{self, PORT_GUARD, facts};
 
 use super::rule::{
-    Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, Transport,
+    Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, Transport, Way,
 };
 
 /// The kernel's form of a rule whose hits are counted in this slot.
 pub(super) fn encode(rule: &Rule, slot: u32) -> abi::Rule {
     let Rule {
         action,
-        direction,
+        way,
         log,
         addresses,
         transport,
@@ -29,10 +29,9 @@ pub(super) fn encode(rule: &Rule, slot: u32) -> abi::Rule {
     if *log {
         encoded.outcome |= abi::Rule::LOG;
     }
-    match direction {
-        None => {}
-        Some(Direction::In) => demand(&mut encoded, facts::IN, facts::IN),
-        Some(Direction::Out) => demand(&mut encoded, facts::OUT, facts::OUT),
+    if let Some(way) = way {
+        let fact = fact(*way);
+        demand(&mut encoded, fact, fact);
     }
     let ends = match addresses {
         Addresses::Any => None,
@@ -94,12 +93,9 @@ pub(super) const fn action(outcome: u32) -> Action {
 /// The rule of which this is the kernel's form; nothing if it is of none.
 pub(super) fn decode(encoded: &abi::Rule) -> Option<Rule> {
     let wanted = |fact: u32| encoded.facts_mask & fact != 0;
-    let direction = match (wanted(facts::IN), wanted(facts::OUT)) {
-        (false, false) => None,
-        (true, false) => Some(Direction::In),
-        (false, true) => Some(Direction::Out),
-        (true, true) => return None,
-    };
+    let ways = [Way::In, Way::Out, Way::Connect, Way::Sendmsg, Way::Bind];
+    // One at most: the comparison at the end refuses a rule that says more.
+    let way = ways.into_iter().find(|way| wanted(fact(*way)));
     let addresses = match (wanted(facts::V4), wanted(facts::V6)) {
         (false, false) => Addresses::Any,
         (true, false) => Addresses::V4 {
@@ -131,13 +127,24 @@ pub(super) fn decode(encoded: &abi::Rule) -> Option<Rule> {
     };
     let rule = Rule {
         action: action(encoded.outcome),
-        direction,
+        way,
         log: encoded.outcome & abi::Rule::LOG != 0,
         addresses,
         transport,
     };
     // Whatever else it says (bits of a later version), this is not the rule that it is.
     (encode(&rule, encoded.slot) == *encoded).then_some(rule)
+}
+
+/// What is known of whatever goes this way.
+const fn fact(way: Way) -> u32 {
+    match way {
+        Way::In => facts::IN,
+        Way::Out => facts::OUT,
+        Way::Connect => facts::CONNECT,
+        Way::Sendmsg => facts::SENDMSG,
+        Way::Bind => facts::BIND,
+    }
 }
 
 fn demand(encoded: &mut abi::Rule, mask: u32, value: u32) {

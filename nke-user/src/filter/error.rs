@@ -10,7 +10,7 @@ use aya::maps::MapError;
 pub enum Error {
     /// There is no room for so many rules. Nothing was changed.
     #[error(
-        "packet-filter: write: {wanted} rules are more than the {limit} that a filter holds; \
+        "rules: write: {wanted} rules are more than the {limit} that a filter holds; \
          nothing was changed: delete some, or merge them into prefixes and ranges"
     )]
     Full {
@@ -22,8 +22,7 @@ pub enum Error {
 
     /// A map of the attachment is missing, or is no such map.
     #[error(
-        "{}: open: {source}; it is no map of a packet filter of this version: attach packet-filter \
-         again",
+        "{}: open: {source}; it is no map of rules of this version: attach the extension again",
         path.display()
     )]
     NoMap {
@@ -34,7 +33,7 @@ pub enum Error {
     },
 
     /// The kernel refused to read or write a map.
-    #[error("packet-filter: {operation}: {source}; the rules in force are whole")]
+    #[error("rules: {operation}: {source}; the rules in force are whole")]
     Map {
         /// What was tried.
         operation: &'static str,
@@ -44,8 +43,8 @@ pub enum Error {
 
     /// What is in the kernel was not written by this version.
     #[error(
-        "packet-filter: read: rule {number} in the kernel was written by another version of nke; \
-         attach packet-filter again"
+        "rules: read: rule {number} in the kernel was written by another version of nke; attach the \
+         extension again"
     )]
     ForeignRule {
         /// The rule's place in the list, from 1.

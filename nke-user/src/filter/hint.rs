@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::dialect::Dialect;
 use super::names;
 
 /// A way out of a [`ParseError`](super::ParseError).
@@ -18,8 +19,16 @@ pub enum Hint {
     FirstMatchDecides,
     /// The interface is not part of a rule.
     InterfaceIsAnOption,
+    /// The cgroup is not part of a rule.
+    CgroupIsAnOption,
+    /// Calls come from programs of this host.
+    NoSender,
+    /// Calls are not logged.
+    NoLog,
+    /// The word is of rules about calls.
+    GuardsWord,
     /// The word exists, and stands elsewhere.
-    Order,
+    Order(Dialect),
     /// There is no negation.
     NoNegation,
     /// There are no comparisons.
@@ -43,27 +52,27 @@ impl fmt::Display for Hint {
             Self::InterfaceIsAnOption => {
                 "leave it out: a rule belongs to the interface given by -i"
             }
-            Self::Order => {
-                "the order is: pass|drop [in|out] [log] [inet|inet6] [proto P] \
-                 [from ADDRESS [port N]] [to ADDRESS [port N]]"
+            Self::CgroupIsAnOption => {
+                "leave it out: a rule belongs to the cgroup given by --cgroup"
             }
+            Self::NoSender => {
+                "leave it out: the programs of the cgroup call, and `to` is the address they give"
+            }
+            Self::NoLog => "leave it out: calls are counted, and not logged",
+            Self::GuardsWord => "calls of sockets are the connection guard's: use `nke guard`",
+            Self::Order(dialect) => return write!(f, "the order is: {}", dialect.order()),
             Self::NoNegation => "there is no `!`: put a rule with the other action in front",
             Self::WriteARange => "there are no comparisons: write a range, as in `port 1024-65535`",
             Self::NoHostNames => "names of hosts are not looked up: write the address",
             Self::FourNumbers => "write all four numbers, as in `10.0.0.0/8`",
             Self::NoState => "leave it out: packets are judged one by one",
-            Self::DefaultIsNoRule => "use `nke filter default`, or a file and `nke filter load`",
+            Self::DefaultIsNoRule => "use `default` in the place of `add`, or a file and `load`",
         })
     }
 }
 
-/// Every word of the language, to tell a misspelt one from a misplaced one.
-const KEYWORDS: &[&str] = &[
-    "pass", "drop", "in", "out", "log", "inet", "inet6", "proto", "all", "from", "to", "port",
-];
-
 /// What to say of a word that stands where none of these was expected.
-pub(super) fn for_word(found: &str, expected: &[&'static str]) -> Option<Hint> {
+pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect) -> Option<Hint> {
     // Inside of a list there is nothing to guess.
     if expected.contains(&",") {
         return None;
@@ -75,6 +84,19 @@ pub(super) fn for_word(found: &str, expected: &[&'static str]) -> Option<Hint> {
     }
     if found.starts_with(['<', '>', '=']) {
         return Some(Hint::WriteARange);
+    }
+    let of_dialect = match (dialect, found.as_str()) {
+        (Dialect::Packets, "connect" | "bind" | "sendmsg") => Some(Hint::GuardsWord),
+        (Dialect::Packets, _) => None,
+        (Dialect::Calls, "listen" | "in" | "input" | "incoming") => called("bind"),
+        (Dialect::Calls, "sendto" | "send" | "sendmmsg") => called("sendmsg"),
+        (Dialect::Calls, "from" | "src" | "saddr" | "source") => Some(Hint::NoSender),
+        (Dialect::Calls, "log") => Some(Hint::NoLog),
+        (Dialect::Calls, "on" | "cgroup" | "--cgroup") => Some(Hint::CgroupIsAnOption),
+        (Dialect::Calls, _) => None,
+    };
+    if of_dialect.is_some() {
+        return of_dialect;
     }
     let foreign = match found.as_str() {
         "accept" | "allow" | "permit" => called("pass"),
@@ -90,14 +112,14 @@ pub(super) fn for_word(found: &str, expected: &[&'static str]) -> Option<Hint> {
         "protocol" | "-p" => called("proto"),
         "src" | "saddr" | "source" | "-s" => called("from"),
         "dst" | "daddr" | "destination" | "-d" => called("to"),
-        "sport" | "dport" | "--sport" | "--dport" => Some(Hint::Order),
+        "sport" | "dport" | "--sport" | "--dport" => Some(Hint::Order(dialect)),
         "keep" | "state" | "ct" | "flags" | "modulate" => Some(Hint::NoState),
         "default" => Some(Hint::DefaultIsNoRule),
         _ => None,
     };
     foreign
         .or_else(|| nearest(&found, expected.iter().copied()).map(Hint::DidYouMean))
-        .or_else(|| is_out_of_place(&found, expected).then_some(Hint::Order))
+        .or_else(|| is_out_of_place(&found, expected, dialect).then_some(Hint::Order(dialect)))
 }
 
 /// What to say of a word that is no protocol.
@@ -133,8 +155,9 @@ pub(super) fn for_address(found: &str) -> Option<Hint> {
 }
 
 /// A word or a protocol that the language has, but not here.
-fn is_out_of_place(found: &str, expected: &[&str]) -> bool {
-    (KEYWORDS.contains(&found) && !expected.contains(&found)) || names::protocol(found).is_some()
+fn is_out_of_place(found: &str, expected: &[&str], dialect: Dialect) -> bool {
+    (dialect.keywords().contains(&found) && !expected.contains(&found))
+        || names::protocol(found).is_some()
 }
 
 /// The word that takes the fewest letters to get to, if they are few.
@@ -189,22 +212,35 @@ mod tests {
 
     #[test]
     fn hints_know_other_languages() {
+        let hint = |found, expected: &[_]| for_word(found, expected, Dialect::Packets);
         assert_eq!(
-            for_word("accept", &["pass", "drop"]),
+            hint("accept", &["pass", "drop"]),
             Some(Hint::Called("pass"))
         );
+        assert_eq!(hint("BLOCK", &["pass", "drop"]), Some(Hint::Called("drop")));
+        assert_eq!(hint("quick", &["proto"]), Some(Hint::FirstMatchDecides));
         assert_eq!(
-            for_word("BLOCK", &["pass", "drop"]),
-            Some(Hint::Called("drop"))
+            hint("tcp", &["pass", "drop"]),
+            Some(Hint::Order(Dialect::Packets))
         );
-        assert_eq!(for_word("quick", &["proto"]), Some(Hint::FirstMatchDecides));
-        assert_eq!(for_word("tcp", &["pass", "drop"]), Some(Hint::Order));
-        assert_eq!(for_word("port", &["from", "to"]), Some(Hint::Order));
         assert_eq!(
-            for_word("form", &["from", "to"]),
+            hint("port", &["from", "to"]),
+            Some(Hint::Order(Dialect::Packets))
+        );
+        assert_eq!(
+            hint("form", &["from", "to"]),
             Some(Hint::DidYouMean("from"))
         );
-        assert_eq!(for_word("zzz", &["from", "to"]), None);
+        assert_eq!(hint("zzz", &["from", "to"]), None);
+        assert_eq!(hint("bind", &["in", "out"]), Some(Hint::GuardsWord));
+        let hint = |found, expected: &[_]| for_word(found, expected, Dialect::Calls);
+        assert_eq!(hint("listen", &["bind"]), Some(Hint::Called("bind")));
+        assert_eq!(hint("from", &["to"]), Some(Hint::NoSender));
+        assert_eq!(hint("log", &["to"]), Some(Hint::NoLog));
+        assert_eq!(
+            hint("conect", &["connect"]),
+            Some(Hint::DidYouMean("connect"))
+        );
     }
 
     #[test]

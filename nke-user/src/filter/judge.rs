@@ -55,12 +55,12 @@ impl Rule {
     pub fn matches(&self, packet: &Packet) -> bool {
         let Self {
             action: _,
-            direction: _,
+            way: _,
             log: _,
             addresses,
             transport,
         } = self;
-        self.applies(packet.direction) && addresses.matches(packet) && transport.matches(packet)
+        self.applies(packet.way) && addresses.matches(packet) && transport.matches(packet)
     }
 }
 

@@ -1,6 +1,7 @@
-//! The packet filter's rules: their language, their meaning, and the way into the kernel.
+//! The rules of the packet filter and of the connection guard: their language, their meaning, and
+//! the way into the kernel.
 //!
-//! A packet goes down an ordered list of rules, and the first that matches decides; where none
+//! A packet (or what a program asks of its socket: see [`Dialect`]) goes down an ordered list of rules, and the first that matches decides; where none
 //! does, the default. What the words mean to a user is in `docs/filter-language.md`.
 //!
 //! ```
@@ -28,6 +29,8 @@ mod rule;
 
 mod display;
 
+mod dialect;
+
 mod cursor;
 mod hint;
 mod parse;
@@ -48,6 +51,7 @@ mod arbitrary;
 #[cfg(test)]
 mod tests;
 
+pub use dialect::Dialect;
 pub use dissect::{Ends, Obscured, Packet, dissect};
 pub use error::Error;
 pub use hint::Hint;
@@ -56,6 +60,6 @@ pub use parse::parse_rules;
 pub use parse_error::{Expected, Found, ParseError, Problem};
 pub use rule::{
     Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
-    Transport,
+    Transport, Way,
 };
 pub use table::{Hits, Listing, Table};

@@ -8,54 +8,42 @@ use std::str::FromStr;
 use nke_ebpf::abi::CAPACITY;
 
 use super::cursor::{Cursor, Said};
+use super::dialect::Dialect;
 use super::parse_error::{ParseError, Problem};
 use super::rule::{
-    Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
-    Transport,
+    Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport,
 };
 use super::{hint, names};
 
-/// The rules that one line of text stands for.
+/// The rules of the packet filter that one line of text stands for.
 ///
 /// # Errors
 ///
 /// [`ParseError`], which knows the column.
 pub fn parse_rules(line: &str) -> Result<Vec<Rule>, ParseError> {
-    rules(&mut Cursor::new(1, line))
+    Dialect::Packets.rules(line)
 }
 
-impl FromStr for Action {
-    type Err = ParseError;
-
-    fn from_str(word: &str) -> Result<Self, ParseError> {
-        let mut cursor = Cursor::new(1, word);
-        let action = action(&mut cursor)?;
-        cursor.end().map(|()| action)
+impl Dialect {
+    /// The rules that one line of text stands for.
+    ///
+    /// # Errors
+    ///
+    /// [`ParseError`], which knows the column.
+    pub fn rules(self, line: &str) -> Result<Vec<Rule>, ParseError> {
+        rules(&mut Cursor::new(self, 1, line))
     }
-}
 
-impl FromStr for Rule {
-    type Err = ParseError;
-
-    /// One rule, not a list of them.
-    fn from_str(line: &str) -> Result<Self, ParseError> {
-        let mut cursor = Cursor::new(1, line);
-        match rules(&mut cursor)?.as_slice() {
-            [rule] => Ok(*rule),
-            rules => Err(cursor.problem(Problem::Several { rules: rules.len() }, None, None)),
-        }
-    }
-}
-
-impl FromStr for RuleSet {
-    type Err = ParseError;
-
-    /// A file: on each line a rule, a default, a comment or nothing.
-    fn from_str(text: &str) -> Result<Self, ParseError> {
+    /// The rules and the default of a file: on each line a rule, a default, a comment or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ParseError`], which knows the line and the column.
+    pub fn rule_set(self, text: &str) -> Result<RuleSet, ParseError> {
         let mut default = None;
         let mut all = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
-            let mut cursor = Cursor::new(number, line);
+            let mut cursor = Cursor::new(self, number, line);
             if cursor.is_done() {
                 continue;
             }
@@ -69,10 +57,42 @@ impl FromStr for RuleSet {
                 return Err(cursor.problem(Problem::SecondDefault { earlier }, None, None));
             }
         }
-        Ok(Self {
+        Ok(RuleSet {
             default: default.map_or(Action::Pass, |(_, action)| action),
             rules: all,
         })
+    }
+}
+
+impl FromStr for Action {
+    type Err = ParseError;
+
+    fn from_str(word: &str) -> Result<Self, ParseError> {
+        let mut cursor = Cursor::new(Dialect::Packets, 1, word);
+        let action = action(&mut cursor)?;
+        cursor.end().map(|()| action)
+    }
+}
+
+impl FromStr for Rule {
+    type Err = ParseError;
+
+    /// One rule of the packet filter, not a list of them.
+    fn from_str(line: &str) -> Result<Self, ParseError> {
+        let mut cursor = Cursor::new(Dialect::Packets, 1, line);
+        match rules(&mut cursor)?.as_slice() {
+            [rule] => Ok(*rule),
+            rules => Err(cursor.problem(Problem::Several { rules: rules.len() }, None, None)),
+        }
+    }
+}
+
+impl FromStr for RuleSet {
+    type Err = ParseError;
+
+    /// A file of the packet filter: see [`Dialect::rule_set`].
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        Dialect::Packets.rule_set(text)
     }
 }
 
@@ -99,12 +119,10 @@ struct End<'a> {
 
 fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     let action = action(cursor)?;
-    let direction = if cursor.keyword("in") {
-        Some(Direction::In)
-    } else {
-        cursor.keyword("out").then_some(Direction::Out)
-    };
-    let log = cursor.keyword("log");
+    let packets = cursor.dialect == Dialect::Packets;
+    let mut ways = cursor.dialect.ways().iter();
+    let way = ways.find_map(|(word, way)| cursor.keyword(word).then_some(*way));
+    let log = packets && cursor.keyword("log");
     let family = if cursor.keyword("inet") {
         Some(Family::V4)
     } else {
@@ -116,7 +134,7 @@ fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
         Vec::new()
     };
     let all = cursor.keyword("all");
-    let from = end("from", !all, cursor)?;
+    let from = end("from", !all && packets, cursor)?;
     let to = end("to", !all, cursor)?;
     cursor.end()?;
 
@@ -127,7 +145,7 @@ fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     for addresses in addresses {
         let one = |&transport| Rule {
             action,
-            direction,
+            way,
             log,
             addresses,
             transport,
@@ -152,16 +170,20 @@ fn end<'a>(
     wanted: bool,
     cursor: &mut Cursor<'a>,
 ) -> Result<End<'a>, ParseError> {
-    if !wanted || !cursor.keyword(word) {
-        return Ok(End {
-            hosts: vec![Said {
-                thing: Host::Any,
-                word: None,
-            }],
-            ports: Vec::new(),
-        });
+    let hosts = if wanted && cursor.keyword(word) {
+        cursor.list(host)?
+    } else {
+        vec![Said {
+            thing: Host::Any,
+            word: None,
+        }]
+    };
+    // A call has one end, so that its port needs no address in front to tell whose it is.
+    let said = hosts.iter().any(|host| host.word.is_some());
+    if !wanted || (!said && cursor.dialect == Dialect::Packets) {
+        let ports = Vec::new();
+        return Ok(End { hosts, ports });
     }
-    let hosts = cursor.list(host)?;
     let ports = if cursor.keyword("port") {
         cursor.list(port)?
     } else {

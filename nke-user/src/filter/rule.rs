@@ -1,4 +1,5 @@
-//! Rules, as values: what is matched, and what follows.
+//! Rules, as values: what is matched, and what follows. They are about packets, or about what
+//! programs ask of their sockets; a call has a destination and no source, as a packet nobody sent.
 //!
 //! ```
 //! use nke::filter::{Action, PortRange, Rule, Transport};
@@ -19,12 +20,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// What happens to a packet.
+/// What happens to a packet, or to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// It goes on.
     Pass,
-    /// It is gone.
+    /// It is gone; the call fails.
     Drop,
 }
 
@@ -35,6 +36,46 @@ pub enum Direction {
     In,
     /// Out of the host.
     Out,
+}
+
+/// Which way something goes: a packet, or what a program asks of its socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// Into the host: packets.
+    In,
+    /// Out of the host: packets; [`Way::Connect`] and [`Way::Sendmsg`] of sockets.
+    Out,
+    /// `connect`.
+    Connect,
+    /// `sendmsg`, `sendto`, …, with an address.
+    Sendmsg,
+    /// `bind`.
+    Bind,
+}
+
+impl Way {
+    /// The calls of sockets.
+    pub const CALLS: [Self; 3] = [Self::Connect, Self::Sendmsg, Self::Bind];
+
+    /// Whether what goes this way is meant by a rule that says the other.
+    const fn is(self, wanted: Self) -> bool {
+        match self {
+            Self::In => matches!(wanted, Self::In),
+            Self::Out => matches!(wanted, Self::Out),
+            Self::Connect => matches!(wanted, Self::Connect | Self::Out),
+            Self::Sendmsg => matches!(wanted, Self::Sendmsg | Self::Out),
+            Self::Bind => matches!(wanted, Self::Bind),
+        }
+    }
+}
+
+impl From<Direction> for Way {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::In => Self::In,
+            Direction::Out => Self::Out,
+        }
+    }
 }
 
 /// The addresses that begin alike.
@@ -114,8 +155,8 @@ pub enum Transport {
 pub struct Rule {
     /// What happens to a packet that matches.
     pub action: Action,
-    /// Which way the packet must go; or either.
-    pub direction: Option<Direction>,
+    /// Which way it must go; or any.
+    pub way: Option<Way>,
     /// Whether a line is written for it.
     pub log: bool,
     /// Whose packet it must be.
@@ -139,20 +180,21 @@ impl Rule {
     pub const fn all(action: Action) -> Self {
         Self {
             action,
-            direction: None,
+            way: None,
             log: false,
             addresses: Addresses::Any,
             transport: Transport::Any,
         }
     }
 
-    /// Whether a filter that sees packets of this direction can ever match one.
+    /// Whether one who sees what goes this way can ever match it.
     ///
     /// `interface/xdp` and `interface/in` see packets on their way in, `interface/out` those on
-    /// their way out.
+    /// their way out; `socket/connect` sees [`Way::Connect`], and so on.
     #[must_use]
-    pub fn applies(&self, direction: Direction) -> bool {
-        self.direction.is_none_or(|wanted| wanted == direction)
+    pub fn applies(&self, way: impl Into<Way>) -> bool {
+        let way = way.into();
+        self.way.is_none_or(|wanted| way.is(wanted))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The rules of one attachment, in the kernel.
+//! The rules of one attachment, or of several that share them, in the kernel.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -39,8 +39,9 @@ type Words = [u64; RULE_SET_WORDS];
 /// A count as the kernel has it: packets, bytes.
 type CountWords = [u64; 2];
 
-/// The maps of one attached packet filter.
+/// The maps of one rule set, which one attachment has or several share.
 pub struct Table {
+    id: u32,
     rules: ArrayOfMaps<MapData, Array<MapData, Words>>,
     hits: PerCpuArray<MapData, CountWords>,
 }
@@ -48,9 +49,9 @@ pub struct Table {
 /// How many packets something has happened to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hits {
-    /// Packets.
+    /// Packets; or calls.
     pub packets: u64,
-    /// Their bytes, link headers included.
+    /// Their bytes, link headers included; calls have none.
     pub bytes: u64,
 }
 
@@ -90,20 +91,29 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMap`] if they are not there, or are not the packet filter's.
+    /// [`Error::NoMap`] if they are not there, or are no maps of rules.
     pub fn open(maps: &Path) -> Result<Self, Error> {
         let no_map = |name: &'static str| {
             let path = maps.join(name);
             move |source| Error::NoMap { path, source }
         };
-        let open = |name: &str| MapData::from_pin(maps.join(name)).and_then(Map::from_map_data);
-        let rules = open(map::RULES)
+        let open = |name: &str| MapData::from_pin(maps.join(name));
+        let pinned = open(map::RULES).map_err(no_map(map::RULES))?;
+        let id = pinned.info().map_err(no_map(map::RULES))?.id();
+        let rules = Map::from_map_data(pinned)
             .and_then(ArrayOfMaps::try_from)
             .map_err(no_map(map::RULES))?;
         let hits = open(map::HITS)
+            .and_then(Map::from_map_data)
             .and_then(PerCpuArray::try_from)
             .map_err(no_map(map::HITS))?;
-        Ok(Self { rules, hits })
+        Ok(Self { id, rules, hits })
+    }
+
+    /// The kernel's number of the rule set: attachments with the same one share it.
+    #[must_use]
+    pub const fn id(&self) -> u32 {
+        self.id
     }
 
     /// The rules in force and their hits.

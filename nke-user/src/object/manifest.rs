@@ -14,6 +14,9 @@ pub struct Manifest {
     /// The maps that every attachment has its own of.
     #[serde(default)]
     pub attachment_maps: Vec<String>,
+    /// The maps that its attachments to one target share: all those to one cgroup, say.
+    #[serde(default)]
+    pub target_maps: Vec<String>,
     /// The hooks that it is attached to together where none is asked for, such as
     /// `socket/connect` (which is all of that family); without any, the first that it serves.
     #[serde(default)]
@@ -37,11 +40,20 @@ impl Manifest {
             ));
         }
         // Under a wrong name, a map would be shared by all attachments without a word.
-        match manifest.attachment_maps.iter().find(|map| !has_map(map)) {
-            Some(map) => Err(format!(
-                "attachment-maps names {map}, and the object has no such map"
-            )),
-            None => Ok(manifest),
+        let keys = [
+            ("attachment-maps", &manifest.attachment_maps),
+            ("target-maps", &manifest.target_maps),
+        ];
+        for (key, maps) in keys {
+            if let Some(map) = maps.iter().find(|map| !has_map(map)) {
+                return Err(format!("{key} names {map}, and the object has no such map"));
+            }
         }
+        Ok(manifest)
+    }
+
+    /// The maps that are not the extension's, but an attachment's or a target's.
+    pub(crate) fn own_maps(&self) -> impl Iterator<Item = &String> {
+        self.attachment_maps.iter().chain(&self.target_maps)
     }
 }

@@ -159,7 +159,8 @@ fn manifests_that_make_no_sense() {
     check(
         "misspelt",
         "descriptoin = 'x'",
-        "unknown field `descriptoin`, expected `description` or `attachment-maps`",
+        "unknown field `descriptoin`, expected one of `description`, `attachment-maps`, \
+         `target-maps`, `hooks`",
     );
     check(
         "mistyped",
@@ -171,6 +172,11 @@ fn manifests_that_make_no_sense() {
         "mapless",
         "attachment-maps = ['RULES']",
         "attachment-maps names RULES, and the object has no such map",
+    );
+    check(
+        "targetless",
+        "target-maps = ['RULES']",
+        "target-maps names RULES, and the object has no such map",
     );
 }
 

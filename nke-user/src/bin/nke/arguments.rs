@@ -14,7 +14,7 @@ use nke::{
     target::Where,
 };
 
-use crate::filter::Filter;
+use crate::rules::{FilterTarget, GuardTarget, Rules};
 
 /// Attach packet filters to live interfaces, in order, and take them away again.
 ///
@@ -145,7 +145,14 @@ pub(crate) enum Verb {
     /// A packet goes down the rules, and the first that matches decides. Every change is one step:
     /// a packet is judged by all of the old rules or by all of the new ones.
     #[command(subcommand)]
-    Filter(Filter),
+    Filter(Rules<FilterTarget>),
+    /// See and change the rules of the connection guard, live
+    ///
+    /// What a program of the cgroup asks of a socket (connect, sendmsg, bind) goes down the rules,
+    /// and the first that matches decides: `drop` makes it fail with EPERM. Every change is one
+    /// step, for all of them.
+    #[command(subcommand)]
+    Guard(Rules<GuardTarget>),
     /// Print the log lines of extensions as they come, until interrupted
     Log {
         /// Only this extension's

@@ -2,9 +2,9 @@
 //! prints the answer. It never touches the kernel itself.
 
 mod arguments;
-mod filter;
 mod log;
 mod output;
+mod rules;
 mod verbs;
 mod way;
 

@@ -9,7 +9,7 @@ use nke::{
 
 use crate::{
     arguments::{Arguments, Attach, Verb},
-    filter, log, output, way,
+    log, output, rules, way,
 };
 
 /// Carries out a command.
@@ -18,13 +18,16 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Verb::Log { name } = &arguments.verb {
         return log::run(&arguments.state, name.as_deref());
     }
-    // Reads its file before it takes the lock.
+    // They read their file before they take the lock.
     if let Verb::Filter(filter) = &arguments.verb {
-        return filter::run(&arguments.state, filter);
+        return rules::run(&arguments.state, filter);
+    }
+    if let Verb::Guard(guard) = &arguments.verb {
+        return rules::run(&arguments.state, guard);
     }
     let mut control = Control::open(&arguments.state)?;
     match &arguments.verb {
-        Verb::Log { .. } | Verb::Filter(_) => {}
+        Verb::Log { .. } | Verb::Filter(_) | Verb::Guard(_) => {}
         Verb::Load { extension } => output::loaded(&control.load(extension)?),
         Verb::Unload { name } => output::unloaded(name, control.unload(name)?),
         Verb::Attach(attach) => self::attach(&mut control, attach)?,

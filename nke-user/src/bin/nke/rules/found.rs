@@ -1,0 +1,150 @@
+//! Rule sets that were found in the kernel, and which of them is meant.
+
+use std::{fmt, path::PathBuf};
+
+use anyhow::{anyhow, bail};
+use nke::{
+    control::{Control, Scope},
+    filter::{Rule, Table},
+    hook::{Hook, Kind},
+    order::Selector,
+};
+
+use super::target::{Target, ways_at};
+
+/// A rule set in the kernel, and where it is in force.
+pub(crate) struct Found {
+    /// One hook, or those whose attachments share the rules.
+    pub(super) hooks: Vec<Hook>,
+    /// Nothing but at the hooks of an interface.
+    pub(super) interface: Option<String>,
+    pub(super) netns: Option<String>,
+    /// Nothing but at the hooks of a cgroup.
+    pub(super) cgroup: Option<PathBuf>,
+    /// The first attachment's.
+    pub(super) id: u32,
+    pub(super) table: Table,
+}
+
+impl Found {
+    /// Rules for what never comes by would look as if they did something.
+    pub(super) fn refuse_what_never_matches<T: Target>(
+        &self,
+        rules: &[Rule],
+    ) -> anyhow::Result<()> {
+        let Some(rule) = rules.iter().find(|rule| !self.sees(rule)) else {
+            return Ok(());
+        };
+        let ways = self.hooks.iter().flat_map(|hook| ways_at(*hook));
+        let mut ways: Vec<_> = ways.map(ToString::to_string).collect();
+        ways.dedup();
+        bail!(
+            "{self}: `{rule}` can never match, all that comes by here is {}; attach {} to {} for \
+             it",
+            ways.join(" or "),
+            T::EXTENSION,
+            T::hook_for(self, rule.way)
+        )
+    }
+
+    /// Whether a rule can match anything here.
+    fn sees(&self, rule: &Rule) -> bool {
+        let mut ways = self.hooks.iter().flat_map(|hook| ways_at(*hook));
+        ways.any(|way| rule.applies(*way))
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            hooks,
+            interface,
+            netns,
+            cgroup,
+            id: _,
+            table: _,
+        } = self;
+        if let [hook] = hooks.as_slice() {
+            write!(f, "{hook} of ")?;
+        }
+        match (interface, netns, cgroup) {
+            (Some(interface), Some(netns), _) => write!(f, "{interface} in {netns}"),
+            (Some(interface), None, _) => f.write_str(interface),
+            (None, _, Some(cgroup)) => write!(f, "{}", cgroup.display()),
+            // The kernel takes a while to let go of its programs.
+            (None, _, None) if hooks.iter().any(|hook| hook.row().kind == Kind::Cgroup) => {
+                f.write_str("a cgroup that is gone")
+            }
+            (None, Some(netns), None) => write!(f, "namespace {netns}"),
+            (None, None, None) => f.write_str("this namespace"),
+        }
+    }
+}
+
+/// The rule sets of an extension's attachments.
+pub(super) fn find<T: Target>(control: &Control, scope: &Scope) -> anyhow::Result<Vec<Found>> {
+    let mut all: Vec<Found> = Vec::new();
+    for chain in control.chains(scope)? {
+        let nodes = chain.nodes.iter();
+        for node in nodes.filter(|node| node.extension == T::EXTENSION) {
+            let (hook, maps) = control.attachment_maps(&Selector::Id(node.id), scope)?;
+            let table = Table::open(&maps)?;
+            let mut others = all.iter_mut();
+            if let Some(same) = others.find(|found| found.table.id() == table.id()) {
+                same.hooks.push(hook);
+                continue;
+            }
+            let interface = chain.ifindex.map(|index| {
+                let name = chain.interface.clone();
+                name.unwrap_or_else(|| format!("#{index}"))
+            });
+            all.push(Found {
+                hooks: vec![hook],
+                interface,
+                netns: chain.netns.clone(),
+                cgroup: chain.cgroup.clone(),
+                id: node.id,
+                table,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// The rule set that is meant: the only one, or the only one for which these rules are.
+pub(super) fn one<T: Target>(
+    control: &Control,
+    target: &T,
+    rules: &[Rule],
+) -> anyhow::Result<Found> {
+    let mut all = find::<T>(control, &target.scope())?;
+    all.retain(|found| target.is(found));
+    if all.len() > 1 && !target.has_hook() && !rules.is_empty() {
+        let sees = |found: &Found| rules.iter().all(|rule| found.sees(rule));
+        if all.iter().any(sees) {
+            all.retain(sees);
+        }
+    }
+    if all.len() > 1 {
+        let places = all.iter().map(|found| {
+            let hooks: Vec<_> = found.hooks.iter().map(ToString::to_string).collect();
+            format!("{} ({})", hooks.join(" "), found.id)
+        });
+        bail!(
+            "{}: find: it is attached to {} at {}; say which with --hook{}",
+            T::EXTENSION,
+            target.place(),
+            places.collect::<Vec<_>>().join(", "),
+            T::OR_ID
+        );
+    }
+    all.pop().ok_or_else(|| not_attached(target))
+}
+
+pub(super) fn not_attached<T: Target>(target: &T) -> anyhow::Error {
+    let extension = T::EXTENSION;
+    anyhow!(
+        "{extension}: find: it is not attached there; `nke attach {extension} {}` does that",
+        target.words()
+    )
+}

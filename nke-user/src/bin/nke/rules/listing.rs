@@ -1,0 +1,161 @@
+//! The rules in force, as a table or as JSON.
+
+use nke::filter::{Dialect, Hits, Listing};
+use serde_json::{Value, json};
+
+use super::{Found, target::Target};
+use crate::output;
+
+/// Prints rule sets, each under its place.
+pub(super) fn print<T: Target>(all: &[(Found, Listing)], json: bool) -> anyhow::Result<()> {
+    if json {
+        let (name, value): (_, fn(&Found, &Listing) -> Value) = match T::DIALECT {
+            Dialect::Packets => ("filters", filter),
+            Dialect::Calls => ("guards", guard),
+        };
+        let all: Vec<_> = all
+            .iter()
+            .map(|(found, listing)| value(found, listing))
+            .collect();
+        return output::print_json(&json!({ name: all }));
+    }
+    if all.is_empty() {
+        output::line(format_args!("{}", T::NONE));
+    }
+    for (nth, (found, listing)) in all.iter().enumerate() {
+        if nth > 0 {
+            output::line(format_args!(""));
+        }
+        match T::DIALECT {
+            Dialect::Packets => {
+                output::line(format_args!("{found}, attachment {}", found.id));
+                print_filter(listing);
+            }
+            Dialect::Calls => {
+                output::line(format_args!("{found}"));
+                print_guard(listing);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn print_filter(listing: &Listing) {
+    let Listing {
+        default,
+        rules,
+        default_hits,
+        obscured_hits,
+    } = listing;
+    let mut table = output::table(["#", "PACKETS", "BYTES", "RULE"]);
+    let mut row = |number: String, hits: &Hits, rule: String| {
+        table.add_row([
+            number,
+            output::packets(hits.packets),
+            output::bytes(hits.bytes),
+            rule,
+        ]);
+    };
+    for (number, (rule, hits)) in (1..).zip(rules) {
+        row(number.to_string(), hits, rule.to_string());
+    }
+    row("-".to_owned(), default_hits, format!("default {default}"));
+    // Almost nobody ever sees one.
+    if obscured_hits.packets > 0 {
+        row(
+            "-".to_owned(),
+            obscured_hits,
+            "drop: too many IPv6 extension headers".to_owned(),
+        );
+    }
+    output::right(&mut table, &[0, 1, 2]);
+    output::print_table(&table);
+}
+
+fn print_guard(listing: &Listing) {
+    let Listing {
+        default,
+        rules,
+        default_hits,
+        obscured_hits: _,
+    } = listing;
+    let mut table = output::table(["#", "CALLS", "RULE"]);
+    let mut row = |number: String, hits: &Hits, rule: String| {
+        table.add_row([number, output::packets(hits.packets), rule]);
+    };
+    for (number, (rule, hits)) in (1..).zip(rules) {
+        row(number.to_string(), hits, rule.to_string());
+    }
+    row("-".to_owned(), default_hits, format!("default {default}"));
+    output::right(&mut table, &[0, 1]);
+    output::print_table(&table);
+}
+
+fn filter(found: &Found, listing: &Listing) -> Value {
+    let Found {
+        hooks,
+        interface,
+        netns,
+        cgroup: _,
+        id,
+        table: _,
+    } = found;
+    let Listing {
+        default,
+        rules,
+        default_hits,
+        obscured_hits,
+    } = listing;
+    let rules: Vec<_> = (1..)
+        .zip(rules)
+        .map(|(number, (rule, Hits { packets, bytes })): (usize, _)| {
+            json!({
+                "number": number,
+                "rule": rule.to_string(),
+                "packets": packets,
+                "bytes": bytes,
+            })
+        })
+        .collect();
+    let hits = |hits: &Hits| json!({ "packets": hits.packets, "bytes": hits.bytes });
+    json!({
+        "hook": hooks.first(),
+        "interface": interface,
+        "netns": netns,
+        "attachment": id,
+        "default": default.to_string(),
+        "default_hits": hits(default_hits),
+        "obscured_hits": hits(obscured_hits),
+        "rules": rules,
+    })
+}
+
+fn guard(found: &Found, listing: &Listing) -> Value {
+    let Found {
+        hooks,
+        interface: _,
+        netns: _,
+        cgroup,
+        id: _,
+        table: _,
+    } = found;
+    let Listing {
+        default,
+        rules,
+        default_hits,
+        obscured_hits: _,
+    } = listing;
+    let rules: Vec<_> = (1..)
+        .zip(rules)
+        .map(|(number, (rule, hits)): (usize, _)| {
+            json!({ "number": number, "rule": rule.to_string(), "calls": hits.packets })
+        })
+        .collect();
+    json!({
+        "cgroup": cgroup,
+        "hooks": hooks,
+        "default": default.to_string(),
+        "default_calls": default_hits.packets,
+        "rules": rules,
+    })
+}

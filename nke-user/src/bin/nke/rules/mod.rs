@@ -1,0 +1,265 @@
+//! `nke filter` and `nke guard`: the rules of an extension that is attached somewhere.
+//!
+//! What is typed is read as rules first, then the lock is taken: a mistake costs nobody anything.
+//! The meaning of rules is the library's (`nke::filter`); here they are found, counted and named.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use clap::Subcommand;
+use nke::{
+    control::Control,
+    filter::{Action, Dialect, ParseError, Rule, RuleSet},
+};
+
+mod found;
+mod listing;
+mod target;
+
+pub(crate) use self::target::{FilterTarget, GuardTarget};
+use self::{
+    found::{Found, find, not_attached, one},
+    target::Target,
+};
+use crate::{arguments::Format, output};
+
+/// More rules than this fit into no rule set.
+const LARGEST_FILE: u64 = 4 << 20;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rules<T: Target> {
+    /// Add a rule behind the others, or at a place among them
+    #[command(long_about = T::SYNTAX, after_help = T::EXAMPLE)]
+    Add {
+        #[command(flatten)]
+        target: T,
+        /// Its number in the list from now on; those behind it move on
+        #[arg(long, value_name = "N")]
+        at: Option<NonZeroUsize>,
+        /// The rule, in one word or several
+        #[arg(required = true)]
+        rule: Vec<String>,
+    },
+    /// List the rules, each with how often it has decided
+    List {
+        #[command(flatten)]
+        place: T::Place,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Delete rules by their numbers in the list
+    Delete {
+        #[command(flatten)]
+        target: T,
+        /// Numbers as `list` shows them
+        #[arg(required = true, value_name = "N")]
+        numbers: Vec<NonZeroUsize>,
+    },
+    /// Put the rules of a file in the place of all that there are
+    ///
+    /// A file has a rule, `default pass` or `default drop`, a comment (#) or nothing on each line.
+    /// Without a default, what no rule matches passes. Rules that were there before keep their
+    /// hits.
+    Load {
+        #[command(flatten)]
+        target: T,
+        /// The file; - for standard input
+        file: PathBuf,
+    },
+    /// Say what becomes of whatever no rule matches
+    Default {
+        #[command(flatten)]
+        target: T,
+        /// pass or drop
+        action: Action,
+    },
+    /// Delete all rules; the default stays
+    Flush {
+        #[command(flatten)]
+        target: T,
+    },
+}
+
+/// Carries out a command.
+pub(crate) fn run<T: Target>(state: &Path, rules: &Rules<T>) -> anyhow::Result<()> {
+    // Whatever can be wrong with what was typed is found before the lock is taken.
+    let (target, change) = match rules {
+        Rules::List { place, format } => {
+            return list(&Control::open(state)?, &T::everywhere(place), format.json);
+        }
+        Rules::Add { target, at, rule } => (
+            target,
+            Change::Add {
+                at: *at,
+                rules: typed(T::DIALECT, &rule.join(" "))?,
+            },
+        ),
+        Rules::Delete { target, numbers } => (target, Change::Delete(numbers)),
+        Rules::Load { target, file } => (target, Change::Load(read(T::DIALECT, file)?)),
+        Rules::Default { target, action } => (target, Change::Default(*action)),
+        Rules::Flush { target } => (target, Change::Flush),
+    };
+    // Held until the rules are written: nobody else edits them in between.
+    let control = Control::open(state)?;
+    let mut found = one(&control, target, change.new_rules())?;
+    found.refuse_what_never_matches::<T>(change.new_rules())?;
+    let old = found.table.read()?.rules();
+    match change {
+        Change::Add { at, rules } => add(&mut found, old, at, &rules),
+        Change::Delete(numbers) => delete(&mut found, old, numbers),
+        Change::Load(new) => {
+            found.table.write(&new)?;
+            let RuleSet { default, rules } = new;
+            let rules = counted(rules.len());
+            output::line(format_args!("{found}: loaded {rules}, default {default}"));
+            Ok(())
+        }
+        Change::Default(default) => {
+            found.table.write(&RuleSet {
+                default,
+                rules: old.rules,
+            })?;
+            output::line(format_args!("{found}: default {default}"));
+            Ok(())
+        }
+        Change::Flush => {
+            let RuleSet { default, rules } = old;
+            found.table.write(&RuleSet {
+                default,
+                rules: Vec::new(),
+            })?;
+            let rules = counted(rules.len());
+            output::line(format_args!("{found}: deleted {rules}, default {default}"));
+            Ok(())
+        }
+    }
+}
+
+/// A number of rules, in words.
+fn counted(rules: usize) -> String {
+    match rules {
+        1 => "1 rule".to_owned(),
+        rules => format!("{rules} rules"),
+    }
+}
+
+/// What is to be done with the rules.
+enum Change<'a> {
+    Add {
+        at: Option<NonZeroUsize>,
+        rules: Vec<Rule>,
+    },
+    Delete(&'a [NonZeroUsize]),
+    Load(RuleSet),
+    Default(Action),
+    Flush,
+}
+
+impl Change<'_> {
+    fn new_rules(&self) -> &[Rule] {
+        match self {
+            Self::Add { rules, at: _ } => rules,
+            Self::Load(RuleSet { rules, default: _ }) => rules,
+            Self::Delete(_) | Self::Default(_) | Self::Flush => &[],
+        }
+    }
+}
+
+fn add(
+    found: &mut Found,
+    mut rules: RuleSet,
+    at: Option<NonZeroUsize>,
+    new: &[Rule],
+) -> anyhow::Result<()> {
+    let count = rules.rules.len();
+    let index = at.map_or(count, |number| number.get() - 1);
+    ensure!(
+        index <= count,
+        "{found}: add: there are {}; give --at a number from 1 to {}",
+        counted(count),
+        count + 1
+    );
+    rules.rules.splice(index..index, new.iter().copied());
+    found.table.write(&rules)?;
+    for (number, rule) in (index + 1..).zip(new) {
+        output::line(format_args!("{found}: added rule {number}: {rule}"));
+    }
+    Ok(())
+}
+
+fn list<T: Target>(control: &Control, target: &T, json: bool) -> anyhow::Result<()> {
+    let all = find::<T>(control, &target.scope())?
+        .into_iter()
+        .map(|found| {
+            let listing = found.table.read()?;
+            Ok((found, listing))
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    if all.is_empty() && !json && target.is_named() {
+        bail!(not_attached(target));
+    }
+    listing::print::<T>(&all, json)
+}
+
+fn delete(found: &mut Found, mut rules: RuleSet, numbers: &[NonZeroUsize]) -> anyhow::Result<()> {
+    let count = rules.rules.len();
+    for number in numbers {
+        ensure!(
+            number.get() <= count,
+            "{found}: delete: there is no rule {number}, only {count}; `list` shows them"
+        );
+    }
+    // From the last to the first, so that the numbers stay what they were.
+    let mut numbers: Vec<_> = numbers.iter().map(|number| number.get()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut gone: Vec<_> = numbers
+        .iter()
+        .rev()
+        .map(|number| (*number, rules.rules.remove(number - 1)))
+        .collect();
+    found.table.write(&rules)?;
+    gone.reverse();
+    for (number, rule) in gone {
+        output::line(format_args!("{found}: deleted rule {number}: {rule}"));
+    }
+    Ok(())
+}
+
+/// Rules from the command line.
+fn typed(dialect: Dialect, text: &str) -> anyhow::Result<Vec<Rule>> {
+    dialect
+        .rules(text)
+        .map_err(|error| malformed("rule", &error))
+}
+
+/// Rules from a file.
+fn read(dialect: Dialect, file: &Path) -> anyhow::Result<RuleSet> {
+    let name = file.display().to_string();
+    let mut text = String::new();
+    let read = if name == "-" {
+        io::stdin().take(LARGEST_FILE + 1).read_to_string(&mut text)
+    } else {
+        File::open(file).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
+    };
+    let length =
+        read.map_err(|error| anyhow!("{name}: read: {error}; check the path and that it is text"))?;
+    let length = u64::try_from(length).context("a file has a length")?;
+    ensure!(
+        length <= LARGEST_FILE,
+        "{name}: read: it is larger than any rule set; give a file of rules"
+    );
+    let rules = dialect.rule_set(&text);
+    rules.map_err(|error| malformed(&name, &error))
+}
+
+/// One line that says what is wrong, and the place itself below it.
+fn malformed(what: &str, error: &ParseError) -> anyhow::Error {
+    let marked = error.marked().replace('\n', "\n    ");
+    anyhow!("{what}: {error}\n    {marked}")
+}

@@ -1,0 +1,298 @@
+//! Whose rules: what differs between `nke filter` and `nke guard`.
+//!
+//! The two words on the command line that differ are types here; everything else about rules is
+//! written once, for whatever [`Target`] there is.
+
+use std::{fmt::Debug, path::PathBuf};
+
+use clap::Args;
+use nke::{
+    control::Scope,
+    filter::{Dialect, Way},
+    hook::{Family, Hook, Kind},
+};
+
+use super::Found;
+
+/// The rules of one attached extension, as the command line names them.
+pub(crate) trait Target: Args + Debug {
+    /// Where to list rules: a scope from which nothing need be named.
+    type Place: Args + Debug;
+
+    /// The extension whose rules these are.
+    const EXTENSION: &'static str;
+    /// The words of its rules.
+    const DIALECT: Dialect;
+    /// What `--help` says of a rule.
+    const SYNTAX: &'static str;
+    /// What `--help` shows.
+    const EXAMPLE: &'static str;
+    /// What else tells two at one place apart.
+    const OR_ID: &'static str;
+    /// What is printed where no rules are.
+    const NONE: &'static str;
+
+    /// Everything that a place to list names.
+    fn everywhere(place: &Self::Place) -> Self;
+
+    /// Where to look for it.
+    fn scope(&self) -> Scope;
+
+    /// Whether rules that were found are at the place that this names.
+    fn is(&self, found: &Found) -> bool;
+
+    /// Whether it names a place, so that there must be rules.
+    fn is_named(&self) -> bool;
+
+    /// Whether it says at which hook.
+    fn has_hook(&self) -> bool;
+
+    /// The place, as messages name it.
+    fn place(&self) -> String;
+
+    /// The words that name the place.
+    fn words(&self) -> String;
+
+    /// The hook to attach to for a rule about what goes this way.
+    fn hook_for(found: &Found, way: Option<Way>) -> &'static str;
+}
+
+/// The ways that things go which a hook sees: both where packets are forwarded.
+pub(super) fn ways_at(hook: Hook) -> &'static [Way] {
+    match hook.row().name {
+        "interface/out" | "ip/out" | "ip/postrouting" => &[Way::Out],
+        "ip/forward" => &[Way::In, Way::Out],
+        "socket/connect4" | "socket/connect6" => &[Way::Connect],
+        "socket/sendmsg4" | "socket/sendmsg6" => &[Way::Sendmsg],
+        "socket/bind4" | "socket/bind6" => &[Way::Bind],
+        _ => &[Way::In],
+    }
+}
+
+/// Which filter.
+#[derive(Args, Debug)]
+pub(crate) struct FilterTarget {
+    /// The interface; left out, the filter at a hook of the IP layer is meant
+    #[arg(short, long, value_name = "IFACE")]
+    interface: Option<String>,
+    /// The interface's network namespace, or the IP layer's: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NS")]
+    netns: Option<String>,
+    /// The hook; needed if packet-filter is attached to several and the rule does not tell
+    #[arg(long)]
+    hook: Option<Hook>,
+    /// The attachment's id; needed if packet-filter is attached to one hook several times
+    #[arg(long, value_name = "ID")]
+    id: Option<u32>,
+}
+
+/// Which filters.
+#[derive(Args, Debug)]
+pub(crate) struct Filters {
+    /// The interface; all of them if left out
+    #[arg(short, long, value_name = "IFACE")]
+    interface: Option<String>,
+    /// Its network namespace: a name of `ip netns`, or a path
+    #[arg(long, value_name = "NS")]
+    netns: Option<String>,
+    /// Only the filter at this hook
+    #[arg(long)]
+    hook: Option<Hook>,
+}
+
+impl Target for FilterTarget {
+    type Place = Filters;
+
+    const EXTENSION: &'static str = "packet-filter";
+    const DIALECT: Dialect = Dialect::Packets;
+    const SYNTAX: &'static str = "Add a rule behind the others, or at a place among them\n\n\
+        RULE is: pass|drop [in|out] [log] [inet|inet6] [proto P] [from ADDRESS [port N]] \
+        [to ADDRESS [port N]]. A list in braces stands for a rule each.";
+    const EXAMPLE: &'static str =
+        "Example: nke filter add -i eth0 'drop in proto tcp from 10.0.0.0/8 to any port 22'";
+    const OR_ID: &'static str = " or --id";
+    const NONE: &'static str = "no packet filter is attached";
+
+    fn everywhere(place: &Filters) -> Self {
+        let Filters {
+            interface,
+            netns,
+            hook,
+        } = place;
+        Self {
+            interface: interface.clone(),
+            netns: netns.clone(),
+            hook: *hook,
+            id: None,
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        let Self {
+            interface,
+            netns,
+            hook,
+            id: _,
+        } = self;
+        Scope {
+            interface: interface.clone(),
+            netns: netns.clone(),
+            cgroup: None,
+            hook: hook.map(Family::from),
+        }
+    }
+
+    fn is(&self, found: &Found) -> bool {
+        let Self {
+            interface,
+            netns,
+            hook: _,
+            id,
+        } = self;
+        // Without a name the namespace is the caller's own, and not every one.
+        let here = interface.is_some() || netns.is_some() || found.netns.is_none();
+        let kind = if interface.is_some() {
+            Kind::Interface
+        } else {
+            Kind::Namespace
+        };
+        match id {
+            Some(id) => found.id == *id,
+            None => here && found.hooks.iter().all(|hook| hook.row().kind == kind),
+        }
+    }
+
+    fn is_named(&self) -> bool {
+        self.interface.is_some()
+    }
+
+    fn has_hook(&self) -> bool {
+        self.hook.is_some()
+    }
+
+    fn place(&self) -> String {
+        let Self {
+            interface,
+            netns,
+            hook: _,
+            id: _,
+        } = self;
+        match (interface, netns) {
+            (Some(interface), _) => interface.clone(),
+            (None, Some(netns)) => format!("namespace {netns}"),
+            (None, None) => "this namespace".to_owned(),
+        }
+    }
+
+    fn words(&self) -> String {
+        let Self {
+            interface,
+            netns,
+            hook,
+            id: _,
+        } = self;
+        let mut words = Vec::new();
+        words.extend(interface.as_ref().map(|name| format!("-i {name}")));
+        words.extend(netns.as_ref().map(|name| format!("--netns {name}")));
+        words.extend(hook.map(|hook| format!("--hook {hook}")));
+        if interface.is_none() && hook.is_none() {
+            words.push("--hook ip/in".to_owned());
+        }
+        words.join(" ")
+    }
+
+    fn hook_for(found: &Found, way: Option<Way>) -> &'static str {
+        match (way, &found.interface) {
+            (Some(Way::In), Some(_)) => "interface/in",
+            (Some(Way::In), None) => "ip/in",
+            (_, Some(_)) => "interface/out",
+            (_, None) => "ip/out",
+        }
+    }
+}
+
+/// Which guard.
+#[derive(Args, Debug)]
+pub(crate) struct GuardTarget {
+    /// The cgroup: its directory
+    #[arg(long, value_name = "DIR", required = true)]
+    cgroup: Option<PathBuf>,
+    /// The hook; needed only where attachments have rules of their own
+    #[arg(long)]
+    hook: Option<Family>,
+}
+
+/// Which guards.
+#[derive(Args, Debug)]
+pub(crate) struct Guards {
+    /// The cgroup: its directory; all of them if left out
+    #[arg(long, value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+    /// Only the guard at this hook
+    #[arg(long)]
+    hook: Option<Family>,
+}
+
+impl Target for GuardTarget {
+    type Place = Guards;
+
+    const EXTENSION: &'static str = "connection-guard";
+    const DIALECT: Dialect = Dialect::Calls;
+    const SYNTAX: &'static str = "Add a rule behind the others, or at a place among them\n\n\
+        RULE is: pass|drop [out|connect|sendmsg|bind] [inet|inet6] [proto P] [to ADDRESS] \
+        [port N]. `out` is connect and sendmsg; the address of bind is the socket's own. A list \
+        in braces stands for a rule each.";
+    const EXAMPLE: &'static str = "Example: nke guard add --cgroup /sys/fs/cgroup/web \
+        'drop out proto tcp to 10.0.0.0/8 port 22'";
+    const OR_ID: &'static str = "";
+    const NONE: &'static str = "no connection guard is attached";
+
+    fn everywhere(place: &Guards) -> Self {
+        let Guards { cgroup, hook } = place;
+        Self {
+            cgroup: cgroup.clone(),
+            hook: hook.clone(),
+        }
+    }
+
+    fn scope(&self) -> Scope {
+        let Self { cgroup, hook } = self;
+        Scope {
+            interface: None,
+            netns: None,
+            cgroup: cgroup.clone(),
+            hook: hook.clone(),
+        }
+    }
+
+    fn is(&self, _: &Found) -> bool {
+        true
+    }
+
+    fn is_named(&self) -> bool {
+        self.cgroup.is_some()
+    }
+
+    fn has_hook(&self) -> bool {
+        self.hook.is_some()
+    }
+
+    fn place(&self) -> String {
+        let cgroup = self.cgroup.as_ref();
+        cgroup.map_or_else(|| "a cgroup".to_owned(), |path| path.display().to_string())
+    }
+
+    fn words(&self) -> String {
+        let hook = self.hook.as_ref();
+        let hook = hook.map_or_else(String::new, |hook| format!(" --hook {hook}"));
+        format!("--cgroup {}{hook}", self.place())
+    }
+
+    fn hook_for(_: &Found, way: Option<Way>) -> &'static str {
+        match way {
+            Some(Way::Sendmsg) => "socket/sendmsg",
+            Some(Way::Bind) => "socket/bind",
+            Some(Way::In | Way::Out | Way::Connect) | None => "socket/connect",
+        }
+    }
+}
