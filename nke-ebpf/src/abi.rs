@@ -13,6 +13,8 @@
 //!
 //! Nothing here may have padding, or a meaning that depends on who reads it.
 
+pub mod records;
+
 /// Packets and bytes. A map holds one for each CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

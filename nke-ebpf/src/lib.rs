@@ -52,9 +52,13 @@ mod rules;
 #[doc(hidden)]
 pub mod entry;
 #[cfg(feature = "bpf")]
+mod kernel;
+#[cfg(feature = "bpf")]
 mod limit;
 #[cfg(feature = "bpf")]
 mod netfilter;
+#[cfg(feature = "bpf")]
+mod observer;
 #[cfg(feature = "bpf")]
 mod socket;
 #[cfg(feature = "bpf")]
@@ -68,6 +72,10 @@ pub use flow::{EXTENSION_HEADERS, Family, Flow, Obscured, REACH, VLAN_TAGS};
 pub use limit::{Limit, Window};
 #[cfg(feature = "bpf")]
 pub use netfilter::IpPacket;
+#[cfg(feature = "bpf")]
+pub use observer::{
+    Bound, Call, Context, Send, Sock, SockAddr, SockOps, Storage, current_cgroup, now, own,
+};
 pub use packet::{Direction, Frame, Packet};
 #[cfg(feature = "bpf")]
 pub use packet::{InPacket, OutPacket, XdpPacket};

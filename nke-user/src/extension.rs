@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -68,6 +68,11 @@ impl Source {
             object,
             maps: state.maps(&directory.join("maps"))?,
         })
+    }
+
+    /// A map that its attachments share.
+    pub(crate) fn map(&self, name: &str) -> Option<&OwnedFd> {
+        self.maps.get(name)
     }
 
     /// Makes the maps that a new attachment has of its own. Those of its target it takes from

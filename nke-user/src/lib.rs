@@ -34,6 +34,7 @@ mod state;
 pub mod target;
 
 pub mod control;
+pub mod records;
 
 pub mod filter;
 

@@ -23,6 +23,7 @@ mod way;
 use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -34,6 +35,8 @@ pub use self::{
     way::{HookStatus, WayStatus},
 };
 pub use crate::chain::RecordedForm as Form;
+use nke_ebpf::abi::records;
+
 use crate::{
     cgroup::Cgroup,
     chain::{self, Chain, Change, Ground, Node, Role, Workshop},
@@ -43,6 +46,7 @@ use crate::{
     interface::Namespace,
     loader::Maps,
     order::{Selector, Slot},
+    records::Tail,
     state::State,
     target::{Spot, Target, Where},
 };
@@ -405,6 +409,40 @@ impl Control {
 /// All of a chain as it is.
 fn keep_all(chain: &Chain) -> Vec<Change> {
     (0..chain.nodes.len()).map(Change::Keep).collect()
+}
+
+impl Control {
+    /// A reader of an extension's records; `None` if it sends none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLoaded`], [`Error::Kernel`].
+    pub fn records(&self, kmid: u32) -> Result<Option<Tail>> {
+        let extension = self.extensions.iter().find(|e| e.kmid == kmid);
+        let name = extension.map(|e| e.name.clone()).unwrap_or_default();
+        let role = Role::Extension {
+            name: name.clone(),
+            kmid,
+            symbol: String::new(),
+        };
+        let Some(source) = self.source(&role)? else {
+            return Ok(None);
+        };
+        let maps = (source.map(records::RECORDS), source.map(records::LOST));
+        let (Some(kind), (Some(ring), Some(lost))) = (source.object.manifest().records, maps)
+        else {
+            return Ok(None);
+        };
+        let copy = |map: &OwnedFd| {
+            map.try_clone().map_err(|source| Error::Kernel {
+                object: name.clone(),
+                stage: "open its records",
+                source,
+                remedy: "raise the limit of open files",
+            })
+        };
+        Tail::new(&name, kind, copy(ring)?, copy(lost)?).map(Some)
+    }
 }
 
 /// A chain's attachments, as far as order goes.

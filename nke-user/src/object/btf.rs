@@ -9,7 +9,7 @@ const KERNEL: &str = "/sys/kernel/btf/vmlinux";
 pub(super) const KIND_INT: u32 = 1;
 const KIND_PTR: u32 = 2;
 pub(super) const KIND_ARRAY: u32 = 3;
-const KIND_STRUCT: u32 = 4;
+pub(super) const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 pub(super) const KIND_ENUM: u32 = 6;
 const KIND_FWD: u32 = 7;
@@ -138,14 +138,30 @@ impl<'a> Types<'a> {
             .is_some_and(|rest| rest.first() == Some(&0))
     }
 
-    /// At how many bytes of a struct its member of this name is, which must not be a bit field.
-    fn member_offset(&self, id: u32, name: &[u8]) -> Option<u32> {
+    /// At how many bytes of a struct its member of this name is, which must not be a bit field, but
+    /// may be in a struct or union without a name.
+    pub(super) fn member_offset(&self, id: u32, name: &[u8]) -> Option<u32> {
+        self.member_within(id, name, 4)
+    }
+
+    fn member_within(&self, id: u32, name: &[u8], depth: u32) -> Option<u32> {
         let start = self.start(id)?;
+        if !matches!(self.kind(id)?, KIND_STRUCT | KIND_UNION) {
+            return None;
+        }
         let members = (u32_at(self.bytes, start + 4)? & 0xffff) as usize;
         let mut members = (0..members).map(|nth| start + 12 + 12 * nth);
-        let member = members.find(|member| self.has_name(*member, name))?;
-        let bits = u32_at(self.bytes, member + 8)?;
-        (bits % 8 == 0 && bits < 1 << 24).then_some(bits / 8)
+        members.find_map(|member| {
+            let inner = if self.has_name(member, name) {
+                0
+            } else if depth > 0 && u32_at(self.bytes, member)? == 0 {
+                self.member_within(u32_at(self.bytes, member + 4)?, name, depth - 1)?
+            } else {
+                return None;
+            };
+            let bits = u32_at(self.bytes, member + 8)?;
+            (bits % 8 == 0 && bits < 1 << 24).then_some(bits / 8 + inner)
+        })
     }
 
     /// A type's name.

@@ -1,8 +1,19 @@
 //! What an extension says of itself, in the section `.nke` of its object: TOML text.
 
+use nke_ebpf::abi::records;
 use serde::Deserialize;
 
 use crate::hook::{Family, Hook};
+
+/// What an extension's records are: [`nke_ebpf::abi::records`] says how they are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordKind {
+    /// TCP connections that have ended.
+    Connection,
+    /// What happens to sockets.
+    Event,
+}
 
 /// An extension's manifest; an object without one has the default.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -21,6 +32,9 @@ pub struct Manifest {
     /// `socket/connect` (which is all of that family); without any, the first that it serves.
     #[serde(default)]
     pub hooks: Vec<Family>,
+    /// What it sends through the ring buffer `RECORDS`, counting in `LOST` what did not fit.
+    #[serde(default)]
+    pub records: Option<RecordKind>,
 }
 
 impl Manifest {
@@ -37,6 +51,14 @@ impl Manifest {
         if let Some(hook) = manifest.hooks.iter().find(|family| !served(family)) {
             return Err(format!(
                 "hooks names {hook}, and no program of the object serves it"
+            ));
+        }
+        if let Some(map) = [records::RECORDS, records::LOST]
+            .into_iter()
+            .find(|map| manifest.records.is_some() && !has_map(map))
+        {
+            return Err(format!(
+                "records needs a map {map}, and the object has no such map"
             ));
         }
         // Under a wrong name, a map would be shared by all attachments without a word.

@@ -41,7 +41,10 @@ pub(crate) use self::{
     btf::packet_length_offset,
     initial::{Initial, Value},
 };
-pub use self::{elf::Program, manifest::Manifest};
+pub use self::{
+    elf::Program,
+    manifest::{Manifest, RecordKind},
+};
 use crate::{
     error::{Error, Result},
     hook::{Hook, Kind},
@@ -515,13 +518,32 @@ fn instructions_at(
     })
 }
 
-/// The id of a function or variable of the kernel.
-fn kernel_id(symbol: &str) -> Option<u32> {
+/// What stands for a symbol of the kernel.
+#[derive(Clone, Copy)]
+enum Known {
+    /// The id of a function or variable.
+    Id(u32),
+    /// At how many bytes of a structure a member is.
+    Offset(u32),
+}
+
+/// Before the name of a structure, `__`, and the name of a member of it, in a symbol that stands for
+/// the member's offset.
+const OFFSET: &str = "nke_offset__";
+
+fn known(symbol: &str) -> Option<Known> {
     let types = btf::Types::of_kernel()?;
+    if let Some(member) = symbol.strip_prefix(OFFSET) {
+        let (structure, member) = member.split_once("__")?;
+        let structure = types.find(btf::KIND_STRUCT, structure.as_bytes())?;
+        let offset = types.member_offset(structure, member.as_bytes())?;
+        return Some(Known::Offset(offset));
+    }
     let kinds = [btf::KIND_FUNC, btf::KIND_VAR];
     kinds
         .into_iter()
         .find_map(|kind| types.find(kind, symbol.as_bytes()))
+        .map(Known::Id)
 }
 
 /// The symbol of a reference that this kernel cannot fill in.
@@ -531,10 +553,10 @@ fn missing(reference: &elf::Extern) -> Option<&str> {
         symbol,
         weak,
     } = reference;
-    (!weak && kernel_id(symbol).is_none()).then_some(symbol)
+    (!weak && known(symbol).is_none()).then_some(symbol)
 }
 
-/// Fills in a kernel function's or variable's id. A weak one that this kernel lacks has the
+/// Fills in a kernel function's or variable's id, or a member's offset. A weak one that this kernel lacks has the
 /// address 0, as with libbpf. The error is the symbol.
 fn resolve<'a>(
     parsed: &mut aya_obj::Object,
@@ -545,17 +567,18 @@ fn resolve<'a>(
         symbol,
         weak,
     } = reference;
-    let id = kernel_id(symbol);
+    let known = known(symbol);
     let instruction = instructions_at(parsed, *place).and_then(<[_]>::first_mut);
     let Some(instruction) = instruction else {
         return Ok(());
     };
-    match (instruction.code, id) {
-        (CALL, Some(id)) => {
+    match (instruction.code, known) {
+        (CALL, Some(Known::Id(id))) => {
             instruction.set_src_reg(PSEUDO_KFUNC_CALL);
             instruction.imm = id.cast_signed();
         }
-        (LOAD_IMM64, Some(id)) => {
+        (LOAD_IMM64, Some(Known::Offset(offset))) => instruction.imm = offset.cast_signed(),
+        (LOAD_IMM64, Some(Known::Id(id))) => {
             instruction.set_src_reg(PSEUDO_BTF_ID);
             instruction.imm = id.cast_signed();
         }

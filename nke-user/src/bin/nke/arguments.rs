@@ -153,10 +153,15 @@ pub(crate) enum Verb {
     /// step, for all of them.
     #[command(subcommand)]
     Guard(Rules<GuardTarget>),
-    /// Print the log lines of extensions as they come, until interrupted
+    /// Print the log lines and records of extensions as they come, until interrupted
+    ///
+    /// Records are what tcplog and socket-events send. What comes faster than it is read is lost, and
+    /// counted: a line says how many. With --json, each line is an object.
     Log {
         /// Only this extension's
         name: Option<String>,
+        #[command(flatten)]
+        format: Format,
     },
 }
 

@@ -15,8 +15,8 @@ use crate::{
 /// Carries out a command.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // The one verb that must not hold the lock while it runs.
-    if let Verb::Log { name } = &arguments.verb {
-        return log::run(&arguments.state, name.as_deref());
+    if let Verb::Log { name, format } = &arguments.verb {
+        return log::run(&arguments.state, name.as_deref(), format.json);
     }
     // They read their file before they take the lock.
     if let Verb::Filter(filter) = &arguments.verb {
