@@ -9,7 +9,8 @@
 //!
 //! A socket takes its own reference to the root as it joins, and keeps it until it closes; nke must
 //! never take a socket out of the map, because the kernel then throws away what it has received and
-//! the process has not read (`sk_psock_destroy`, net/core/skmsg.c). Instead the root holds the
+//! the process has not read (`sk_psock_destroy`, net/core/skmsg.c), and on 6.18 may then never return
+//! from the read ("TCP recvmsg seq # bug"). Instead the root holds the
 //! sockhash. Once a chain is gone the sockets hold the root and the root the sockhash: they pass
 //! everything on, and the kernel frees all of it with the last of them.
 
