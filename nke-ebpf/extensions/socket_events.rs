@@ -5,8 +5,9 @@
 //!     nke log socket-events
 //!
 //! TCP sockets have all of them, others those that are calls of a process: bound, connecting, closing.
-//! Whose a socket is is who last created, bound, connected, accepted or closed it; an accepted one is
-//! nobody's until its process asks for the peer's address or closes it. It never denies anything.
+//! Whose a socket is is who last created, bound or connected it. An accepted one is nobody's until a
+//! process asks for the peer's address (as `accept` with an address does) or closes it. It never denies
+//! anything.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -94,10 +95,13 @@ fn holds(call: &impl Call) {
     }
 }
 
+/// Who closes a socket last may be a child that was forked a moment ago, and knows nothing of it.
 fn closing(call: &impl Call) {
     if let Some(socket) = KEPT.kept(call) {
         call.describe(socket);
-        own(socket, call);
+        if socket.pid == Socket::UNKNOWN {
+            own(socket, call);
+        }
         tell(socket, Event::Closing);
     }
 }

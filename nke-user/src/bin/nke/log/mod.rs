@@ -26,7 +26,7 @@ use nke::{
 use serde_json::json;
 use tokio::{
     io::unix::AsyncFd,
-    signal,
+    signal::{self, unix::SignalKind},
     task::{AbortHandle, JoinSet, LocalSet},
     time,
 };
@@ -109,6 +109,8 @@ async fn stream(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<
     let mut open: BTreeMap<u32, Reader> = BTreeMap::new();
     let mut readers = JoinSet::new();
     let mut look = time::interval(LOOK);
+    // From here on, an interrupt loses nothing that is there to be read.
+    let mut interrupt = signal::unix::signal(SignalKind::interrupt())?;
     while output::is_read() {
         tokio::select! {
             _ = look.tick() => {
@@ -137,9 +139,9 @@ async fn stream(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<
                     report(ended);
                 }
             }
-            interrupted = signal::ctrl_c() => {
+            _ = interrupt.recv() => {
                 open.values().for_each(|reader| report(reader.end(json)));
-                return Ok(interrupted?);
+                return Ok(());
             }
         }
     }
