@@ -24,7 +24,7 @@
 //! // r0 = XDP_PASS; exit: by itself a program that lets everything through.
 //! let pass = place::constant(2);
 //! let body = Body::of(&pass);
-//! let rule = Rule { go_on: &[2], dropped: &[0, 1], length: Length::XdpLinear, preemptible: false };
+//! let rule = Rule { go_on: &[2], dropped: &[0, 1], length: Length::XdpLinear, preemptible: false, bits: None };
 //! let maps = Maps { next: 3, counters: None, guard: None };
 //!
 //! let form = place::forms(&body).next().expect("this body takes every form");
@@ -106,6 +106,9 @@ pub struct Rule {
     /// Whether one run can come between the instructions of another on the same CPU, which counting must
     /// then heed. It cannot where bottom halves are off.
     pub preemptible: bool,
+    /// The bits that verdicts are made of, where the verifier refuses a program that may answer
+    /// another (`check_return_code`, kernel/bpf/verifier.c).
+    pub bits: Option<i32>,
 }
 
 /// How a packet's bytes are measured from its context.

@@ -28,6 +28,7 @@ const XDP: Rule = Rule {
     dropped: &[0, 1],
     length: Length::XdpLinear,
     preemptible: false,
+    bits: None,
 };
 const FRAGS: Rule = Rule {
     length: Length::XdpFrags,
@@ -38,12 +39,14 @@ const TC: Rule = Rule {
     dropped: &[2],
     length: Length::SkbLen,
     preemptible: false,
+    bits: None,
 };
 const EVENTS: Rule = Rule {
     go_on: &[1],
     dropped: &[],
     length: Length::None,
     preemptible: true,
+    bits: None,
 };
 
 /// Descriptors of the maps of a node by its position; 0 is the root's.

@@ -49,6 +49,7 @@ const XDP: Kind = Kind {
         dropped: &[0, 1],
         length: Length::XdpLinear,
         preemptible: false,
+        bits: None,
     },
     context: XDP_MD,
 };
@@ -68,6 +69,7 @@ const TC: Kind = Kind {
         dropped: &[2],
         length: Length::SkbLen,
         preemptible: false,
+        bits: None,
     },
     context: SK_BUFF,
 };

@@ -14,12 +14,14 @@ const XDP: Rule = Rule {
     dropped: &[0, 1],
     length: Length::XdpLinear,
     preemptible: false,
+    bits: None,
 };
 const TC: Rule = Rule {
     go_on: &[-1, 3],
     dropped: &[2],
     length: Length::SkbLen,
     preemptible: false,
+    bits: None,
 };
 const PLAIN: Maps = Maps {
     next: 7,

@@ -3,7 +3,7 @@
 
 use std::net::UdpSocket;
 
-use nke_tests::{Deadline, Feature, socket};
+use nke_tests::{Deadline, Feature, socket, stranger};
 
 use crate::place::{Place, inside, watch};
 
@@ -132,4 +132,25 @@ fn a_chain_can_be_put_in_another_order() {
         .nke(&["detach", "trail2", "--hook", "socket/connect"])
         .ok();
     assert_eq!([port(false), port(true)], [4, 431]);
+}
+
+/// The verifier knows what such a body answers only from what the stub makes of it.
+#[test]
+fn bodies_with_tail_calls_of_their_own() {
+    let place = Place::new();
+    let hooks = ["socket/connect4", "socket/data-out", "socket/data-in"];
+    for hook in hooks {
+        place.attach(hook, &stranger::object("jumps.c", "jumps", &[]));
+        place.attach(hook, &watch("last"));
+        let forms = place.chain(hook).nodes.into_iter().map(|node| node.form);
+        assert_eq!(forms.collect::<Vec<_>>(), ["stub", "inline"]);
+    }
+    let (server, client) = (place.udp(false), place.udp(false));
+    rustix::net::bind(&server, &inside(false, 54)).expect("the port is free");
+    client.connect(inside(false, 54)).expect("let through");
+    client.send(b"datagram").expect("it goes out");
+    assert!(Deadline::generous().readable(&server));
+    for hook in hooks {
+        assert_eq!(place.tallies(hook), [(1, 0); 2], "{hook}");
+    }
 }
