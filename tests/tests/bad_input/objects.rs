@@ -160,7 +160,7 @@ fn manifests_that_make_no_sense() {
         "misspelt",
         "descriptoin = 'x'",
         "unknown field `descriptoin`, expected one of `description`, `attachment-maps`, \
-         `target-maps`, `hooks`",
+         `target-maps`, `hooks`, `records`",
     );
     check(
         "mistyped",
