@@ -211,11 +211,12 @@ pub(crate) fn of_cgroup(cgroup: &Cgroup, attach_type: u32) -> Vec<(u32, Option<P
     running.map(level).collect()
 }
 
-/// The program of a cgroup's own that runs last.
+/// The program of a cgroup's own that runs last. A cgroup namespace can hide the cgroups above, so
+/// the cgroup's own list is asked who is its own.
 pub(crate) fn last_of(cgroup: &Cgroup, attach_type: u32) -> Option<u32> {
-    let all = of_cgroup(cgroup, attach_type);
-    let mut own = all.iter().filter(|(_, above)| above.is_none());
-    own.next_back().map(|(id, _)| *id)
+    let own = sys::link::query(&cgroup.directory, attach_type).ok()?;
+    let running = sys::link::query_effective(&cgroup.directory, attach_type).ok()?;
+    running.into_iter().rfind(|program| own.contains(program))
 }
 
 /// The base chains of nftables at a hook; none where the kernel has no nftables.
