@@ -1,7 +1,7 @@
 //! Ordinary programs on the wire: a UDP question and its answer, a TCP conversation.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     thread,
     time::Duration,
@@ -20,15 +20,26 @@ impl World {
     }
 }
 
+/// Binds a port of the test's own. A socket of a moment ago can still have it: a process that another
+/// thread has just forked holds all descriptors until it runs its program.
+fn free<T>(bind: impl Fn() -> io::Result<T>) -> T {
+    let deadline = Deadline::generous();
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && !deadline.passed() => {
+                thread::yield_now();
+            }
+            bound => return bound.expect("the port is free"),
+        }
+    }
+}
+
 /// Sends a UDP question from the outside to a port inside, which echoes it; whether the answer
 /// came back. `wait` bounds how long a lost packet is waited for.
 #[must_use]
 pub fn udp_exchange(world: &World, v6: bool, port: u16, wait: Duration) -> bool {
     let address = SocketAddr::new(World::inside_address(v6), port);
-    let server = world
-        .inside
-        .enter(|| UdpSocket::bind(address))
-        .expect("the port is free");
+    let server = world.inside.enter(|| free(|| UdpSocket::bind(address)));
     let client = outside_socket(world, v6);
     client
         .send_to(b"question", address)
@@ -53,15 +64,8 @@ pub fn udp_exchange(world: &World, v6: bool, port: u16, wait: Duration) -> bool 
 #[must_use]
 pub fn udp_arrives(world: &World, v6: bool, ports: &[u16]) -> Vec<bool> {
     let address = |port: u16| SocketAddr::new(World::inside_address(v6), port);
-    let servers: Vec<UdpSocket> = world
-        .inside
-        .enter(|| {
-            ports
-                .iter()
-                .map(|&port| UdpSocket::bind(address(port)))
-                .collect::<Result<_, _>>()
-        })
-        .expect("the ports are free");
+    let bind = |port: &u16| free(|| UdpSocket::bind(address(*port)));
+    let servers: Vec<UdpSocket> = world.inside.enter(|| ports.iter().map(bind).collect());
     let client = outside_socket(world, v6);
     for &port in ports {
         client
@@ -83,10 +87,7 @@ pub fn udp_arrives(world: &World, v6: bool, ports: &[u16]) -> Vec<bool> {
 pub fn tcp_exchange(world: &World, v6: bool, port: u16, wait: Duration) -> bool {
     const MEGABYTE: usize = 1 << 20;
     let address = SocketAddr::new(World::inside_address(v6), port);
-    let listener = world
-        .inside
-        .enter(|| TcpListener::bind(address))
-        .expect("the port is free");
+    let listener = world.inside.enter(|| free(|| TcpListener::bind(address)));
     let client = world
         .outside
         .enter(|| TcpStream::connect_timeout(&address, wait));
