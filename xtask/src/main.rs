@@ -13,6 +13,7 @@ mod build;
 mod check;
 mod demo;
 mod setup;
+mod soak;
 mod step;
 mod strip;
 mod test;
@@ -72,6 +73,11 @@ enum Verb {
     Demo,
     /// Check formatting, lints, docs and the rules of the house
     Check,
+    /// Do the same work a hundred thousand times, and by many at once; half an hour
+    Soak {
+        /// Only the tests whose names have this in them
+        filter: Vec<String>,
+    },
     /// Measure (nothing here is a test)
     #[command(disable_help_flag = true)]
     Bench {
@@ -127,6 +133,7 @@ fn run(arguments: Arguments) -> Result<()> {
             demo::run(&workspace)
         }
         Verb::Check => check::run(&workspace),
+        Verb::Soak { filter } => soak::run(&workspace, &mut steps, &filter),
         Verb::Bench { arguments } => bench(&workspace, &mut steps, &arguments),
     }
 }
