@@ -9,12 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
+    find::Found,
     loader::{self, Maps},
-    object::{Linked, Object},
+    object::{Identifier, Linked, Object},
     state::{State, names},
     sys::{self, map::Shape},
 };
@@ -38,6 +40,8 @@ pub(crate) struct Record {
     pub(crate) loads: u32,
     pub(crate) hooks: Vec<crate::hook::Hook>,
     pub(crate) description: String,
+    pub(crate) identifier: Option<Identifier>,
+    pub(crate) version: Version,
 }
 
 /// A loaded extension.
@@ -63,7 +67,9 @@ impl Source {
     /// Reads a loaded extension's object and maps back.
     pub(crate) fn open(state: &State, extension: &Extension) -> Result<Self> {
         let directory = extension.directory(state);
-        let object = Object::parse(&extension.name, read_object(state, &directory)?)?;
+        let bytes = read_file(state, &directory.join(OBJECT))?;
+        let beside = read_beside(state, &directory)?;
+        let object = Object::parse_beside(&extension.name, bytes, beside)?;
         Ok(Self {
             object,
             maps: state.maps(&directory.join("maps"))?,
@@ -99,14 +105,41 @@ impl Source {
     }
 }
 
-fn read_object(state: &State, directory: &Path) -> Result<Vec<u8>> {
-    let pin = directory.join("object");
-    let failed = |source| state.failed(&pin, "read", source);
-    let map = state.get(&pin)?;
+/// The pin of the object's bytes.
+const OBJECT: &str = "object";
+
+/// The pin of the text of the manifest that lay beside the object's file.
+const MANIFEST: &str = "manifest";
+
+/// Keeps a file's bytes, in a map that nobody can change any more.
+fn keep_file(state: &State, bytes: &[u8], name: &str, pin: &Path) -> Result<OwnedFd> {
+    let failed = |source| Error::Kernel {
+        object: name.to_owned(),
+        stage: "keep the object",
+        source,
+        remedy: "check the memory that is free",
+    };
+    let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let map = sys::map::create(Shape::array("nke_object", size)).map_err(failed)?;
+    sys::map::update(&map, &0u32.to_ne_bytes(), bytes)
+        .and_then(|()| sys::map::freeze(&map))
+        .map_err(failed)?;
+    state.pin(&map, pin)?;
+    Ok(map)
+}
+
+fn read_file(state: &State, pin: &Path) -> Result<Vec<u8>> {
+    let failed = |source| state.failed(pin, "read", source);
+    let map = state.get(pin)?;
     let size = sys::map::describe(&map).map_err(failed)?.value_size;
     let mut bytes = vec![0; size as usize];
     sys::map::lookup(&map, &0u32.to_ne_bytes(), &mut bytes).map_err(failed)?;
     Ok(bytes)
+}
+
+fn read_beside(state: &State, directory: &Path) -> Result<Option<Vec<u8>>> {
+    let pin = directory.join(MANIFEST);
+    pin.exists().then(|| read_file(state, &pin)).transpose()
 }
 
 impl Extension {
@@ -136,23 +169,18 @@ impl Extension {
         loads: u32,
     ) -> Result<Self> {
         let name = object.name().to_owned();
-        let failed = |stage, source| Error::Kernel {
-            object: name.clone(),
-            stage,
-            source,
-            remedy: "check the memory that is free",
-        };
         state.make_directory(directory)?;
-        let size = u32::try_from(object.bytes().len()).unwrap_or(u32::MAX);
-        let bytes = sys::map::create(Shape::array("nke_object", size))
-            .map_err(|source| failed("keep the object", source))?;
-        sys::map::update(&bytes, &0u32.to_ne_bytes(), object.bytes())
-            .and_then(|()| sys::map::freeze(&bytes))
-            .map_err(|source| failed("keep the object", source))?;
-        let kmid = sys::map::describe(&bytes)
-            .map_err(|source| failed("query", source))?
-            .id;
-        state.pin(&bytes, &directory.join("object"))?;
+        let bytes = keep_file(state, object.bytes(), &name, &directory.join(OBJECT))?;
+        let described = sys::map::describe(&bytes).map_err(|source| Error::Kernel {
+            object: name.clone(),
+            stage: "query",
+            source,
+            remedy: "try again",
+        })?;
+        // A map holds no nothing, and an empty manifest says no more than none.
+        if let Some(text) = object.beside().filter(|text| !text.is_empty()) {
+            keep_file(state, text, &name, &directory.join(MANIFEST))?;
+        }
         let own = |map: &str| object.manifest().own_maps().any(|name| name == map);
         let maps = loader::make_maps(object, |map| !own(map))?;
         state.pin_maps(&maps, &directory.join("maps"))?;
@@ -162,13 +190,15 @@ impl Extension {
             loads,
             hooks: object.hooks(),
             description: object.manifest().description.clone(),
+            identifier: object.manifest().identifier.clone(),
+            version: object.manifest().version.clone(),
         };
         state.write_record(&directory.join("record"), &record)?;
         Ok(Self {
             name,
             successor: false,
-            kmid,
-            size,
+            kmid: described.id,
+            size: described.value_size,
             record,
         })
     }
@@ -183,7 +213,7 @@ impl Extension {
         let Some(record) = state.read_record(&directory.join("record"))? else {
             return Ok(None);
         };
-        let pin = directory.join("object");
+        let pin = directory.join(OBJECT);
         let described = sys::map::describe(state.get(&pin)?)
             .map_err(|source| state.failed(&pin, "query", source))?;
         Ok(Some(Self {
@@ -211,10 +241,19 @@ impl Extension {
         Ok(extensions)
     }
 
-    /// Whether it holds exactly these bytes.
-    pub(crate) fn is(&self, state: &State, bytes: &[u8]) -> Result<bool> {
+    /// Whether it is exactly this file, with the manifest beside it.
+    pub(crate) fn is(&self, state: &State, found: &Found) -> Result<bool> {
+        let Found {
+            path: _,
+            bytes,
+            manifest,
+        } = found;
+        let directory = self.directory(state);
         let same_size = usize::try_from(self.size).is_ok_and(|size| size == bytes.len());
-        Ok(same_size && read_object(state, &self.directory(state))? == bytes)
+        let manifest = manifest.as_deref().unwrap_or_default();
+        Ok(same_size
+            && read_file(state, &directory.join(OBJECT))? == *bytes
+            && read_beside(state, &directory)?.unwrap_or_default() == manifest)
     }
 
     /// Writes another load count.

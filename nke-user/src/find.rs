@@ -2,12 +2,15 @@
 
 use std::{
     convert::Infallible,
-    fmt, fs,
+    fmt, fs, io,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    object::LONGEST_MANIFEST,
+};
 
 /// How an extension is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub struct Found {
     pub path: PathBuf,
     /// Its contents.
     pub bytes: Vec<u8>,
+    /// The text of the manifest that lies beside it: `thing.toml` beside `thing.o`.
+    pub manifest: Option<Vec<u8>>,
 }
 
 /// The directories that names are searched in: `$NKE_PATH` (separated by colons), or else beside
@@ -120,19 +125,47 @@ pub fn find(wanted: &Wanted) -> Result<Found> {
     };
     // A file far larger than any object is not read into memory.
     const LARGEST: u64 = 64 << 20;
+    let bytes = read(&path, LARGEST, "64 MiB")?;
     let failed = |source| Error::Read {
         path: path.clone(),
         source,
     };
-    let metadata = fs::metadata(&path).map_err(failed)?;
-    if !metadata.is_file() || metadata.len() > LARGEST {
-        return Err(failed(std::io::Error::other(
-            "it is not a regular file of 64 MiB at most",
-        )));
-    }
-    let bytes = fs::read(&path).map_err(failed)?;
     let path = fs::canonicalize(&path).map_err(failed)?;
-    Ok(Found { path, bytes })
+    let manifest = manifest_beside(&path)?;
+    Ok(Found {
+        path,
+        bytes,
+        manifest,
+    })
+}
+
+/// Reads the manifest that lies beside a file, if one does.
+fn manifest_beside(path: &Path) -> Result<Option<Vec<u8>>> {
+    let manifest = path.with_extension("toml");
+    // Somebody may have compiled to a file of that name.
+    if manifest == path {
+        return Ok(None);
+    }
+    match read(&manifest, LONGEST_MANIFEST as u64, "64 KiB") {
+        Ok(text) => Ok(Some(text)),
+        Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a regular file that is not too large.
+fn read(path: &Path, largest: u64, in_words: &str) -> Result<Vec<u8>> {
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() || metadata.len() > largest {
+        return Err(failed(io::Error::other(format!(
+            "it is not a regular file of {in_words} at most"
+        ))));
+    }
+    fs::read(path).map_err(failed)
 }
 
 #[cfg(test)]

@@ -216,7 +216,8 @@ impl Control {
         let (first, role) = self.role(kmid, kind, None, symbol).ok()?;
         let together = || {
             let source = self.source(&role).ok().flatten()?;
-            let hooks = source.object.manifest().hooks.clone();
+            let hooks = source.object.manifest().hooks.iter();
+            let hooks: Vec<_> = hooks.map(|entry| entry.hook.clone()).collect();
             let here = |family: &Family| family.hooks().iter().any(|hook| hook.row().kind == kind);
             (symbol.is_none() && hooks.iter().any(here)).then_some(hooks)
         };

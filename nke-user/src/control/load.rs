@@ -30,7 +30,7 @@ impl Control {
         if let Some(position) = loaded {
             let extension = &mut self.extensions[position];
             if let Wanted::Path(_) = wanted
-                && !extension.is(&self.state, &find(wanted)?.bytes)?
+                && !extension.is(&self.state, &find(wanted)?)?
             {
                 let path = extension.record.path.clone();
                 return Err(Error::NameClash { name, path });
@@ -51,7 +51,7 @@ impl Control {
             // Its directory would be that of all extensions.
             return Err(Error::NoName { path: found.path });
         }
-        let object = Object::parse(&name, found.bytes)?;
+        let object = Object::parse_beside(&name, found.bytes, found.manifest)?;
         let extension = Extension::load(&self.state, &object, &found.path, loads, successor)?;
         let kmid = extension.kmid;
         self.extensions.push(extension);

@@ -340,7 +340,8 @@ impl Control {
         if found.len() > 1
             && let Some(source) = self.source(&first.nodes[node].record.role)?
         {
-            together.extend(source.object.manifest().hooks.iter().cloned());
+            let hooks = source.object.manifest().hooks.iter();
+            together.extend(hooks.map(|entry| entry.hook.clone()));
         }
         let mut hooks = BTreeSet::new();
         let one_each = found.iter().all(|(at, _)| {

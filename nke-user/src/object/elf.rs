@@ -35,6 +35,14 @@ pub struct Program {
     pub(super) section_index: usize,
 }
 
+impl Program {
+    /// Whether it is of type SYSCALL: run by itself, and not by what packets or sockets do.
+    pub fn is_syscall(&self) -> bool {
+        let section = self.section.trim_start_matches('?');
+        section == "syscall" || section.starts_with("syscall/")
+    }
+}
+
 /// A reference to a kernel function or variable, to be filled in.
 #[derive(Clone, Debug)]
 pub(super) struct Extern {

@@ -37,13 +37,18 @@ use aya_obj::{
 
 use self::guard::guarded;
 use self::kconfig::Kconfig;
+use self::manifest::Facts;
+pub(crate) use self::manifest::LONGEST as LONGEST_MANIFEST;
 pub(crate) use self::{
     btf::packet_length_offset,
     initial::{Initial, Value},
 };
 pub use self::{
     elf::Program,
-    manifest::{Manifest, RecordKind},
+    manifest::{
+        Dependency, Feature, Identifier, Manifest, ManifestHook, MapRule, Migrate, RecordKind,
+        Requires, Setting, SettingType, SettingValue, satisfies,
+    },
 };
 use crate::{
     error::{Error, Result},
@@ -58,6 +63,7 @@ use crate::{
 pub struct Object {
     name: String,
     bytes: Vec<u8>,
+    beside: Option<Vec<u8>>,
     programs: Vec<Program>,
     externs: Vec<elf::Extern>,
     manifest: Manifest,
@@ -129,13 +135,23 @@ fn causes(error: &dyn StdError) -> String {
 }
 
 impl Object {
-    /// Parses an object. `name` stands for it in messages.
+    /// Parses an object that brings its manifest itself, or has none. `name` stands for it in
+    /// messages.
     ///
     /// # Errors
     ///
     /// [`Error::NotAnObject`], [`Error::UnknownSection`], [`Error::NoSymbol`],
     /// [`Error::ConfigType`], [`Error::Manifest`].
     pub fn parse(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        Self::parse_beside(name, bytes, None)
+    }
+
+    /// Parses an object, with the text of the manifest that lies beside it, if one does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Object::parse`]; [`Error::Manifest`] if it has one of its own too.
+    pub fn parse_beside(name: &str, bytes: Vec<u8>, beside: Option<Vec<u8>>) -> Result<Self> {
         let elf::Elf {
             bytes: renamed,
             programs,
@@ -154,16 +170,34 @@ impl Object {
         guarded(|| parsed.fixup_and_sanitize_btf(btf_features()).map(drop))
             .ok_or_else(|| bad("malformed BTF".to_owned()))?
             .map_err(|error| bad(causes(&error)))?;
-        let has_map = |map: &str| parsed.maps.contains_key(map);
-        let serves = |hook| programs.iter().any(|p: &Program| p.hooks.contains(&hook));
-        let manifest =
-            Manifest::parse(&manifest, has_map, serves).map_err(|cause| Error::Manifest {
-                object: name.to_owned(),
-                cause,
-            })?;
+        let facts = Facts {
+            has_map: &|map| parsed.maps.contains_key(map),
+            serves: &|hook| programs.iter().any(|p| p.hooks.contains(&hook)),
+            is_syscall: &|symbol| {
+                let named = programs.iter().filter(|p| p.symbol == symbol);
+                named.into_iter().any(Program::is_syscall)
+            },
+        };
+        let manifest = match (&beside, manifest.is_empty()) {
+            (Some(_), false) => Err(
+                "it has one in its section .nke, and another lies beside it; remove that"
+                    .to_owned(),
+            ),
+            (Some(text), true) => Manifest::read(text),
+            (None, _) => Manifest::read(&manifest),
+        };
+        let manifest = manifest.and_then(|manifest| match manifest.problems(&facts).join("; ") {
+            problems if problems.is_empty() => Ok(manifest),
+            problems => Err(problems),
+        });
+        let manifest = manifest.map_err(|cause| Error::Manifest {
+            object: name.to_owned(),
+            cause,
+        })?;
         let object = Self {
             name: name.to_owned(),
             bytes,
+            beside,
             programs,
             externs,
             manifest,
@@ -229,6 +263,11 @@ impl Object {
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The text of the manifest that lay beside the file.
+    pub(crate) fn beside(&self) -> Option<&[u8]> {
+        self.beside.as_deref()
     }
 
     /// Its programs, of any kind.
