@@ -10,26 +10,27 @@
 //! aside              c′ → b′ ↗
 //! the write root → a → c′                 left     b → c → d, until nobody is inside
 //! ```
+//!
+//! [`prepare`] does all that can fail and changes nothing that packets meet; [`put_in_force`] does
+//! the writes of any number of prepared chains.
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, OwnedFd},
-    path::{Path, PathBuf},
-    rc::Rc,
+use std::rc::Rc;
+
+pub(crate) use super::force::{Prepared, put_in_force};
+use super::{
+    Chain, Node, Record, Role,
+    build::{Built, Pending, build_all, make_root, program_of},
+    force::{Empty, Left, Write, open_root},
+    node_directory,
 };
-
-use super::{Anchor, Chain, Node, Record, Role, material, node_directory, point, sockhash::Root};
 use crate::{
-    counters,
-    error::{Error, Result},
+    error::Result,
     extension::Source,
     hook::{Hook, ProgramType},
     loader::{self, Maps},
     mode::Mode,
     netfilter::Netfilter,
-    place,
     state::State,
-    sys::{self, map::Shape, program},
     target::{Spot, Target},
 };
 
@@ -103,7 +104,7 @@ impl<'a> Ground<'a> {
         }
     }
 
-    fn present(self) -> &'a [Node] {
+    pub(super) fn present(self) -> &'a [Node] {
         match self {
             Self::Chain(chain) => &chain.nodes,
             Self::Bare(_) => &[],
@@ -112,71 +113,86 @@ impl<'a> Ground<'a> {
 }
 
 /// What building nodes needs.
-pub(crate) struct Workshop<'a> {
+pub(crate) struct Workshop<'a, 'w> {
     pub(crate) state: &'a State,
     pub(crate) ground: Ground<'a>,
     /// The extension that a node is made of; `None` for nke's own nodes.
-    pub(crate) source: &'a dyn Fn(&Role) -> Result<Option<Rc<Source>>>,
+    pub(crate) source: &'w dyn Fn(&Role) -> Result<Option<Rc<Source>>>,
     /// The own maps of another attachment of the same extension to the same target, if any.
-    pub(crate) beside: &'a dyn Fn(&Role) -> Result<Maps>,
+    pub(crate) beside: &'w dyn Fn(&Role) -> Result<Maps>,
 }
 
-/// A directory that is removed again unless what it is for is committed.
-pub(super) struct Pending<'a> {
-    state: &'a State,
-    pub(super) directory: PathBuf,
-    committed: bool,
-}
-
-impl<'a> Pending<'a> {
-    fn new(state: &'a State, directory: PathBuf) -> Result<Self> {
-        state.make_directory(&directory)?;
-        Ok(Self {
-            state,
-            directory,
-            committed: false,
-        })
-    }
-
-    pub(super) fn keep(&mut self) {
-        self.committed = true;
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        if !self.committed {
-            // What cannot be removed now, the next command sweeps.
-            let _: Result<()> = self.state.remove(&self.directory);
-        }
-    }
-}
-
-/// A node, loaded and pinned, that no pointer leads to yet.
-struct Built<'a> {
-    program: OwnedFd,
-    id: u32,
-    pending: Pending<'a>,
-}
-
-/// Changes a chain, or makes or removes it. Returns the programs of the nodes that are wanted,
-/// in their order.
-pub(crate) fn commit(shop: &Workshop<'_>, wanted: &[Change]) -> Result<Vec<u32>> {
-    let Workshop { state, ground, .. } = *shop;
-    let present = ground.present();
+/// Loads all that a change of a chain needs, without changing what packets meet. Dropping what it
+/// returns undoes it; [`put_in_force`] carries it out. Of one chain one change can be prepared at a
+/// time.
+pub(crate) fn prepare<'a>(shop: &Workshop<'a, '_>, wanted: &[Change]) -> Result<Prepared<'a>> {
     let frags = agree_on_frags(shop, wanted)?;
-    let (renewed, mut new_chain) = match ground {
-        Ground::Chain(chain) if wanted.is_empty() => return remove(state, chain),
-        Ground::Chain(chain) => (chain.frags() != frags, None),
-        Ground::Bare(_) if wanted.is_empty() => return Ok(Vec::new()),
-        Ground::Bare(site) => (
-            true,
-            Some(Pending::new(
-                state,
-                state.chain(site.hook, site.spot.target()),
-            )?),
-        ),
-    };
+    match shop.ground {
+        Ground::Bare(_) if wanted.is_empty() => Ok(Prepared::nothing(shop.state)),
+        Ground::Bare(site) => prepare_new(shop, site, wanted, frags),
+        Ground::Chain(chain) if wanted.is_empty() => prepare_removal(shop, chain),
+        Ground::Chain(chain) => prepare_change(shop, chain, wanted, frags),
+    }
+}
+
+/// A chain where there is none: it is attached without a node, and its first write puts them in
+/// force.
+fn prepare_new<'a>(
+    shop: &Workshop<'a, '_>,
+    site: &Site<'_>,
+    wanted: &[Change],
+    frags: bool,
+) -> Result<Prepared<'a>> {
+    let Workshop { state, .. } = *shop;
+    let directory = state.chain(site.hook, site.spot.target());
+    let whole = Pending::new(state, directory.clone())?;
+    let built = build_all(shop, wanted, None, None, frags)?;
+    let empty = Empty::attach(state, site, &directory, frags)?;
+    Ok(Prepared {
+        state,
+        chain: None,
+        write: Write::Pointer {
+            at: state.copy(&empty.chain.first)?,
+            new: built
+                .last()
+                .map(|node| state.copy(&node.program))
+                .transpose()?,
+            old: None,
+        },
+        programs: built.iter().rev().map(|node| node.id).collect(),
+        attached: Some(empty),
+        pending: built
+            .into_iter()
+            .map(|node| node.pending)
+            .chain([whole])
+            .collect(),
+        left: Left::Nothing,
+    })
+}
+
+/// A chain that goes: first it has no nodes for whoever comes, then it is taken off its hook.
+fn prepare_removal<'a>(shop: &Workshop<'a, '_>, chain: &'a Chain) -> Result<Prepared<'a>> {
+    let Workshop { state, .. } = *shop;
+    Ok(Prepared {
+        write: Write::Pointer {
+            at: state.copy(&chain.first)?,
+            new: None,
+            old: program_of(shop, chain.nodes.first())?,
+        },
+        left: Left::Chain(chain),
+        ..Prepared::nothing(state)
+    })
+}
+
+fn prepare_change<'a>(
+    shop: &Workshop<'a, '_>,
+    chain: &'a Chain,
+    wanted: &[Change],
+    frags: bool,
+) -> Result<Prepared<'a>> {
+    let Workshop { state, .. } = *shop;
+    let present = &chain.nodes[..];
+    let renewed = chain.frags() != frags;
     let (head, tail) = if renewed {
         (0, 0)
     } else {
@@ -184,69 +200,76 @@ pub(crate) fn commit(shop: &Workshop<'_>, wanted: &[Change]) -> Result<Vec<u32>>
     };
     let (old, back) = present[head..].split_at(present.len() - tail - head);
     let wanted = &wanted[head..wanted.len() - tail];
+    let kept = |nodes: &[Node]| nodes.iter().map(|node| node.program).collect::<Vec<_>>();
+    if wanted.is_empty() && old.is_empty() {
+        return Ok(Prepared {
+            programs: kept(present),
+            ..Prepared::nothing(state)
+        });
+    }
 
     // One node in one node's place can use the same pointer: nothing has to be waited for.
     let shared = match old {
         [node] if wanted.len() == 1 && !renewed => Some(&node.next),
         _ => None,
     };
-    let mut built = build_all(shop, wanted, back.first(), shared, frags)?;
-    match ground {
-        _ if renewed => renew(shop, built.last(), frags)?,
-        Ground::Bare(_) => {}
-        Ground::Chain(chain) => {
-            let before = head
-                .checked_sub(1)
-                .map_or(&chain.first, |last| &present[last].next);
-            match built.last() {
-                Some(node) => point(before, Some(&node.program))?,
-                None => point(before, program_of(shop, back.first())?.as_ref())?,
-            }
-        }
-    }
-    built
-        .iter_mut()
-        .map(|node| &mut node.pending)
-        .chain(&mut new_chain)
-        .for_each(Pending::keep);
-
-    let kept = |nodes: &[Node]| nodes.iter().map(|node| node.program).collect::<Vec<_>>();
+    let built = build_all(shop, wanted, back.first(), shared, frags)?;
     let middle = built.iter().rev().map(|node| node.id).collect();
-    let programs = [kept(&present[..head]), middle, kept(back)].concat();
-    if let Ground::Chain(chain) = ground {
-        clear(state, chain, old, renewed, shared.is_some());
-    }
-    Ok(programs)
-}
-
-/// Builds the wanted nodes, the last one first, so that each can point to its successor.
-fn build_all<'a>(
-    shop: &Workshop<'a>,
-    wanted: &[Change],
-    back: Option<&Node>,
-    shared: Option<&OwnedFd>,
-    frags: bool,
-) -> Result<Vec<Built<'a>>> {
-    let back = program_of(shop, back)?;
-    let mut built: Vec<Built<'_>> = Vec::new();
-    for change in wanted.iter().rev() {
-        let fresh = match change {
-            Change::Keep(position) => {
-                &Fresh::copy(*position, &shop.ground.present()[*position].record)
-            }
-            Change::New(fresh) => fresh,
+    let (write, root) = if renewed {
+        let (write, root) = another_root(shop, chain, built.last(), frags)?;
+        (write, Some(root))
+    } else {
+        let before = head
+            .checked_sub(1)
+            .map_or(&chain.first, |last| &present[last].next);
+        let new = match built.last() {
+            Some(node) => Some(state.copy(&node.program)?),
+            None => program_of(shop, back.first())?,
         };
-        let successor = built.last().map(|node| &node.program).or(back.as_ref());
-        built.push(build(shop, fresh, successor, shared, frags)?);
-    }
-    Ok(built)
+        let write = Write::Pointer {
+            at: state.copy(before)?,
+            new,
+            old: program_of(shop, old.first().or(back.first()))?,
+        };
+        (write, None)
+    };
+    let gone = old.iter().map(|node| node.program);
+    let gone = gone.chain(renewed.then(|| chain.anchor.root()));
+    Ok(Prepared {
+        state,
+        chain: Some(chain),
+        write,
+        programs: [kept(&present[..head]), middle, kept(back)].concat(),
+        attached: None,
+        pending: built
+            .into_iter()
+            .map(|node| node.pending)
+            .chain(root)
+            .collect(),
+        left: Left::Nodes {
+            directories: gone
+                .map(|program| node_directory(&chain.directory, program))
+                .collect(),
+            shared: shared.is_some(),
+        },
+    })
 }
 
-/// Opens a present node's program.
-fn program_of(shop: &Workshop<'_>, node: Option<&Node>) -> Result<Option<OwnedFd>> {
-    let chain = shop.state.chain(shop.ground.hook(), shop.ground.target());
-    let path = |node: &Node| node_directory(&chain, node.program).join("program");
-    node.map(|node| shop.state.get(&path(node))).transpose()
+/// A root that enters the chain at `first`, to take the place of the one there is.
+fn another_root<'a>(
+    shop: &Workshop<'a, '_>,
+    chain: &'a Chain,
+    first: Option<&Built<'_>>,
+    frags: bool,
+) -> Result<(Write<'a>, Pending<'a>)> {
+    let first = first.map(|node| &node.program);
+    let (root, pending) = make_root(shop.state, chain.hook, &chain.directory, first, frags)?;
+    let write = Write::Root {
+        anchor: &chain.anchor,
+        new: root.program,
+        old: open_root(&chain.anchor)?,
+    };
+    Ok((write, pending))
 }
 
 /// How many wanted nodes at the front and at the back are those that are there.
@@ -267,7 +290,7 @@ fn stretch(wanted: &[Change], present: usize) -> (usize, usize) {
 }
 
 /// All programs of a chain take packets of several buffers, or none does: only where each can.
-fn agree_on_frags(shop: &Workshop<'_>, wanted: &[Change]) -> Result<bool> {
+fn agree_on_frags(shop: &Workshop<'_, '_>, wanted: &[Change]) -> Result<bool> {
     if shop.ground.hook().row().program_type != ProgramType::Xdp || !loader::frags_known() {
         return Ok(false);
     }
@@ -284,169 +307,6 @@ fn agree_on_frags(shop: &Workshop<'_>, wanted: &[Change]) -> Result<bool> {
         }
     }
     Ok(true)
-}
-
-/// Builds a node aside.
-fn build<'a>(
-    shop: &Workshop<'a>,
-    fresh: &Fresh,
-    successor: Option<&OwnedFd>,
-    shared: Option<&OwnedFd>,
-    frags: bool,
-) -> Result<Built<'a>> {
-    let Workshop { state, ground, .. } = *shop;
-    let chain = state.chain(ground.hook(), ground.target());
-    let inherited = fresh
-        .inherits
-        .map(|position| node_directory(&chain, ground.present()[position].program));
-    let next = match shared {
-        Some(next) => next
-            .try_clone()
-            .map_err(|source| state.failed(&chain, "open", source))?,
-        None => pointer(successor)?,
-    };
-    let counters = match (&inherited, fresh.counters) {
-        (_, false) => None,
-        (Some(directory), true) => Some(state.get(&directory.join("counters"))?),
-        (None, true) => Some(made("counters", counters::make())?),
-    };
-    let rows = counters.as_ref().map(counters::rows).transpose();
-    let marks = material::marks(shop, fresh)?;
-    let links = place::Maps {
-        next: next.as_raw_fd(),
-        counters: rows.map_err(|source| state.failed(&chain, "open counters of", source))?,
-        guard: marks
-            .as_ref()
-            .zip(ground.hook().socket())
-            .map(|(marks, socket)| place::Guard {
-                marks: marks.as_raw_fd(),
-                socket,
-                pass: ground.hook().row().pass,
-            }),
-    };
-
-    let own = material::own_maps(shop, fresh, inherited.as_deref())?;
-    let (linked, name, symbol) = material::link(shop, fresh, &own)?;
-    let loaded = loader::load_placed(name, symbol, &linked, ground.hook(), frags, &links)?;
-    let id = describe(&loaded.program)?;
-
-    let pending = Pending::new(state, node_directory(&chain, id))?;
-    let directory = &pending.directory;
-    state.pin(&loaded.program, &directory.join("program"))?;
-    state.pin(&next, &directory.join("next"))?;
-    if let Some(counters) = &counters {
-        state.pin(counters, &directory.join("counters"))?;
-    }
-    state.pin_maps(&own, &directory.join("maps"))?;
-    let record = Record {
-        id: fresh.id.unwrap_or(id),
-        role: fresh.role.clone(),
-        priority: fresh.priority,
-        form: loaded.form.into(),
-        counters: fresh.counters,
-        takes_frags: linked.frags,
-        frags,
-        opt_in: fresh.opt_in,
-    };
-    state.write_record(&directory.join("node"), &record)?;
-    Ok(Built {
-        program: loaded.program,
-        id,
-        pending,
-    })
-}
-
-/// A pointer to a program, or to none.
-fn pointer(to: Option<&OwnedFd>) -> Result<OwnedFd> {
-    let next = made(
-        "chain pointer",
-        sys::map::create(Shape::program_array("nke_next")),
-    )?;
-    if to.is_some() {
-        point(&next, to)?;
-    }
-    Ok(next)
-}
-
-pub(super) fn made(object: &str, map: io::Result<OwnedFd>) -> Result<OwnedFd> {
-    map.map_err(|source| Error::Kernel {
-        object: object.to_owned(),
-        stage: "create",
-        source,
-        remedy: "check the memory that is free",
-    })
-}
-
-pub(super) fn describe(program: &OwnedFd) -> Result<u32> {
-    let described = program::describe(program);
-    described
-        .map(|described| described.id)
-        .map_err(|source| Error::Kernel {
-            object: "program".to_owned(),
-            stage: "query",
-            source,
-            remedy: "try again",
-        })
-}
-
-/// Makes a root that enters the chain at `first`, and hangs it on the hook.
-fn renew(shop: &Workshop<'_>, first: Option<&Built<'_>>, frags: bool) -> Result<()> {
-    let Workshop { state, ground, .. } = *shop;
-    let directory = state.chain(ground.hook(), ground.target());
-    let first = first.map(|node| &node.program);
-    let (root, mut pending) = make_root(state, ground.hook(), &directory, first, frags)?;
-    match ground {
-        Ground::Chain(chain) => chain.anchor.update(&root.program)?,
-        Ground::Bare(site) => Anchor::attach(state, site, &directory, &root)?,
-    }
-    pending.keep();
-    Ok(())
-}
-
-/// A root that enters a chain at `first`, and its directory; nothing calls it yet.
-pub(super) fn make_root<'a>(
-    state: &'a State,
-    hook: Hook,
-    chain: &Path,
-    first: Option<&OwnedFd>,
-    frags: bool,
-) -> Result<(Root, Pending<'a>)> {
-    let next = pointer(first)?;
-    let root = Root::load(hook, frags, &next)?;
-    let pending = Pending::new(state, node_directory(chain, root.id))?;
-    state.pin(&next, &pending.directory.join("next"))?;
-    Ok((root, pending))
-}
-
-/// Takes away what a change has cut off, once nobody is inside. The change is in force already:
-/// what fails here, the next command sweeps.
-fn clear(state: &State, chain: &Chain, old: &[Node], renewed: bool, shared: bool) {
-    if old.is_empty() && !renewed {
-        return;
-    }
-    if !shared {
-        sys::grace_period();
-    }
-    let root = renewed.then(|| chain.anchor.root());
-    for program in old.iter().map(|node| node.program).chain(root) {
-        let _: Result<()> = state.remove(&node_directory(&chain.directory, program));
-    }
-}
-
-/// Takes a whole chain off its hook.
-fn remove(state: &State, chain: &Chain) -> Result<Vec<u32>> {
-    if chain.anchor.mode == Mode::Netfilter {
-        // Two links, which look attached even when they are not. So first there is no chain to
-        // whoever comes, then no packet of either family meets it.
-        state.remove_record(&chain.directory.join("mode"))?;
-        point(&chain.first, None)?;
-    }
-    chain.anchor.detach()?;
-    // Sockets that have joined it still call the root.
-    point(&chain.first, None)?;
-    sys::grace_period();
-    state.remove(&chain.directory)?;
-    Ok(Vec::new())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 //! theirs → root′
 //! ```
 
-use super::{Chain, commit::make_root, node_directory, points_to};
+use super::{Chain, build::make_root, node_directory, points_to};
 use crate::{
     error::{Error, Result},
     foreign,

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{Chain, Fresh, MARKS, Role, Workshop, commit::made};
+use super::{Chain, Fresh, MARKS, Role, Workshop, build::made};
 use crate::{
     error::{Error, Result},
     hook::Hook,
@@ -18,7 +18,7 @@ use crate::{
 
 /// A node's program before it is placed, and whose it is by which name.
 pub(super) fn link<'a>(
-    shop: &Workshop<'_>,
+    shop: &Workshop<'_, '_>,
     fresh: &'a Fresh,
     own: &Maps,
 ) -> Result<(Linked, &'a str, &'a str)> {
@@ -44,7 +44,7 @@ pub(super) fn link<'a>(
 
 /// The maps that a node has of its own: those of the node whose place it takes, or new ones.
 pub(super) fn own_maps(
-    shop: &Workshop<'_>,
+    shop: &Workshop<'_, '_>,
     fresh: &Fresh,
     inherited: Option<&Path>,
 ) -> Result<Maps> {
@@ -63,7 +63,7 @@ pub(super) fn own_maps(
 
 /// Where the sockets are marked that alone meet a node, which is what a claim of the same cgroup
 /// has.
-pub(super) fn marks(shop: &Workshop<'_>, fresh: &Fresh) -> Result<Option<OwnedFd>> {
+pub(super) fn marks(shop: &Workshop<'_, '_>, fresh: &Fresh) -> Result<Option<OwnedFd>> {
     let (Role::Extension { name, .. }, true) = (&fresh.role, fresh.opt_in) else {
         return Ok(None);
     };

@@ -9,7 +9,9 @@
 //! This module must never touch programs that are not nke's.
 
 mod anchor;
+mod build;
 mod commit;
+mod force;
 mod last;
 mod material;
 mod moved;
@@ -25,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     anchor::Anchor,
-    commit::{Change, Fresh, Ground, Site, Workshop, commit},
+    commit::{Change, Fresh, Ground, Prepared, Site, Workshop, prepare, put_in_force},
     last::speak_last,
 };
 use crate::{
@@ -201,7 +203,7 @@ impl Chain {
     }
 
     /// Whether its programs take packets of several buffers, on which all must agree.
-    fn frags(&self) -> bool {
+    pub(crate) fn frags(&self) -> bool {
         self.nodes.iter().all(|node| node.record.frags)
     }
 
@@ -280,6 +282,11 @@ pub(crate) fn sweep(state: &State) -> Result<Vec<Chain>> {
         for target in state.targets(hook) {
             let directory = state.chain(hook, target);
             if let Some(chain) = Chain::read(state, hook, target)? {
+                if points_to(&chain.first)?.is_none() {
+                    // Only attached, or not yet taken off. Otherwise the next command tries again.
+                    let _: Result<()> = force::take_off(state, &chain);
+                    continue;
+                }
                 let now = moved::follow(state, &chain)?;
                 let chain = if now == target {
                     Some(chain)

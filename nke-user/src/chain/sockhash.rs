@@ -19,7 +19,7 @@ use std::{
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
-use super::commit::{describe, made};
+use super::build::{describe, made};
 use crate::{
     cgroup::Cgroup,
     error::Result,

@@ -39,7 +39,7 @@ use nke_ebpf::abi::records;
 
 use crate::{
     cgroup::Cgroup,
-    chain::{self, Chain, Change, Ground, Node, Role, Workshop},
+    chain::{self, Chain, Change, Ground, Node, Prepared, Role, Workshop},
     error::{Error, Result},
     extension::{Extension, Source},
     hook::{Family, Hook},
@@ -246,8 +246,8 @@ impl Control {
         Ok(Some(source))
     }
 
-    /// Changes a chain, and reads it again.
-    fn commit(&self, ground: Ground<'_>, wanted: &[Change]) -> Result<Vec<u32>> {
+    /// Prepares a change of a chain: see [`chain::prepare`].
+    fn prepare<'a>(&'a self, ground: Ground<'a>, wanted: &[Change]) -> Result<Prepared<'a>> {
         let source = |role: &Role| self.source(role);
         let beside = |role: &Role| {
             let mut uses = role.kmid().into_iter().flat_map(|kmid| self.uses(kmid));
@@ -262,14 +262,27 @@ impl Control {
             source: &source,
             beside: &beside,
         };
-        let programs = chain::commit(&shop, wanted)?;
-        if let Ground::Chain(Chain { hook, target, .. }) = ground
-            && let Some(chain) = Chain::read(&self.state, *hook, *target)?
-        {
-            // The change is in force. If this cannot be had, `nke chain` shows who comes behind.
-            let _: Result<()> = chain::speak_last(&self.state, &chain);
+        chain::prepare(&shop, wanted)
+    }
+
+    /// Puts prepared changes in force, all or none: see [`chain::put_in_force`].
+    fn put_in_force(&self, changes: Vec<Prepared<'_>>) -> Result<Vec<Vec<u32>>> {
+        let places: Vec<_> = changes.iter().filter_map(Prepared::place).collect();
+        let programs = chain::put_in_force(changes)?;
+        for (hook, target) in places {
+            if let Some(chain) = Chain::read(&self.state, hook, target)? {
+                // The change is in force. If this cannot be had, `nke chain` shows who comes behind.
+                let _: Result<()> = chain::speak_last(&self.state, &chain);
+            }
         }
         Ok(programs)
+    }
+
+    /// Changes one chain. Returns the programs of the nodes that are wanted, in their order.
+    fn commit(&self, ground: Ground<'_>, wanted: &[Change]) -> Result<Vec<u32>> {
+        let change = self.prepare(ground, wanted)?;
+        let programs = self.put_in_force(vec![change])?;
+        Ok(programs.into_iter().flatten().collect())
     }
 
     fn reread(&mut self, hook: Hook, target: Target) -> Result<Option<&Chain>> {

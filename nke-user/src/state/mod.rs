@@ -157,6 +157,12 @@ impl State {
         sys::get(path).map_err(|source| self.failed(path, "open", source))
     }
 
+    /// Another descriptor of the same object.
+    pub(crate) fn copy(&self, fd: &OwnedFd) -> Result<OwnedFd> {
+        fd.try_clone()
+            .map_err(|source| self.failed(&self.base, "copy a descriptor of", source))
+    }
+
     pub(crate) fn pin_maps(&self, maps: &Maps, directory: &Path) -> Result<()> {
         if !maps.is_empty() {
             self.make_directory(directory)?;
