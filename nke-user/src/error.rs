@@ -1,8 +1,15 @@
 //! What can go wrong: one variant for each thing that a caller can do something about.
 //!
-//! Every message is one line that names the object, the stage, the cause and the remedy.
+//! Every message is one line that names the object, the stage, the cause and the remedy. Each
+//! variant has a stable name and an exit code of its own: see [`code`], which a new one needs a row in.
+
+pub mod code;
+mod words;
 
 use std::{io, path::PathBuf};
+
+pub(crate) use self::words::CAPABILITIES;
+use self::words::{remedy_of, some};
 
 use crate::{
     hook::Hook,
@@ -521,26 +528,6 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
-}
-
-pub(crate) const CAPABILITIES: &str =
-    "it takes CAP_BPF and CAP_NET_ADMIN, which root in a container may lack";
-
-/// What helps against an errno: the one that means a lack of capabilities means it everywhere.
-fn remedy_of(source: &io::Error, otherwise: &'static str) -> &'static str {
-    match source.raw_os_error() {
-        Some(libc::EPERM) => CAPABILITIES,
-        _ => otherwise,
-    }
-}
-
-/// As many of a list as a reader may want on one line.
-fn some(all: &[String]) -> String {
-    const MOST: usize = 4;
-    match all.get(MOST..) {
-        Some(rest @ [_, ..]) => format!("{} and {} more", all[..MOST].join(", "), rest.len()),
-        Some([]) | None => all.join(", "),
-    }
 }
 
 impl Error {

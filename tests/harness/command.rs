@@ -7,7 +7,7 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use crate::fail;
+use crate::{errors, fail};
 
 /// One finished run of a command.
 #[derive(Clone, Debug)]
@@ -56,15 +56,18 @@ impl Ran {
         self
     }
 
-    /// It must have failed with this exit code, saying why in one line; the line.
+    /// It must have failed with the exit code of this error, a name of docs/errors.md such as
+    /// `not-loaded`, saying why in one line; the line.
     ///
     /// Hints and the verifier's last lines may follow, indented.
     #[track_caller]
     #[must_use]
-    pub fn fails(self, code: i32) -> String {
+    pub fn fails(self, name: &str) -> String {
+        let code = errors::code(name);
         if self.code != Some(code) || self.stderr.contains("panicked") {
+            let was = self.code.and_then(errors::name).unwrap_or("something else");
             fail(format!(
-                "`{}` should exit with {code}:\n{self:#?}",
+                "`{}` should fail with {name} ({code}), and it was {was}:\n{self:#?}",
                 self.words
             ));
         }
@@ -75,6 +78,21 @@ impl Ran {
             ));
         }
         self.stderr
+    }
+
+    /// It must have failed, with an error that docs/errors.md names; the name and the line.
+    #[track_caller]
+    #[must_use]
+    pub fn fails_somehow(self) -> (&'static str, String) {
+        let name = self.code.and_then(errors::name);
+        let Some(name) = name.filter(|name| *name != "other") else {
+            fail(format!(
+                "`{}` should fail with an error that has a name:\n{self:#?}",
+                self.words
+            ));
+        };
+        let said = self.fails(name);
+        (name, said)
     }
 
     /// It must have succeeded; what it printed, as JSON.

@@ -23,6 +23,7 @@ mod chain;
 mod command;
 mod dice;
 mod dump;
+mod errors;
 mod feature;
 pub mod frame;
 pub mod kernel;

@@ -15,7 +15,7 @@ use crate::sys::seccomp;
 /// let world = World::new();
 /// let mut command = world.command(&["attach", "counter", "-i", "inside"]);
 /// refuse(&mut command, BPF_PROG_LOAD, 1);
-/// Ran::of(&mut command).fails(1);
+/// Ran::of(&mut command).fails("kernel");
 /// ```
 pub fn refuse(command: &mut Command, kind: bpf_cmd, errno: i32) {
     seccomp::refuse_bpf(command, kind as u32, errno);

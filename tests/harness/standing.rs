@@ -27,11 +27,11 @@ impl World {
         }
     }
 
-    /// A command must fail with this exit code and exactly these words, and change nothing.
+    /// A command must fail with a named error and exactly these words, and change nothing.
     #[track_caller]
-    pub fn refuses(&self, words: &[&str], code: i32, said: &str) {
+    pub fn refuses(&self, words: &[&str], said: &str) {
         let before = self.standing();
-        let error = self.nke(words).fails(code);
+        let (_, error) = self.nke(words).fails_somehow();
         assert_eq!(error, said, "of `nke {}`", words.join(" "));
         self.assert_standing(&before);
     }

@@ -239,7 +239,7 @@ fn attachments_of_an_extension_share_its_maps() {
 fn of_several_programs_one_must_be_named() {
     let world = World::new();
     let object = stranger::object("several.c", "several", &[]);
-    let error = world.on(&["attach", &object]).fails(1);
+    let error = world.on(&["attach", &object]).fails("many-programs");
     assert_eq!(
         error,
         "nke: several: attach: several programs serve interface/xdp: alpha, beta, gamma; choose \
@@ -297,7 +297,7 @@ fn another_object_of_the_name_of_a_loaded_one_is_refused() {
     world.on(&["attach", &text]).ok();
     fs::copy(trail::object(2), &path).expect("it can be copied");
     let before = (world.chains(), world.list());
-    let error = world.on(&["attach", &text]).fails(1);
+    let error = world.on(&["attach", &text]).fails("name-clash");
     assert_eq!(
         error,
         format!(

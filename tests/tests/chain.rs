@@ -48,7 +48,9 @@ fn beside_what_is_not_there() {
     let world = World::new();
     let object = trail::object(1);
     for other in ["--before", "--after"] {
-        let error = world.on(&["attach", &object, other, "nobody"]).fails(1);
+        let error = world
+            .on(&["attach", &object, other, "nobody"])
+            .fails("no-attachment");
         assert_eq!(
             error,
             format!(
@@ -71,7 +73,7 @@ fn beside_what_is_not_there() {
     assert!(
         world
             .on(&words)
-            .fails(1)
+            .fails("no-attachment")
             .contains("none such at interface/out")
     );
 }
@@ -102,7 +104,9 @@ fn thirty_two_fit_and_the_next_is_refused() {
             world.list(),
             nke_tests::tree(&world.state()),
         );
-        let error = world.at(hook, &["attach", &trail::object(33)]).fails(1);
+        let error = world
+            .at(hook, &["attach", &trail::object(33)])
+            .fails("chain-full");
         assert_eq!(
             error,
             format!(
@@ -209,7 +213,7 @@ fn a_policy_drops_real_packets() {
 #[test]
 fn the_policy_is_the_one_of_the_only_chain_unless_said() {
     let world = World::new();
-    let error = world.on(&["policy", "drop"]).fails(1);
+    let error = world.on(&["policy", "drop"]).fails("which-hook");
     assert_eq!(
         error,
         format!("nke: {IFACE}: policy: it has not just one chain; say which with --hook\n")
@@ -224,7 +228,7 @@ fn the_policy_is_the_one_of_the_only_chain_unless_said() {
     assert!(
         world
             .on(&["policy", "pass"])
-            .fails(1)
+            .fails("which-hook")
             .contains("say which with --hook")
     );
 }

@@ -38,7 +38,7 @@ fn what_is_at_several_places_must_be_told_apart() {
     let world = World::new();
     let ids = Hook::ALL.map(|hook| world.attach(hook, &trail::object(1), &[]));
     let before = world.chains();
-    let error = world.nke(&["detach", "trail1"]).fails(1);
+    let error = world.nke(&["detach", "trail1"]).fails("many-attachments");
     let place = |n: usize| {
         format!(
             "{} ({} of {IFACE} in {})",
@@ -76,7 +76,7 @@ fn an_interface_narrows_it_down() {
     }
     assert!(
         one.nke(&["detach", "trail"])
-            .fails(1)
+            .fails("many-attachments")
             .contains("several fit")
     );
     one.nke(&other.target(&["detach", "trail"])).ok();
@@ -97,7 +97,7 @@ fn what_is_not_there_is_said() {
             " at interface/in",
         ),
     ] {
-        let error = world.nke(words).fails(1);
+        let error = world.nke(words).fails("no-attachment");
         assert_eq!(
             error,
             format!(

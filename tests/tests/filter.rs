@@ -133,7 +133,7 @@ fn a_file_takes_the_place_of_all() {
 
     // What is wrong with a file changes nothing.
     fs::write(file, "pass\npass port 1\n").expect("it is ours");
-    let error = world.on(&["filter", "load", file]).fails(1);
+    let error = world.on(&["filter", "load", file]).fails("malformed-rule");
     let first = format!("nke: {file}: line 2, column 6: expected `in`, `out`,");
     assert!(error.starts_with(&first), "{error}");
     assert!(
@@ -141,13 +141,13 @@ fn a_file_takes_the_place_of_all() {
         "{error}"
     );
     fs::write(file, [0xff, 0xfe]).expect("it is ours");
-    drop(world.on(&["filter", "load", file]).fails(1));
-    drop(world.on(&["filter", "load", "nowhere"]).fails(1));
+    drop(world.on(&["filter", "load", file]).fails("read"));
+    drop(world.on(&["filter", "load", "nowhere"]).fails("read"));
     let many: String = (0..1025)
         .map(|port| format!("drop to any port {port}\n"))
         .collect();
     fs::write(file, many).expect("it is ours");
-    let error = world.on(&["filter", "load", file]).fails(1);
+    let error = world.on(&["filter", "load", file]).fails("rules-full");
     assert!(
         error.contains("1025 rules are more than the 1024"),
         "{error}"
@@ -225,14 +225,20 @@ fn every_attachment_has_rules_of_its_own() {
     ];
     assert_eq!(found, expected);
 
-    let error = world.on(&["filter", "add", "drop"]).fails(1);
+    let error = world.on(&["filter", "add", "drop"]).fails("many-rule-sets");
     assert!(error.contains("say which with --hook or --id"), "{error}");
-    let error = world.at(Hook::Out, &["filter", "add", "drop in"]).fails(1);
+    let error = world
+        .at(Hook::Out, &["filter", "add", "drop in"])
+        .fails("rule-never-matches");
     assert!(error.contains("`drop in` can never match"), "{error}");
 
     // Two at one hook are told apart by their ids.
     let second = world.attach(Hook::Out, EXTENSION, &[]).to_string();
-    drop(world.at(Hook::Out, &["filter", "add", "drop"]).fails(1));
+    drop(
+        world
+            .at(Hook::Out, &["filter", "add", "drop"])
+            .fails("many-rule-sets"),
+    );
     world
         .on(&["filter", "add", "--id", &second, "drop to any port 3"])
         .ok();
@@ -260,14 +266,14 @@ fn rules_stay_when_the_chain_changes() {
 #[test]
 fn mistakes_are_told_and_change_nothing() {
     let world = World::new();
-    let error = world.on(&["filter", "add", "drop"]).fails(1);
+    let error = world.on(&["filter", "add", "drop"]).fails("no-rule-set");
     let netns = world.inside.name();
     let hint = format!("`nke attach packet-filter -i eth0 --netns {netns}` does that");
     assert!(error.contains(&hint), "{error}");
     world.attach(Hook::Xdp, EXTENSION, &[]);
     add(&world, "pass");
     let check = |words: &[&str], message: &str| {
-        let error = world.on(&[&["filter"], words].concat()).fails(1);
+        let error = world.on(&[&["filter"], words].concat()).fails_somehow().1;
         assert!(error.contains(message), "{error}");
     };
     check(
@@ -287,7 +293,11 @@ fn mistakes_are_told_and_change_nothing() {
     check(&["delete", "2"], "there is no rule 2, only 1");
     check(&["delete", "--id", "1", "1"], "it is not attached there");
     for words in [&["delete", "0"], &["default", "reject"], &["delete", "one"]] {
-        drop(world.on(&[&["filter"], words.as_slice()].concat()).fails(2));
+        drop(
+            world
+                .on(&[&["filter"], words.as_slice()].concat())
+                .fails("usage"),
+        );
     }
     assert_eq!(rules(&world), ["pass"]);
 }

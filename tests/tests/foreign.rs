@@ -71,7 +71,7 @@ fn an_xdp_program_of_others_keeps_its_place() {
                  which is not nke's; detach that first (`ip link set dev {IFACE} xdp off`, \
                  `xdp-loader unload`), or use interface/in\n"
             );
-            world.refuses(&words, 1, &line);
+            world.refuses(&words, &line);
         }
         assert!(!world.is_mounted());
         let shown = chain(&world, Hook::Xdp);

@@ -58,7 +58,7 @@ fn one_that_does_not_take_them_is_refused_where_they_come() {
     }
     let error = world
         .on(&["attach", &trail::object(1), "--mode", "native"])
-        .fails(1);
+        .fails("kernel");
     assert!(
         error.starts_with(&format!("nke: interface/xdp of {IFACE}: attach: ")),
         "{error}"
@@ -76,7 +76,7 @@ fn one_that_does_not_take_them_is_refused_where_they_come() {
         world.list(),
         nke_tests::tree(&world.state()),
     );
-    let error = world.on(&["attach", &trail::object(1)]).fails(1);
+    let error = world.on(&["attach", &trail::object(1)]).fails("kernel");
     assert!(error.contains("MTU"), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
     assert_eq!(

@@ -427,7 +427,11 @@ fn a_reader_that_goes_away_is_no_mistake() {
     );
 
     // Nobody hears the complaint, but the exit code says it.
-    for (words, code) in [(&["show", "nope"][..], 1), (&["attach"], 2), (&["nope"], 2)] {
+    for (words, code) in [
+        (&["show", "nope"][..], 31),
+        (&["attach"], 2),
+        (&["nope"], 2),
+    ] {
         let (exit, _) = into(&world, words, nobody(), Some(nobody()));
         assert_eq!(exit, Some(code), "{words:?}");
     }

@@ -157,15 +157,23 @@ fn of_a_namespace_that_vanishes() {
 fn of_attaching_what_is_refused() {
     let world = World::new();
     let refused = stranger::object("refused.c", "refused", &[]);
-    drop(world.on(&["attach", &refused]).fails(1));
+    drop(world.on(&["attach", &refused]).fails("verifier"));
     assert_bare(&world, &Objects::default());
 
     world.attach(Hook::Xdp, &trail::object(1), &[]);
     let before = (world.objects(), tree(&world.state()));
-    drop(world.on(&["attach", &refused]).fails(1));
-    drop(world.on(&["attach", "nobody-has-this"]).fails(1));
+    drop(world.on(&["attach", &refused]).fails("verifier"));
+    drop(
+        world
+            .on(&["attach", "nobody-has-this"])
+            .fails("no-extension"),
+    );
     let object = trail::object(2);
-    drop(world.on(&["attach", &object, "--after", "nobody"]).fails(1));
+    drop(
+        world
+            .on(&["attach", &object, "--after", "nobody"])
+            .fails("no-attachment"),
+    );
     assert_eq!((world.objects(), tree(&world.state())), before);
     world.nke(&["detach", "trail1"]).ok();
     assert_bare(&world, &before.0);

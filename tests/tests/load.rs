@@ -53,7 +53,7 @@ fn loads_are_counted() {
         world.nke(&["unload", "trail1"]).ok().stdout,
         "unloaded trail1\n"
     );
-    let error = world.nke(&["unload", "trail1"]).fails(1);
+    let error = world.nke(&["unload", "trail1"]).fails("not-loaded");
     assert_eq!(
         error,
         "nke: extension trail1: unload: it is not loaded; `nke list` shows those that are\n"
@@ -93,7 +93,7 @@ fn what_is_in_use_is_not_unloaded_and_the_holders_are_named() {
     world.nke(&["load", &trail::object(1)]).ok();
     let ids = [Hook::Xdp, Hook::Out].map(|hook| world.attach(hook, "trail1", &[]));
     let before = (world.chains(), world.list());
-    let error = world.nke(&["unload", "trail1"]).fails(1);
+    let error = world.nke(&["unload", "trail1"]).fails("in-use");
     let netns = world.inside.name();
     assert_eq!(
         error,
@@ -110,7 +110,7 @@ fn what_is_in_use_is_not_unloaded_and_the_holders_are_named() {
     assert!(
         world
             .nke(&["unload", "trail1"])
-            .fails(1)
+            .fails("in-use")
             .contains(&ids[1].to_string())
     );
     world.nke(&["detach", &ids[1].to_string()]).ok();
@@ -136,7 +136,9 @@ fn a_load_that_fails_leaves_nothing() {
     let path = world.directory().join("broken.o");
     let whole = std::fs::read(trail::object(1)).expect("the object is there");
     std::fs::write(&path, &whole[..whole.len() / 2]).expect("it can be written");
-    let error = world.nke(&["load", &path.display().to_string()]).fails(1);
+    let error = world
+        .nke(&["load", &path.display().to_string()])
+        .fails("not-an-object");
     assert!(error.starts_with("nke: broken: parse: "), "{error}");
     assert_eq!(world.list(), []);
     assert_eq!(nke_tests::tree(&world.state()), [] as [&str; 0]);

@@ -88,7 +88,7 @@ fn generic_where_the_driver_cannot() {
             let place = ["-i", interface, "--netns", netns];
             world.nke(&[words, &place].concat())
         };
-        let refused = at(&["attach", &object, "--mode", "native"]).fails(1);
+        let refused = at(&["attach", &object, "--mode", "native"]).fails("no-native-xdp");
         let line = format!(
             "nke: interface/xdp of {interface}: attach: its driver has no native XDP; use --mode \
              generic, or leave --mode out\n"
@@ -307,7 +307,7 @@ fn a_chain_stays_in_its_mode() {
             "nke: {name} of {IFACE}: attach: the chain runs in {runs} mode; detach all of it to \
              change that\n"
         );
-        world.refuses(&world.target(&words), 1, &line);
+        world.refuses(&world.target(&words), &line);
         world.nke(&["detach", "trail1"]).ok();
         world.attach(hook, &object, &["--mode", asked]);
         assert_eq!(mode(&world).as_deref(), Some(asked));
@@ -326,6 +326,6 @@ fn a_hook_has_modes_of_its_own() {
         let name = hook.name();
         let words = ["attach", "counter", "--hook", name, "--mode", mode];
         let line = format!("nke: {name}: attach: there is no mode {mode} here; leave --mode out\n");
-        world.refuses(&world.target(&words), 1, &line);
+        world.refuses(&world.target(&words), &line);
     }
 }

@@ -112,11 +112,15 @@ fn beside_itself_or_nobody_is_refused() {
     let (world, _) = three(Hook::Xdp);
     let before = world.chains();
     for other in ["trail1", "nobody"] {
-        let error = world.nke(&["move", "trail1", "--before", other]).fails(1);
+        let error = world
+            .nke(&["move", "trail1", "--before", other])
+            .fails("no-attachment");
         assert!(error.starts_with("nke: attachment "), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     }
-    let error = world.nke(&["move", "nobody", "--priority", "1"]).fails(1);
+    let error = world
+        .nke(&["move", "nobody", "--priority", "1"])
+        .fails("no-attachment");
     assert_eq!(
         error,
         "nke: attachment nobody: move: none such; `nke chain` shows those that are\n"

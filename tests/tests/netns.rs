@@ -248,8 +248,8 @@ fn interfaces_of_one_number_never_mix() {
         ];
         world.nke(&[words, &target].concat())
     };
-    drop(at(ends[0], &["detach", "trail2"]).fails(1));
-    drop(at(ends[1], &["detach", "trail1"]).fails(1));
+    drop(at(ends[0], &["detach", "trail2"]).fails("no-attachment"));
+    drop(at(ends[1], &["detach", "trail1"]).fails("no-attachment"));
     at(ends[0], &["policy", "drop"]).ok();
     at(ends[1], &["replace", "trail2", &trail::object(3)]).ok();
     world.assert_trail(Hook::In, &[1]);
@@ -285,7 +285,7 @@ fn a_renamed_interface_has_its_chain_under_the_new_name() {
     drop(
         world
             .nke(&["chain", "-i", IFACE, "--netns", netns])
-            .fails(1),
+            .fails("no-interface"),
     );
     let target = ["-i", "wan0", "--netns", netns, "--hook", "interface/xdp"];
     let object = trail::object(2);

@@ -234,12 +234,12 @@ fn from_outside_and_back() {
     let (own, sibling) = (place.udp(), place.udp());
     let socket = named(&own);
     let ask = |words: &[&str]| place.world.nke(&[words, &["--socket", &socket]].concat());
-    let error = ask(&["detach", "deny"]).fails(1);
+    let error = ask(&["detach", "deny"]).fails("no-attachment");
     assert!(
         error.contains("none such that sockets opt in for"),
         "{error}"
     );
-    let error = ask(&["attach", "deny"]).fails(1);
+    let error = ask(&["attach", "deny"]).fails("socket");
     assert!(
         error.contains(&format!("socket {socket}: opt in for deny: ")),
         "{error}"
@@ -252,12 +252,12 @@ fn from_outside_and_back() {
     assert_eq!(opt_in(&own, "deny"), libc::EEXIST);
     assert!(
         ask(&["attach", "deny"])
-            .fails(1)
+            .fails("socket")
             .ends_with("it has opted in already\n")
     );
     assert!(
         ask(&["attach", "nope"])
-            .fails(1)
+            .fails("socket")
             .contains("Invalid argument")
     );
     assert_eq!(place.reached(&[&own, &sibling]), [false, true]);
@@ -267,7 +267,7 @@ fn from_outside_and_back() {
     assert_eq!(place.reached(&[&own]), [true]);
     assert!(
         ask(&["detach", "deny"])
-            .fails(1)
+            .fails("socket")
             .ends_with("it has not opted in\n")
     );
     assert_eq!(opt_in(&own, "deny"), 0, "and in again");
@@ -278,28 +278,28 @@ fn sockets_that_are_none() {
     let place = Place::new();
     place.attach(&deny("deny"), "socket/data-in").ok();
     let before = nke_tests::tree(&place.world.state());
-    let fails = |socket: &str, code: i32, cause: &str| {
+    let fails = |socket: &str, name: &str, cause: &str| {
         for verb in ["attach", "detach"] {
             let error = place
                 .world
                 .nke(&[verb, "deny", "--socket", socket])
-                .fails(code);
+                .fails(name);
             assert!(error.contains(cause), "{error}");
         }
     };
     let file = File::open("/dev/null").expect("it is there");
-    fails(&named(&file), 1, "the descriptor is no socket");
+    fails(&named(&file), "socket", "the descriptor is no socket");
     // Another process, whose descriptors no other test changes.
     let waits = Command::new("cat").stdin(Stdio::piped()).spawn();
     let mut waits = waits.expect("it runs");
     let closed = format!("{}:777", waits.id());
-    fails(&closed, 1, "the process has no such descriptor");
+    fails(&closed, "socket", "the process has no such descriptor");
     drop(waits.stdin.take());
     waits.wait().expect("it ends");
-    fails(&closed, 1, "there is no such process");
-    fails("0:3", 1, "there is no such process");
+    fails(&closed, "socket", "there is no such process");
+    fails("0:3", "socket", "there is no such process");
     for typed in ["3", "1:", ":1", "1:x", "1:2:3", "1:99999999999"] {
-        fails(typed, 2, "a socket is PID:FD");
+        fails(typed, "usage", "a socket is PID:FD");
     }
     let path = place.cgroup.path();
     let both = ["attach", "deny", "--socket", &closed, "--cgroup", path];
@@ -307,7 +307,7 @@ fn sockets_that_are_none() {
         place
             .world
             .nke(&both)
-            .fails(2)
+            .fails("usage")
             .contains("cannot be used with")
     );
 
@@ -318,7 +318,7 @@ fn sockets_that_are_none() {
     let error = place
         .world
         .nke(&["attach", "deny", "--socket", &named(&other)]);
-    assert!(error.fails(1).contains("Protocol not available"));
+    assert!(error.fails("socket").contains("Protocol not available"));
     assert_eq!(
         nke_tests::tree(&place.world.state()),
         before,
@@ -357,7 +357,7 @@ fn every_hook_takes_a_guard() {
     own.send(b"to itself").expect("let through");
     assert_eq!(own.recv(&mut [0; 16]).expect("let through"), 9);
     for hook in ["socket/create", "socket/stream-in"] {
-        let error = place.attach(&all, hook).fails(1);
+        let error = place.attach(&all, hook).fails("no-opt-in");
         let words = format!("nke: {hook}: attach: no socket can have opted in here; ");
         assert!(error.starts_with(&words), "{error}");
     }
@@ -371,7 +371,7 @@ fn every_hook_takes_a_guard() {
         "socket/lookup",
         "--opt-in",
     ];
-    let error = place.world.nke(&words).fails(1);
+    let error = place.world.nke(&words).fails("no-opt-in");
     assert!(
         error.contains("socket/lookup: attach: no socket can have opted in here"),
         "{error}"

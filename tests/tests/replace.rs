@@ -102,7 +102,9 @@ fn by_one_that_does_not_serve_the_hook_is_refused() {
         nke_tests::tree(&world.state()),
     );
     let object = stranger::object("verdicts.c", "verdicts", &[]);
-    let error = world.nke(&["replace", "trail1", &object]).fails(1);
+    let error = world
+        .nke(&["replace", "trail1", &object])
+        .fails("no-program");
     assert_eq!(
         error,
         "nke: verdicts: attach: it has no program for interface/in; it has verdicts (xdp); choose \
@@ -128,7 +130,7 @@ fn by_one_that_the_verifier_refuses_changes_nothing() {
         nke_tests::tree(&world.state()),
     );
     let object = stranger::object("refused.c", "refused", &[]);
-    let error = world.nke(&["replace", "trail1", &object]).fails(1);
+    let error = world.nke(&["replace", "trail1", &object]).fails("verifier");
     assert!(
         error.starts_with("nke: refused: program refused: verifier: "),
         "{error}"

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use aya::maps::MapError;
 
+use super::{ParseError, Rule};
+
 /// Why rules could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,4 +52,93 @@ pub enum Error {
         /// The rule's place in the list, from 1.
         number: usize,
     },
+
+    /// Text is no rule, or no file of rules.
+    #[error("{origin}: {error}")]
+    Malformed {
+        /// The file, or what was typed.
+        origin: String,
+        /// What is wrong with it, and where.
+        error: Box<ParseError>,
+    },
+
+    /// There is no rule of that number.
+    #[error("{place}: delete: there is no rule {number}, only {count}; `list` shows them")]
+    NoRule {
+        /// Whose rules.
+        place: String,
+        /// As given, from 1.
+        number: usize,
+        /// How many there are.
+        count: usize,
+    },
+
+    /// There is no such place to add a rule at.
+    #[error(
+        "{place}: add: there are {count} rules; give --at a number from 1 to {}", count + 1
+    )]
+    NoPlace {
+        /// Whose rules.
+        place: String,
+        /// How many there are.
+        count: usize,
+    },
+
+    /// The extension that has rules is not attached there.
+    #[error(
+        "{extension}: find: it is not attached there; `nke attach {extension} {words}` does that"
+    )]
+    NoRuleSet {
+        /// The extension.
+        extension: &'static str,
+        /// What names the place on the command line.
+        words: String,
+    },
+
+    /// The extension that has rules is attached there several times.
+    #[error(
+        "{extension}: find: it is attached to {place} at {}; say which with --hook{or_id}",
+        found.join(", ")
+    )]
+    ManyRuleSets {
+        /// The extension.
+        extension: &'static str,
+        /// Where.
+        place: String,
+        /// The hooks, with ids.
+        found: Vec<String>,
+        /// What else tells them apart.
+        or_id: &'static str,
+    },
+
+    /// A rule for what never comes by.
+    #[error(
+        "{place}: `{rule}` can never match, all that comes by here is {}; attach {extension} to \
+         {hook} for it",
+        ways.join(" or ")
+    )]
+    NeverMatches {
+        /// Whose rules.
+        place: String,
+        /// The rule.
+        rule: Box<Rule>,
+        /// What comes by.
+        ways: Vec<String>,
+        /// The extension.
+        extension: &'static str,
+        /// Where the rule would match.
+        hook: &'static str,
+    },
+}
+
+impl Error {
+    /// The lines that show the place of what is wrong; none if there is no such place.
+    #[must_use]
+    pub fn marked(&self) -> String {
+        if let Self::Malformed { error, origin: _ } = self {
+            error.marked()
+        } else {
+            String::new()
+        }
+    }
 }

@@ -55,7 +55,7 @@ fn paths_that_cannot_be_read() {
     // A name is searched for among regular files only.
     assert!(Path::new(&pipe).exists());
     fs::rename(&pipe, world.extensions().join("pipe.o")).expect("the directory is ours");
-    let error = world.nke(&["load", "pipe"]).fails(1);
+    let error = world.nke(&["load", "pipe"]).fails("read");
     assert!(error.starts_with("nke: extension pipe: find: "), "{error}");
 }
 
@@ -119,7 +119,7 @@ fn half_written_files() {
         .chain([whole.len() - 1])
     {
         fs::write(&path, &whole[..length]).expect("the directory is ours");
-        let error = world.on(&["attach", &path]).fails(1);
+        let error = world.on(&["attach", &path]).fails("not-an-object");
         let line = error.strip_suffix('\n').expect("a line");
         assert!(
             line.starts_with("nke: half: parse: ") && line.ends_with(COMPILE),

@@ -20,7 +20,7 @@ fn fails(words: &[&str], prepare: impl Fn(&mut Command), kind: bpf_cmd, errno: i
         let mut command = world.command(&world.target(&[&["attach", "counter"], words].concat()));
         prepare(&mut command);
         refuse(&mut command, kind, errno);
-        let error = Ran::of(&mut command).fails(1);
+        let error = Ran::of(&mut command).fails_somehow().1;
         assert_eq!(error, format!("nke: {line}\n"), "of {words:?}");
         world.assert_standing(&before);
     }
@@ -90,7 +90,7 @@ fn a_locked_down_kernel() {
     command.args(world.target(&["attach", "counter"]));
     refuse(&mut command, BPF_PROG_LOAD, libc::EPERM);
     assert_eq!(
-        Ran::of(&mut command).fails(1),
+        Ran::of(&mut command).fails("locked-down"),
         "nke: counter: load: the kernel is locked down (confidentiality), which forbids BPF \
          programs; boot without lockdown=confidentiality\n",
         "on {IFACE}"

@@ -23,7 +23,7 @@ fn world() -> World {
 /// The command must refuse these words, on the inside's interface, with exactly this line.
 #[track_caller]
 fn refused(world: &World, words: &[&str], line: &str) {
-    world.refuses(&world.target(words), 1, &format!("nke: {line}\n"));
+    world.refuses(&world.target(words), &format!("nke: {line}\n"));
 }
 
 /// An object must be refused with exactly this line by every verb that takes one, and in a world
@@ -32,11 +32,11 @@ fn refused(world: &World, words: &[&str], line: &str) {
 fn object_refused(object: &str, line: &str) {
     let line = format!("nke: {line}\n");
     let world = world();
-    world.refuses(&["load", object], 1, &line);
-    world.refuses(&world.target(&["attach", object]), 1, &line);
-    world.refuses(&world.target(&["replace", "trail1", object]), 1, &line);
+    world.refuses(&["load", object], &line);
+    world.refuses(&world.target(&["attach", object]), &line);
+    world.refuses(&world.target(&["replace", "trail1", object]), &line);
     let bare = World::new();
-    bare.refuses(&bare.target(&["attach", object]), 1, &line);
+    bare.refuses(&bare.target(&["attach", object]), &line);
     assert!(
         !bare.is_mounted(),
         "nothing was left, so nothing is mounted"

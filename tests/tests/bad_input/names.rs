@@ -25,7 +25,7 @@ fn no_such_interface() {
                 "nke: interface {name}: not found in network namespace {netns}; `ip link` shows \
                  those that exist\n"
             );
-            world.refuses(&words, 1, &line);
+            world.refuses(&words, &line);
         }
     }
 }
@@ -50,7 +50,7 @@ fn no_such_namespace() {
                 "nke: network namespace {name}: open: {cause}; `ip netns list` shows those with a \
                  name\n"
             );
-            world.refuses(&words, 1, &line);
+            world.refuses(&words, &line);
         }
     }
 }
@@ -70,9 +70,9 @@ fn no_such_extension() {
         refused(&world, &["attach", name], &searched(name));
     }
     let line = "extension nope: unload: it is not loaded; `nke list` shows those that are";
-    world.refuses(&["unload", "nope"], 1, &format!("nke: {line}\n"));
+    world.refuses(&["unload", "nope"], &format!("nke: {line}\n"));
     let line = "extension nope: show: it is not loaded; `nke list` shows those that are";
-    world.refuses(&["show", "nope"], 1, &format!("nke: {line}\n"));
+    world.refuses(&["show", "nope"], &format!("nke: {line}\n"));
 }
 
 #[test]
@@ -123,9 +123,9 @@ fn too_many_fit() {
     let line = format!(
         "attachment trail1: detach: several fit: {all}; name one by its id, or say -i and --hook"
     );
-    world.refuses(&["detach", "trail1"], 1, &format!("nke: {line}\n"));
+    world.refuses(&["detach", "trail1"], &format!("nke: {line}\n"));
     let line = format!("extension trail1: unload: it is in use by {all}; detach it first");
-    world.refuses(&["unload", "trail1"], 1, &format!("nke: {line}\n"));
+    world.refuses(&["unload", "trail1"], &format!("nke: {line}\n"));
     let line = format!("{IFACE}: policy: it has not just one chain; say which with --hook");
     world.attach(Hook::In, "trail1", &[]);
     refused(&world, &["policy", "drop"], &line);
@@ -143,7 +143,7 @@ fn a_name_is_taken() {
          rename the file (`nke replace` takes it where the loaded one has no other attachment)"
     );
     refused(&world, &["attach", &other], &line);
-    world.refuses(&["load", &other], 1, &format!("nke: {line}\n"));
+    world.refuses(&["load", &other], &format!("nke: {line}\n"));
 
     // The same bytes are the same extension, wherever they lie.
     std::fs::copy(&ours, &other).expect("the directory is ours");
@@ -175,7 +175,7 @@ fn words_that_mean_nothing() {
     let world = world();
     let not_understood = |words: &[&str]| {
         let before = world.standing();
-        let error = world.nke(words).fails(2);
+        let error = world.nke(words).fails("usage");
         assert!(error.starts_with("error: "), "{error}");
         world.assert_standing(&before);
     };

@@ -78,7 +78,7 @@ fn no_program_for_the_hook() {
     );
     let line = "only-tc: attach: it has no program for a network namespace; it has bad (tc); name an \
                 interface with -i";
-    world.refuses(&["attach", &only_tc], 1, &format!("nke: {line}\n"));
+    world.refuses(&["attach", &only_tc], &format!("nke: {line}\n"));
     // An object without a program can still be loaded: others may be waiting for its maps.
     world.nke(&["load", &bad("empty", &["-DNO_PROGRAM"])]).ok();
 }
@@ -100,8 +100,8 @@ fn the_verifier_refuses() {
     let unsafe_object = bad("unsafe", &["-DUNSAFE"]);
     let words = world.target(&["attach", &unsafe_object]);
     let before = world.standing();
-    let short = world.nke(&words).fails(1);
-    let whole = world.nke(&[&["-v"], &words[..]].concat()).fails(1);
+    let short = world.nke(&words).fails("verifier");
+    let whole = world.nke(&[&["-v"], &words[..]].concat()).fails("verifier");
     world.assert_standing(&before);
 
     let (first, last) = short.split_once('\n').expect("several lines");
@@ -137,7 +137,7 @@ fn symbols_that_the_kernel_lacks() {
     let world = world();
     let before = world.standing();
     let object = bad("absent", &["-DABSENT"]);
-    let error = world.on(&["attach", &object]).fails(1);
+    let error = world.on(&["attach", &object]).fails("verifier");
     let line = "nke: absent: program bad: verifier: it uses a type or member that this kernel has \
                 not (CO-RE) (Invalid argument (os error 22)); -v shows its whole log\n";
     assert!(error.starts_with(line), "{error}");

@@ -34,7 +34,7 @@ fn not_root() {
         let mut command = Command::new(&copy);
         world.dress(&mut command);
         command.args(words).uid(NOBODY).gid(NOBODY);
-        let error = Ran::of(&mut command).fails(1);
+        let error = Ran::of(&mut command).fails("not-root");
         assert_eq!(
             error,
             "nke: nke: start: changing the kernel's packet path needs root; run it with sudo\n",
@@ -58,7 +58,7 @@ fn root_without_power() {
         .args(["--user", "--map-root-user"])
         .arg(binaries::nke());
     command.args(["attach", "counter", "-i", IFACE]);
-    let error = Ran::of(&mut command).fails(1);
+    let error = Ran::of(&mut command).fails("state");
     let state = world.state().display().to_string();
     assert!(
         error.starts_with(&format!("nke: {state}: mount a bpffs: ")),

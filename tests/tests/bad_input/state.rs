@@ -16,7 +16,10 @@ fn unusable(world: &World, state: &str, line: &str) {
     let device = || fs::metadata(state).map(|found| found.dev()).ok();
     let before = device();
     for words in [&["list"][..], &world.target(&["attach", "counter"])] {
-        let error = world.nke(&[&["--state", state], words].concat()).fails(1);
+        let error = world
+            .nke(&[&["--state", state], words].concat())
+            .fails_somehow()
+            .1;
         assert_eq!(error, format!("nke: {line}\n"), "of {words:?}");
     }
     assert_eq!(device(), before, "something was mounted at {state}");
@@ -54,7 +57,7 @@ fn directories_that_others_could_have_prepared() {
     world.on(&["attach", &trail::object(1)]).ok();
     fs::set_permissions(world.state(), Permissions::from_mode(0o777)).expect("root may");
     let ours = world.state().display().to_string();
-    let error = world.nke(&["list"]).fails(1);
+    let error = world.nke(&["list"]).fails_somehow().1;
     assert_eq!(error, format!("nke: {}\n", line.replace(&path, &ours)));
     fs::set_permissions(world.state(), Permissions::from_mode(0o700)).expect("root may");
     world.assert_trail(Hook::Xdp, &[1]);
@@ -193,7 +196,7 @@ fn break_one(world: &World, like: &str) {
     ] {
         let ran = world.nke(words);
         if ran.code != Some(0) {
-            let error = ran.fails(1);
+            let error = ran.fails_somehow().1;
             assert_eq!(error.lines().count(), 1, "without {pin}: {error}");
         }
     }

@@ -52,7 +52,7 @@ fn all_hooks_of_a_cgroup_share_the_rules() {
     let hook = |hook| ["attach", EXTENSION, "--hook", hook];
     guard.on(&hook("socket/connect")).ok();
     guard.run(&["add", "drop port 7"]).ok();
-    let error = guard.run(&["add", "drop bind"]).fails(1);
+    let error = guard.run(&["add", "drop bind"]).fails("rule-never-matches");
     assert!(
         error.contains("`drop bind` can never match")
             && error.contains("attach connection-guard to socket/bind"),
@@ -149,25 +149,27 @@ fn mistakes_name_the_column_and_change_nothing() {
             "column 27: icmp has no ports",
         ),
     ] {
-        let error = guard.run(&["add", rule]).fails(1);
+        let error = guard.run(&["add", rule]).fails("malformed-rule");
         assert!(error.contains(said), "{error}");
         assert!(error.contains(&format!("\n    {rule}\n    ")), "{error}");
     }
-    let error = guard.load("pass\n\ndrop bind port 99999\n").fails(1);
+    let error = guard
+        .load("pass\n\ndrop bind port 99999\n")
+        .fails("malformed-rule");
     assert!(
         error.starts_with("nke: rules: line 3, column 16: a port is"),
         "{error}"
     );
-    let error = guard.run(&["delete", "2"]).fails(1);
+    let error = guard.run(&["delete", "2"]).fails("no-rule");
     assert!(error.contains("there is no rule 2, only 1"), "{error}");
     assert_eq!(guard.rules(), ["drop to any port 7"]);
 
     let nobody = Cgroup::new();
     let words = ["guard", "add", "drop", "--cgroup", nobody.path()];
-    let error = guard.world.nke(&words).fails(1);
+    let error = guard.world.nke(&words).fails("no-rule-set");
     let way_out = format!("`nke attach {EXTENSION} --cgroup {}`", nobody.path());
     assert!(error.contains(&way_out), "{error}");
-    let error = guard.world.nke(&["guard", "add", "drop"]).fails(2);
+    let error = guard.world.nke(&["guard", "add", "drop"]).fails("usage");
     assert!(error.contains("--cgroup <DIR>"), "{error}");
 }
 

@@ -119,7 +119,7 @@ fn directions_are_those_of_the_hook() {
         }
         let place = ["--netns", router.world.inside.name(), "--hook", hook];
         let words = [&["filter", "add", "drop out"][..], &place].concat();
-        let error = router.world.nke(&words).fails(1);
+        let error = router.world.nke(&words).fails("rule-never-matches");
         assert!(error.contains("can never match"), "{error}");
         assert!(error.contains("ip/out"), "{error}");
     }

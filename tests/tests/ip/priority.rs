@@ -146,7 +146,9 @@ fn another_program_of_the_same_priority() {
     let before = world.standing();
     for options in [&[][..], &["--netfilter-priority", "-1"]] {
         let words = [&["attach", "packet-filter"], options].concat();
-        let error = world.nke(&router.at("ip/in", &words)).fails(1);
+        let error = world
+            .nke(&router.at("ip/in", &words))
+            .fails("priority-taken");
         let line = format!(
             "nke: ip/in of network namespace {name}: attach: another BPF program has netfilter \
              priority filter - 1 (`nft list hooks` shows it); choose one with \

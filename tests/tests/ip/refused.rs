@@ -18,7 +18,7 @@ fn world() -> World {
 
 /// `nke attach` at a hook with these options fails so; `{}` in the line is the namespace.
 #[track_caller]
-fn refused(hook: &str, options: &[&str], prepare: impl Fn(&mut Command), code: i32, line: &str) {
+fn refused(hook: &str, options: &[&str], prepare: impl Fn(&mut Command), name: &str, line: &str) {
     let world = world();
     let before = world.standing();
     for extension in ["counter", "packet-filter"] {
@@ -26,9 +26,9 @@ fn refused(hook: &str, options: &[&str], prepare: impl Fn(&mut Command), code: i
         let words = [&["attach", extension], &place[..], options].concat();
         let mut command = world.command(&words);
         prepare(&mut command);
-        let error = Ran::of(&mut command).fails(code);
+        let error = Ran::of(&mut command).fails(name);
         let line = line.replace("{}", world.inside.name());
-        if code == 1 {
+        if name != "usage" {
             assert_eq!(error, format!("nke: {line}\n"), "{words:?}");
         } else {
             assert!(error.contains(&line), "{words:?}: {error}");
@@ -52,7 +52,7 @@ fn a_kernel_without_netfilter_programs() {
             "ip/out",
             &[],
             old(kind, libc::EINVAL),
-            1,
+            "kernel-too-old",
             "ip/out of network namespace {}: attach: this hook needs Linux 6.4 or newer, this is \
              2.6; update the kernel",
         );
@@ -65,7 +65,7 @@ fn a_kernel_that_puts_nothing_together() {
         "ip/out",
         &["--defrag"],
         old(BPF_LINK_CREATE, libc::EOPNOTSUPP),
-        1,
+        "kernel-too-old",
         "ip/out of network namespace {}: attach: --defrag needs Linux 6.6 or newer, this is 2.6; \
          update the kernel",
     );
@@ -82,7 +82,7 @@ fn a_kernel_that_puts_nothing_together() {
              CONFIG_NF_DEFRAG_IPV6, or leave --defrag out"
         );
         let prepare = |command: &mut Command| refuse(command, BPF_LINK_CREATE, errno);
-        refused("ip/out", &["--defrag"], prepare, 1, &line);
+        refused("ip/out", &["--defrag"], prepare, "no-defrag", &line);
     }
 }
 
@@ -97,7 +97,7 @@ fn another_place_than_the_chain_has() {
             "ip/in",
             options,
             |_| (),
-            1,
+            "netfilter-mismatch",
             "ip/in of network namespace {}: attach: the chain runs at netfilter priority filter - \
              1, without --defrag; detach all of it to change that",
         );
@@ -116,7 +116,7 @@ fn priorities_that_cannot_be() {
             "ip/out",
             &["--netfilter-priority", priority],
             |_| (),
-            2,
+            "usage",
             "a priority is more than -2147483648 and less than 2147483647: the kernel keeps these \
              two for itself",
         );
@@ -126,7 +126,7 @@ fn priorities_that_cannot_be() {
             "ip/out",
             &["--netfilter-priority", priority],
             |_| (),
-            2,
+            "usage",
             "a priority is a number, one of raw, mangle, dstnat, filter, security, srcnat, or \
              both, such as \"filter - 10\"",
         );
@@ -136,7 +136,7 @@ fn priorities_that_cannot_be() {
             "ip/out",
             &["--defrag", "--netfilter-priority", priority],
             |_| (),
-            1,
+            "defrag-too-early",
             &format!(
                 "ip/out: attach: at netfilter priority {priority} packets are in fragments yet; \
                  with --defrag it must be more than -400"
@@ -157,7 +157,7 @@ fn hooks_of_other_layers() {
                 .chain(value)
                 .chain(place)
                 .collect();
-            let error = world.nke(&words).fails(1);
+            let error = world.nke(&words).fails("not-netfilter");
             let line = format!("nke: {hook}: attach: {option} is for the ip hooks; leave it out\n");
             assert_eq!(error, line);
             world.assert_standing(&before);

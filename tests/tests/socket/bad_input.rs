@@ -41,7 +41,7 @@ fn places_that_are_no_cgroup() {
             &["chain"],
         ] {
             let words = [words, &["--cgroup", path]].concat();
-            place.world.refuses(&words, 1, &line);
+            place.world.refuses(&words, &line);
         }
     }
     assert_eq!(place.tallies("socket/connect4"), [(0, 0)]);
@@ -60,14 +60,14 @@ fn extensions_without_a_program_for_it() {
     let cgroup = place.cgroup.path();
     let xdp = trail::object(1);
     let words = ["attach", &xdp, "--cgroup", cgroup];
-    let error = place.world.nke(&words).fails(1);
+    let error = place.world.nke(&words).fails("no-program");
     assert_eq!(
         error,
         "nke: trail1: attach: it has no program for a cgroup; it has trail_xdp (xdp), trail_tc \
          (tc); name an interface with -i\n"
     );
     let hook = [&words[..], &["--hook", "socket/connect"]].concat();
-    let error = place.world.nke(&hook).fails(1);
+    let error = place.world.nke(&hook).fails("no-program");
     assert_eq!(
         error,
         "nke: trail1: attach: it has no program for socket/connect4; it has trail_xdp (xdp), \
@@ -75,7 +75,7 @@ fn extensions_without_a_program_for_it() {
     );
     // The other way round.
     let theirs = stranger::object("undo.c", "theirs", &[]);
-    let error = place.world.on(&["attach", &theirs]).fails(1);
+    let error = place.world.on(&["attach", &theirs]).fails("no-program");
     assert_eq!(
         error,
         "nke: theirs: attach: it has no program for an interface; it has theirs4 \
@@ -83,7 +83,7 @@ fn extensions_without_a_program_for_it() {
     );
     // A hook of another layer.
     let words = ["attach", &deny(), "--hook", "ip/in", "--cgroup", cgroup];
-    let error = place.world.nke(&words).fails(1);
+    let error = place.world.nke(&words).fails("no-program");
     assert!(error.contains("it has no program for ip/in"), "{error}");
     assert!(!place.world.is_mounted());
 }
@@ -102,7 +102,7 @@ fn cgroup_storage_of_the_old_kind() {
             let line = "nke: storage: load: map store is cgroup storage of the old kind, which \
                         chains cannot have; use BPF_MAP_TYPE_CGRP_STORAGE (Linux 6.2) or \
                         BPF_MAP_TYPE_SK_STORAGE\n";
-            place.world.refuses(words, 1, line);
+            place.world.refuses(words, line);
         }
     }
     assert!(!place.world.is_mounted());
@@ -123,7 +123,7 @@ fn a_cgroup_that_is_removed_leaves_nothing() {
          a cgroup of version 2\n"
     );
     let detach = ["detach", "deny", "--hook", "socket/connect"];
-    assert_eq!(place.nke(&detach).fails(1), line);
+    assert_eq!(place.nke(&detach).fails_somehow().1, line);
     // The kernel takes the links off a moment later.
     let gone = || place.world.list().is_empty();
     assert!(Deadline::generous().until(gone));

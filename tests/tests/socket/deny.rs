@@ -199,7 +199,7 @@ fn a_drop_policy_denies() {
     }
     let error = place
         .nke(&["policy", "drop", "--hook", "socket/recvmsg4"])
-        .fails(1);
+        .fails("no-drop-policy");
     assert_eq!(
         error,
         "nke: socket/recvmsg4: policy: the kernel takes no other answer than to go on here; use \

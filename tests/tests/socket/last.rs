@@ -242,7 +242,7 @@ fn those_that_stand_no_others() {
         );
         let words = ["attach", &deny(), "--hook", "socket/connect"];
         let words = [&words[..], &["--cgroup", place.cgroup.path()]].concat();
-        place.world.refuses(&words, 1, &line);
+        place.world.refuses(&words, &line);
         theirs.detach(cgroup);
     }
     assert!(!place.world.is_mounted());

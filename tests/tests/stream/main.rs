@@ -242,7 +242,7 @@ fn every_section_name() {
     // A parser says how long a message is: it is no filter, and no node.
     let flags = ["-DID=4", "-DIN_SECTION=\"sk_skb/stream_parser\""];
     let parser = stranger::object("stream.c", "parser", &flags);
-    let said = peers.nke(IN, &["attach", &parser]).fails(1);
+    let said = peers.nke(IN, &["attach", &parser]).fails("no-program");
     assert!(said.contains("no program for socket/stream-in"), "{said}");
     assert_eq!(peers.connect().trail(), [1, 2, 3]);
 }

@@ -33,15 +33,17 @@ pub(crate) struct Arguments {
         global = true
     )]
     pub(crate) state: PathBuf,
-    /// Print a refused program's whole verifier log
+    /// Print the name of an error, and a refused program's whole verifier log
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
-const EXIT_CODES: &str = "Exit status: 0 when it was done, 1 when it was not (and nothing has \
-    changed), 2 when the command line was not understood.";
+const EXIT_CODES: &str = "Exit status: 0 when it was done, 2 when the command line was not \
+    understood, another when it was not done (and nothing has changed): each error has its own, and \
+    a stable name, which -v prints; docs/errors.md lists them. With --json, a failure is one JSON \
+    object on standard error.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {

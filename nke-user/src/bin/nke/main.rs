@@ -2,6 +2,7 @@
 //! prints the answer. It never touches the kernel itself.
 
 mod arguments;
+mod failure;
 mod log;
 mod output;
 mod rules;
@@ -10,16 +11,26 @@ mod way;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 fn main() -> ExitCode {
-    let arguments = arguments::Arguments::parse();
+    let matches = arguments::Arguments::command().get_matches();
+    let arguments =
+        arguments::Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let manner = failure::Manner {
+        verbose: arguments.verbose,
+        json: wants_json(&matches),
+    };
     match verbs::run(&arguments) {
         Ok(()) if output::was_printed() => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
-        Err(error) => {
-            output::error(&error, arguments.verbose);
-            ExitCode::FAILURE
-        }
+        Err(error) => failure::tell(&error, manner),
     }
+}
+
+/// Whether a verb that can print JSON was asked to.
+fn wants_json(matches: &ArgMatches) -> bool {
+    let asked = matches.try_get_one::<bool>("json").ok().flatten() == Some(&true);
+    let verb = matches.subcommand();
+    asked || verb.is_some_and(|(_, matches)| wants_json(matches))
 }

@@ -9,13 +9,9 @@ use std::{
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use nke::{
     control::{Attached, ChainStatus, Counts, ExtensionStatus, NodeStatus},
-    error::Error,
     foreign::{Foreign, How},
 };
 use serde_json::json;
-
-/// Lines of the verifier's log that are shown without `-v`.
-const LAST_WORDS: usize = 6;
 
 /// Columns of a table.
 const WIDTH: u16 = 80;
@@ -49,33 +45,12 @@ pub(crate) fn was_printed() -> bool {
 }
 
 /// Prints a line for those who look for mistakes, if anybody does.
-fn complain(text: fmt::Arguments<'_>) {
+pub(crate) fn complain(text: fmt::Arguments<'_>) {
     let _: io::Result<()> = writeln!(io::stderr(), "{text}");
 }
 
-/// Prints why a command failed: one line, and what the verifier said.
-pub(crate) fn error(error: &anyhow::Error, verbose: bool) {
-    // Each message of the library says its cause itself.
-    let known: Option<&Error> = error.downcast_ref();
-    match known {
-        // Names come from files, and stay on their line.
-        Some(known) => complain(format_args!("nke: {}", escaped(&known.to_string()))),
-        None => complain(format_args!("nke: {error}")),
-    }
-    let log = known.and_then(Error::verifier_log).unwrap_or_default();
-    let lines: Vec<_> = log.lines().filter(|line| !line.is_empty()).collect();
-    let skip = if verbose {
-        0
-    } else {
-        lines.len().saturating_sub(LAST_WORDS)
-    };
-    for line in &lines[skip..] {
-        complain(format_args!("    {line}"));
-    }
-}
-
 /// Text without what would move a terminal's cursor.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let characters = text.chars().map(|c| match c {
         c if c.is_control() => c.escape_default().to_string(),
         c => c.to_string(),

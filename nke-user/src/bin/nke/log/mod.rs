@@ -12,6 +12,7 @@ use std::{
     os::fd::AsFd as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    process::ExitCode,
     rc::Rc,
     time::{Duration, SystemTime},
 };
@@ -31,7 +32,7 @@ use tokio::{
     time,
 };
 
-use crate::output;
+use crate::{failure, output};
 
 /// How often new extensions are looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -151,7 +152,7 @@ async fn stream(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<
 /// What goes wrong with one extension is said, and the others go on.
 fn report(done: anyhow::Result<()>) {
     if let Err(error) = done {
-        output::error(&error, false);
+        let _: ExitCode = failure::tell(&error, failure::Manner::default());
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::{fmt, path::PathBuf};
 
-use anyhow::{anyhow, bail};
 use nke::{
     control::{Control, Scope},
-    filter::{Rule, Table},
+    filter::{Error, Rule, Table},
     hook::{Hook, Kind},
     order::Selector,
 };
@@ -28,23 +27,20 @@ pub(crate) struct Found {
 
 impl Found {
     /// Rules for what never comes by would look as if they did something.
-    pub(super) fn refuse_what_never_matches<T: Target>(
-        &self,
-        rules: &[Rule],
-    ) -> anyhow::Result<()> {
+    pub(super) fn refuse_what_never_matches<T: Target>(&self, rules: &[Rule]) -> Result<(), Error> {
         let Some(rule) = rules.iter().find(|rule| !self.sees(rule)) else {
             return Ok(());
         };
         let ways = self.hooks.iter().flat_map(|hook| ways_at(*hook));
         let mut ways: Vec<_> = ways.map(ToString::to_string).collect();
         ways.dedup();
-        bail!(
-            "{self}: `{rule}` can never match, all that comes by here is {}; attach {} to {} for \
-             it",
-            ways.join(" or "),
-            T::EXTENSION,
-            T::hook_for(self, rule.way)
-        )
+        Err(Error::NeverMatches {
+            place: self.to_string(),
+            rule: Box::new(*rule),
+            ways,
+            extension: T::EXTENSION,
+            hook: T::hook_for(self, rule.way),
+        })
     }
 
     /// Whether a rule can match anything here.
@@ -130,21 +126,20 @@ pub(super) fn one<T: Target>(
             let hooks: Vec<_> = found.hooks.iter().map(ToString::to_string).collect();
             format!("{} ({})", hooks.join(" "), found.id)
         });
-        bail!(
-            "{}: find: it is attached to {} at {}; say which with --hook{}",
-            T::EXTENSION,
-            target.place(),
-            places.collect::<Vec<_>>().join(", "),
-            T::OR_ID
-        );
+        return Err(Error::ManyRuleSets {
+            extension: T::EXTENSION,
+            place: target.place(),
+            found: places.collect(),
+            or_id: T::OR_ID,
+        }
+        .into());
     }
-    all.pop().ok_or_else(|| not_attached(target))
+    Ok(all.pop().ok_or_else(|| not_attached(target))?)
 }
 
-pub(super) fn not_attached<T: Target>(target: &T) -> anyhow::Error {
-    let extension = T::EXTENSION;
-    anyhow!(
-        "{extension}: find: it is not attached there; `nke attach {extension} {}` does that",
-        target.words()
-    )
+pub(super) fn not_attached<T: Target>(target: &T) -> Error {
+    Error::NoRuleSet {
+        extension: T::EXTENSION,
+        words: target.words(),
+    }
 }

@@ -10,11 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Subcommand;
 use nke::{
     control::Control,
-    filter::{Action, Dialect, ParseError, Rule, RuleSet},
+    error,
+    filter::{Action, Dialect, Error, ParseError, Rule, RuleSet},
 };
 
 mod found;
@@ -178,12 +178,10 @@ fn add(
 ) -> anyhow::Result<()> {
     let count = rules.rules.len();
     let index = at.map_or(count, |number| number.get() - 1);
-    ensure!(
-        index <= count,
-        "{found}: add: there are {}; give --at a number from 1 to {}",
-        counted(count),
-        count + 1
-    );
+    if index > count {
+        let place = found.to_string();
+        return Err(Error::NoPlace { place, count }.into());
+    }
     rules.rules.splice(index..index, new.iter().copied());
     found.table.write(&rules)?;
     for (number, rule) in (index + 1..).zip(new) {
@@ -201,18 +199,20 @@ fn list<T: Target>(control: &Control, target: &T, json: bool) -> anyhow::Result<
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
     if all.is_empty() && !json && target.is_named() {
-        bail!(not_attached(target));
+        return Err(not_attached(target).into());
     }
     listing::print::<T>(&all, json)
 }
 
 fn delete(found: &mut Found, mut rules: RuleSet, numbers: &[NonZeroUsize]) -> anyhow::Result<()> {
     let count = rules.rules.len();
-    for number in numbers {
-        ensure!(
-            number.get() <= count,
-            "{found}: delete: there is no rule {number}, only {count}; `list` shows them"
-        );
+    if let Some(number) = numbers.iter().find(|number| number.get() > count) {
+        return Err(Error::NoRule {
+            place: found.to_string(),
+            number: number.get(),
+            count,
+        }
+        .into());
     }
     // From the last to the first, so that the numbers stay what they were.
     let mut numbers: Vec<_> = numbers.iter().map(|number| number.get()).collect();
@@ -233,33 +233,34 @@ fn delete(found: &mut Found, mut rules: RuleSet, numbers: &[NonZeroUsize]) -> an
 
 /// Rules from the command line.
 fn typed(dialect: Dialect, text: &str) -> anyhow::Result<Vec<Rule>> {
-    dialect
-        .rules(text)
-        .map_err(|error| malformed("rule", &error))
+    let rules = dialect.rules(text);
+    Ok(rules.map_err(|error| malformed("rule", error))?)
 }
 
 /// Rules from a file.
 fn read(dialect: Dialect, file: &Path) -> anyhow::Result<RuleSet> {
-    let name = file.display().to_string();
     let mut text = String::new();
-    let read = if name == "-" {
+    let read = if file == Path::new("-") {
         io::stdin().take(LARGEST_FILE + 1).read_to_string(&mut text)
     } else {
         File::open(file).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
     };
-    let length =
-        read.map_err(|error| anyhow!("{name}: read: {error}; check the path and that it is text"))?;
-    let length = u64::try_from(length).context("a file has a length")?;
-    ensure!(
-        length <= LARGEST_FILE,
-        "{name}: read: it is larger than any rule set; give a file of rules"
-    );
+    let fits = read.and_then(|length| {
+        let fits = u64::try_from(length).is_ok_and(|length| length <= LARGEST_FILE);
+        fits.then_some(())
+            .ok_or_else(|| io::Error::other("it is larger than any rule set"))
+    });
+    fits.map_err(|source| error::Error::Read {
+        path: file.to_owned(),
+        source,
+    })?;
     let rules = dialect.rule_set(&text);
-    rules.map_err(|error| malformed(&name, &error))
+    Ok(rules.map_err(|error| malformed(&file.display().to_string(), error))?)
 }
 
-/// One line that says what is wrong, and the place itself below it.
-fn malformed(what: &str, error: &ParseError) -> anyhow::Error {
-    let marked = error.marked().replace('\n', "\n    ");
-    anyhow!("{what}: {error}\n    {marked}")
+fn malformed(origin: &str, error: ParseError) -> Error {
+    Error::Malformed {
+        origin: origin.to_owned(),
+        error: Box::new(error),
+    }
 }

@@ -1,0 +1,23 @@
+//! Words that several messages share.
+
+use std::io;
+
+pub(crate) const CAPABILITIES: &str =
+    "it takes CAP_BPF and CAP_NET_ADMIN, which root in a container may lack";
+
+/// What helps against an errno: the one that means a lack of capabilities means it everywhere.
+pub(super) fn remedy_of(source: &io::Error, otherwise: &'static str) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EPERM) => CAPABILITIES,
+        _ => otherwise,
+    }
+}
+
+/// As many of a list as a reader may want on one line.
+pub(super) fn some(all: &[String]) -> String {
+    const MOST: usize = 4;
+    match all.get(MOST..) {
+        Some(rest @ [_, ..]) => format!("{} and {} more", all[..MOST].join(", "), rest.len()),
+        Some([]) | None => all.join(", "),
+    }
+}
