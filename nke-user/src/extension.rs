@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Error, Result},
     find::Found,
+    holder::Users,
     loader::{self, Maps},
     object::{Identifier, Linked, Object},
     state::{State, names},
@@ -36,8 +37,12 @@ fn pin_name(name: &str, successor: bool) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) path: PathBuf,
-    /// How often it was asked for by name, beyond its attachments.
-    pub(crate) loads: u32,
+    /// Who asked for it by name, beyond its attachments.
+    pub(crate) users: Users,
+    /// While it is being unloaded, how many attachments it had: fewer are left, and the next
+    /// command goes on with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) leaving: Option<usize>,
     pub(crate) hooks: Vec<crate::hook::Hook>,
     pub(crate) description: String,
     pub(crate) identifier: Option<Identifier>,
@@ -79,6 +84,11 @@ impl Source {
     /// A map that its attachments share.
     pub(crate) fn map(&self, name: &str) -> Option<&OwnedFd> {
         self.maps.get(name)
+    }
+
+    /// The maps that its attachments share.
+    pub(crate) fn maps(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.maps.values()
     }
 
     /// Makes the maps that a new attachment has of its own. Those of its target it takes from
@@ -149,11 +159,11 @@ impl Extension {
         state: &State,
         object: &Object,
         path: &Path,
-        loads: u32,
+        users: Users,
         successor: bool,
     ) -> Result<Self> {
         let directory = state.extension(&pin_name(object.name(), successor));
-        let made = Self::make(state, object, &directory, path, loads);
+        let made = Self::make(state, object, &directory, path, users);
         if made.is_err() {
             // What cannot be removed now, the next command sweeps.
             let _: Result<()> = state.remove(&directory);
@@ -166,7 +176,7 @@ impl Extension {
         object: &Object,
         directory: &Path,
         path: &Path,
-        loads: u32,
+        users: Users,
     ) -> Result<Self> {
         let name = object.name().to_owned();
         state.make_directory(directory)?;
@@ -187,7 +197,8 @@ impl Extension {
         loader::fill_maps(object, &maps)?;
         let record = Record {
             path: path.to_owned(),
-            loads,
+            users,
+            leaving: None,
             hooks: object.hooks(),
             description: object.manifest().description.clone(),
             identifier: object.manifest().identifier.clone(),
@@ -256,10 +267,13 @@ impl Extension {
             && read_beside(state, &directory)?.unwrap_or_default() == manifest)
     }
 
-    /// Writes another load count.
-    pub(crate) fn set_loads(&mut self, state: &State, loads: u32) -> Result<()> {
-        self.record.loads = loads;
-        state.write_record(&self.directory(state).join("record"), &self.record)
+    /// Changes what is written of it.
+    pub(crate) fn edit(&mut self, state: &State, edit: impl FnOnce(&mut Record)) -> Result<()> {
+        let mut record = self.record.clone();
+        edit(&mut record);
+        state.write_record(&self.directory(state).join("record"), &record)?;
+        self.record = record;
+        Ok(())
     }
 
     /// Removes it: its record first, so that half of it is never taken for whole.
@@ -270,11 +284,12 @@ impl Extension {
         state.remove(&directory)
     }
 
-    /// Takes over from the extension of its name, which is not used any more: its load count, and
-    /// its place in the state. Killed between two steps, the next command goes on.
+    /// Takes over from the extension of its name, which is not used any more: its load count,
+    /// and its place in the state. Killed between two steps, the next command goes on.
     pub(crate) fn settle(&mut self, state: &State, old: Option<&Self>) -> Result<()> {
         if let Some(old) = old {
-            self.set_loads(state, old.record.loads)?;
+            let users = old.record.users.clone();
+            self.edit(state, |record| record.users = users)?;
             old.unload(state)?;
         }
         let (from, to) = (self.directory(state), state.extension(&self.name));

@@ -19,6 +19,33 @@ pub enum Wanted {
     Name(String),
     /// A file: what holds a `/`.
     Path(PathBuf),
+    /// A copy, with this name behind the `@`, of a file's extension.
+    Instance(PathBuf, String),
+}
+
+/// Between an extension's name and that of one of its copies.
+const AT: char = '@';
+
+/// The name of an extension, of which a loaded one may be a copy.
+pub fn original(name: &str) -> &str {
+    name.split_once(AT).map_or(name, |(original, _)| original)
+}
+
+/// The name of a copy of an extension: letters, digits, `-` and `_`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance(String);
+
+impl FromStr for Instance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if (1..=64).contains(&text.len()) && text.chars().all(fits) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("an instance's name is of letters, digits, - and _, 64 at most".to_owned())
+        }
+    }
 }
 
 impl FromStr for Wanted {
@@ -38,34 +65,64 @@ impl fmt::Display for Wanted {
         match self {
             Self::Name(name) => name.fmt(f),
             Self::Path(path) => path.display().fmt(f),
+            Self::Instance(path, instance) => write!(f, "{}{AT}{instance}", path.display()),
         }
     }
 }
 
 impl Wanted {
-    /// The name that the extension has when it is loaded: the file's, without `.o` and `.bpf.o`.
-    /// What a pin's name cannot hold becomes `_`.
-    pub fn name(&self) -> String {
-        let name = match self {
-            Self::Name(name) => name.clone(),
-            Self::Path(path) => path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-        };
-        let stem = name.strip_suffix(".o").unwrap_or(&name);
-        let stem = stem.strip_suffix(".bpf").unwrap_or(stem);
-        stem.chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() || c == '-' {
-                    c
-                } else {
-                    '_'
-                }
-            })
-            .collect()
+    /// A copy of this extension, with maps of its own.
+    pub fn instance(&self, instance: &Instance) -> Self {
+        let Instance(instance) = instance;
+        match self {
+            Self::Name(_) => Self::Name(format!("{}{AT}{instance}", self.original())),
+            Self::Path(path) | Self::Instance(path, _) => {
+                Self::Instance(path.clone(), instance.clone())
+            }
+        }
     }
+
+    /// The name that the extension has when it is loaded: the file's, without `.o` and `.bpf.o`,
+    /// and that of its copy behind an `@`. What a pin's name cannot hold becomes `_`.
+    pub fn name(&self) -> String {
+        let (file, instance) = match self {
+            Self::Name(name) => match name.rsplit_once(AT) {
+                Some((name, instance)) => (name.to_owned(), Some(instance)),
+                None => (name.clone(), None),
+            },
+            Self::Path(path) => (file_name(path), None),
+            Self::Instance(path, instance) => (file_name(path), Some(instance.as_str())),
+        };
+        let stem = plain(stem(&file));
+        instance.map_or(stem.clone(), |instance| {
+            format!("{stem}{AT}{}", plain(instance))
+        })
+    }
+
+    /// What was typed, without the name of a copy.
+    fn original(&self) -> &str {
+        match self {
+            Self::Name(name) => name.rsplit_once(AT).map_or(name, |(original, _)| original),
+            Self::Path(_) | Self::Instance(..) => "",
+        }
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// A file's name without what says that it is an object.
+fn stem(file: &str) -> &str {
+    let stem = file.strip_suffix(".o").unwrap_or(file);
+    stem.strip_suffix(".bpf").unwrap_or(stem)
+}
+
+fn plain(text: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let characters = text.chars().map(|c| if fits(c) { c } else { '_' });
+    characters.collect()
 }
 
 /// A file that was found.
@@ -106,8 +163,9 @@ pub fn search_path() -> Vec<PathBuf> {
 /// [`Error::NoExtension`], [`Error::Read`].
 pub fn find(wanted: &Wanted) -> Result<Found> {
     let path = match wanted {
-        Wanted::Path(path) => path.clone(),
-        Wanted::Name(name) => {
+        Wanted::Path(path) | Wanted::Instance(path, _) => path.clone(),
+        Wanted::Name(_) => {
+            let name = wanted.original();
             let directories = search_path();
             let file = format!("{}.o", name.strip_suffix(".o").unwrap_or(name));
             let found = directories.iter().map(|directory| directory.join(&file));
@@ -115,7 +173,7 @@ pub fn find(wanted: &Wanted) -> Result<Found> {
                 .into_iter()
                 .find(|path| path.is_file())
                 .ok_or_else(|| Error::NoExtension {
-                    name: name.clone(),
+                    name: name.to_owned(),
                     searched: directories
                         .iter()
                         .map(|path| path.display().to_string())
@@ -173,6 +231,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn copies_have_names_of_their_own() {
+        let instance: Instance = "lab".parse().expect("a fair name");
+        let check = |text: &str, name| {
+            let Ok(wanted) = text.parse::<Wanted>();
+            assert_eq!(wanted.instance(&instance).name(), name);
+        };
+        check("counter", "counter@lab");
+        check("counter@old", "counter@lab");
+        check("./counter.o", "counter@lab");
+        for bad in ["", "a/b", "a@b", "..", "\n"] {
+            assert!(bad.parse::<Instance>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
     fn names_come_from_files() {
         let check = |text: &str, name| {
             let Ok(wanted) = text.parse::<Wanted>();
@@ -183,5 +256,8 @@ mod tests {
         check("/x/foo.bpf.o", "foo");
         check("/x/xdp_pass.kern.o", "xdp_pass_kern");
         check("/x/a b", "a_b");
+        check("counter@lab", "counter@lab");
+        check("counter@a b", "counter@a_b");
+        check("/x/a@b.o", "a_b");
     }
 }

@@ -26,6 +26,7 @@ mod clsact;
 pub mod counters;
 mod extension;
 pub mod foreign;
+mod holder;
 pub mod interface;
 mod iptables;
 mod netlink;

@@ -35,7 +35,7 @@ fn shape(value: &Value) -> String {
     fields.collect::<Vec<_>>().join(", ")
 }
 
-const EXTENSION: &str = "description string, hooks array, kmid number, loads number, name string, \
+const EXTENSION: &str = "description string, holders array, hooks array, kmid number, loads number, name string, \
                          opt_in number, path string, size number, uses number";
 const CHAIN: &str = "cgroup null, claims array, foreign array, hook string, ifindex number, \
                      interface string, mode string, netfilter null, netns string, nodes array, \

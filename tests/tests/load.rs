@@ -42,11 +42,11 @@ fn loads_are_counted() {
     let kmid = only(&world).kmid;
     assert_eq!(
         world.nke(&["unload", "trail1"]).ok().stdout,
-        "released trail1, load count 2\n"
+        "released trail1, still held by root (2 loads)\n"
     );
     assert_eq!(
         world.nke(&["unload", "trail1"]).ok().stdout,
-        "released trail1, load count 1\n"
+        "released trail1, still held by root (1 load)\n"
     );
     assert_eq!((only(&world).kmid, only(&world).loads), (kmid, 1));
     assert_eq!(

@@ -147,7 +147,7 @@ impl Control {
     /// [`Error::TooOld`].
     pub fn attach(&mut self, attach: &Attach) -> Result<Attached> {
         let spot = attach.place.open()?;
-        let kmid = self.obtain(&attach.extension, 0)?;
+        let kmid = self.obtain(&attach.extension, None)?;
         let attached = self.attach_loaded(attach, kmid, &spot);
         if attached.is_err() {
             self.disclaim_unused()?;
@@ -179,7 +179,7 @@ impl Control {
 
     fn attach_hooks(&mut self, attach: &Attach, family: Option<&Family>) -> Result<Vec<Attached>> {
         attach.place.open()?;
-        let kmid = self.obtain(&attach.extension, 0)?;
+        let kmid = self.obtain(&attach.extension, None)?;
         let hooks = self.serves(kmid, attach, family);
         let mut done: Vec<Attached> = Vec::new();
         for hook in hooks.unwrap_or_default() {

@@ -1,10 +1,11 @@
-//! `load` and `unload`: extensions held by name.
+//! `load`: extensions held by name, and how any verb comes by the extension that it needs.
 
 use super::{Control, ExtensionStatus};
 use crate::{
     error::{Error, Result},
     extension::Extension,
     find::{Wanted, find},
+    holder::{self, Users},
     object::Object,
 };
 
@@ -15,13 +16,27 @@ impl Control {
     ///
     /// Those of finding and parsing an object, and [`Error::NameClash`].
     pub fn load(&mut self, wanted: &Wanted) -> Result<ExtensionStatus> {
-        let kmid = self.obtain(wanted, 1)?;
+        let kmid = self.obtain(wanted, Some(&holder::caller()))?;
         self.extension_status(kmid)
     }
 
-    /// Finds the extension that is wanted among those loaded, or loads it with this load count;
-    /// a count above zero is added to that of a loaded one. Its kmid is the result.
-    pub(super) fn obtain(&mut self, wanted: &Wanted, loads: u32) -> Result<u32> {
+    /// Loads an extension that is not loaded yet; whether it has done so. What is loaded is not
+    /// counted once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::load`].
+    pub fn load_if_absent(&mut self, wanted: &Wanted) -> Result<(bool, ExtensionStatus)> {
+        let present = self.extension(&wanted.name()).map(|found| found.kmid);
+        match present {
+            Some(kmid) => Ok((false, self.extension_status(kmid)?)),
+            None => Ok((true, self.load(wanted)?)),
+        }
+    }
+
+    /// Finds the extension that is wanted among those loaded, or loads it; `by` is who asks for it
+    /// by name, which is counted. Its kmid is the result.
+    pub(super) fn obtain(&mut self, wanted: &Wanted, by: Option<&str>) -> Result<u32> {
         let name = wanted.name();
         let loaded = self
             .extensions
@@ -29,22 +44,21 @@ impl Control {
             .position(|extension| extension.name == name);
         if let Some(position) = loaded {
             let extension = &mut self.extensions[position];
-            if let Wanted::Path(_) = wanted
-                && !extension.is(&self.state, &find(wanted)?)?
-            {
+            if !matches!(wanted, Wanted::Name(_)) && !extension.is(&self.state, &find(wanted)?)? {
                 let path = extension.record.path.clone();
                 return Err(Error::NameClash { name, path });
             }
-            if loads > 0 {
-                let count = extension.record.loads.saturating_add(loads);
-                extension.set_loads(&self.state, count)?;
+            if let Some(user) = by {
+                extension.edit(&self.state, |record| record.users.add(user))?;
             }
             return Ok(extension.kmid);
         }
-        self.bring_in(wanted, loads, false)
+        let mut users = Users::default();
+        by.into_iter().for_each(|user| users.add(user));
+        self.bring_in(wanted, users, false)
     }
 
-    fn bring_in(&mut self, wanted: &Wanted, loads: u32, successor: bool) -> Result<u32> {
+    fn bring_in(&mut self, wanted: &Wanted, users: Users, successor: bool) -> Result<u32> {
         let found = find(wanted)?;
         let name = wanted.name();
         if name.is_empty() {
@@ -52,7 +66,7 @@ impl Control {
             return Err(Error::NoName { path: found.path });
         }
         let object = Object::parse_beside(&name, found.bytes, found.manifest)?;
-        let extension = Extension::load(&self.state, &object, &found.path, loads, successor)?;
+        let extension = Extension::load(&self.state, &object, &found.path, users, successor)?;
         let kmid = extension.kmid;
         self.extensions.push(extension);
         Ok(kmid)
@@ -61,11 +75,11 @@ impl Control {
     /// As [`Control::obtain`], for what takes the place of an attachment of the extension `old`: if
     /// that is all that `old` is used for, another object of its name may succeed it.
     pub(super) fn obtain_for(&mut self, old: u32, wanted: &Wanted) -> Result<u32> {
-        let obtained = self.obtain(wanted, 0);
+        let obtained = self.obtain(wanted, None);
         let same_name = |e: &Extension| e.kmid == old && e.name == wanted.name();
         let alone = self.extensions.iter().any(same_name) && self.uses(old).count() == 1;
         match obtained {
-            Err(Error::NameClash { .. }) if alone => self.bring_in(wanted, 0, true),
+            Err(Error::NameClash { .. }) if alone => self.bring_in(wanted, Users::default(), true),
             obtained => obtained,
         }
     }
@@ -83,40 +97,5 @@ impl Control {
             self.extensions.push(successor);
         }
         Ok(())
-    }
-
-    /// Lowers an extension's load count; at zero it goes, unless it is in use.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotLoaded`], [`Error::InUse`].
-    pub fn unload(&mut self, name: &str) -> Result<u32> {
-        let Some(extension) = self.extension(name) else {
-            return Err(Error::NotLoaded {
-                name: name.to_owned(),
-                stage: "unload",
-            });
-        };
-        let (kmid, loads) = (extension.kmid, extension.record.loads);
-        if loads > 1 {
-            let state = &self.state;
-            for extension in self.extensions.iter_mut().filter(|e| e.kmid == kmid) {
-                extension.set_loads(state, loads - 1)?;
-            }
-            return Ok(loads - 1);
-        }
-        let holders: Vec<_> = self
-            .uses(kmid)
-            .map(|(c, node)| self.describe(c, node))
-            .collect();
-        if !holders.is_empty() {
-            return Err(Error::InUse {
-                name: name.to_owned(),
-                holders,
-            });
-        }
-        extension.unload(&self.state)?;
-        self.extensions.retain(|extension| extension.kmid != kmid);
-        Ok(0)
     }
 }

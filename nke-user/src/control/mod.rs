@@ -15,9 +15,11 @@
 
 mod attach;
 mod edit;
+mod holders;
 mod load;
 mod opt_in;
 mod status;
+mod unload;
 mod way;
 
 use std::{
@@ -32,16 +34,18 @@ pub use self::{
     attach::{Attach, Attached},
     edit::Policy,
     status::{ChainStatus, Counts, ExtensionStatus, NodeStatus},
+    unload::{Unload, Unloaded},
     way::{HookStatus, WayStatus},
 };
 pub use crate::chain::RecordedForm as Form;
+pub use crate::holder::Holder;
 use nke_ebpf::abi::records;
 
 use crate::{
     cgroup::Cgroup,
     chain::{self, Chain, Change, Ground, Node, Prepared, Role, Workshop},
     error::{Error, Result},
-    extension::{Extension, Source},
+    extension::{Extension, Record, Source},
     hook::{Family, Hook},
     interface::Namespace,
     loader::Maps,
@@ -184,6 +188,7 @@ impl Control {
             chains,
             sources: RefCell::default(),
         };
+        control.go_on_unloading()?;
         control.disclaim_unused()?;
         control.unload_unused()?;
         control.settle()?;
@@ -196,30 +201,15 @@ impl Control {
             .find(|extension| extension.name == name)
     }
 
-    /// The attachments of an extension.
-    fn uses(&self, kmid: u32) -> impl Iterator<Item = (&Chain, &Node)> {
-        let nodes = self
-            .chains
-            .iter()
-            .flat_map(|c| c.attachments().map(move |node| (c, node)));
-        nodes.filter(move |(_, node)| node.record.role.kmid() == Some(kmid))
+    /// The extension of this kmid.
+    fn known(&self, kmid: u32) -> Option<&Extension> {
+        self.extensions.iter().find(|e| e.kmid == kmid)
     }
 
-    /// Unloads extensions that nobody asked for by name, and that nothing uses (any more).
-    fn unload_unused(&mut self) -> Result<()> {
-        let unused = |e: &Extension| e.record.loads == 0 && self.uses(e.kmid).next().is_none();
-        let gone: Vec<u32> = self
-            .extensions
-            .iter()
-            .filter(|e| unused(e))
-            .map(|e| e.kmid)
-            .collect();
-        for extension in self.extensions.iter().filter(|e| gone.contains(&e.kmid)) {
-            extension.unload(&self.state)?;
-        }
-        self.extensions
-            .retain(|extension| !gone.contains(&extension.kmid));
-        Ok(())
+    /// Changes what is written of an extension.
+    fn edit(&mut self, kmid: u32, edit: impl FnOnce(&mut Record)) -> Result<()> {
+        let found = self.extensions.iter_mut().find(|e| e.kmid == kmid);
+        found.map_or(Ok(()), |extension| extension.edit(&self.state, edit))
     }
 
     /// An extension's object and maps, read once.
@@ -389,19 +379,13 @@ impl Control {
 
     /// An attachment in words: its id and where it is.
     fn describe(&self, chain: &Chain, node: &Node) -> String {
-        let Chain { hook, target, .. } = chain;
-        let place = match Spot::find(*target) {
-            Some(spot) => {
-                let netns = spot.namespace().and_then(Namespace::name);
-                let netns = netns.filter(|_| target.ifindex().is_some());
-                format!(
-                    "{spot}{}",
-                    netns.map_or_else(String::new, |name| format!(" in {name}"))
-                )
-            }
-            None => target.directory(),
-        };
-        format!("{} ({hook} of {place})", node.record.id)
+        let (id, hook) = (node.record.id, chain.hook);
+        Holder::Attachment {
+            id,
+            hook,
+            place: place(chain),
+        }
+        .to_string()
     }
 
     /// The directory of the maps that an attachment has of its own, for those who know what is
@@ -418,6 +402,18 @@ impl Control {
             chain.node_directory(&chain.nodes[node]).join("maps"),
         ))
     }
+}
+
+/// What a chain is attached to, in words.
+fn place(chain: &Chain) -> String {
+    let target = chain.target;
+    let Some(spot) = Spot::find(target) else {
+        return target.directory();
+    };
+    let netns = spot.namespace().and_then(Namespace::name);
+    let netns = netns.filter(|_| target.ifindex().is_some());
+    let netns = netns.map_or_else(String::new, |name| format!(" in {name}"));
+    format!("{spot}{netns}")
 }
 
 /// All of a chain as it is.

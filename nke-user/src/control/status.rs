@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Control, Form, Policy, Scope};
+use super::{Control, Form, Holder, Policy, Scope};
 use crate::{
     chain::{Anchor, Chain, Node, Role},
     counters,
@@ -27,8 +27,10 @@ pub struct ExtensionStatus {
     pub name: String,
     /// How often it was asked for by name.
     pub loads: u32,
-    /// How many attachments hold it.
+    /// How many attachments and extensions hold it.
     pub uses: usize,
+    /// Everybody who holds it.
+    pub holders: Vec<Holder>,
     /// How many of these only sockets that opted in meet.
     pub opt_in: usize,
     /// Bytes of its object.
@@ -127,8 +129,9 @@ impl Control {
         ExtensionStatus {
             kmid,
             name,
-            loads: record.loads,
-            uses: self.uses(kmid).count(),
+            loads: record.users.count(),
+            uses: self.use_count(kmid),
+            holders: self.holders(kmid),
             opt_in: self
                 .uses(kmid)
                 .filter(|(_, node)| node.record.opt_in)
@@ -141,10 +144,7 @@ impl Control {
     }
 
     pub(super) fn extension_status(&self, kmid: u32) -> Result<ExtensionStatus> {
-        let extension = self
-            .extensions
-            .iter()
-            .find(|extension| extension.kmid == kmid);
+        let extension = self.known(kmid);
         let not_loaded = || Error::NotLoaded {
             name: kmid.to_string(),
             stage: "read back",

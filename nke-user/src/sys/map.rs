@@ -348,6 +348,11 @@ pub fn all_ids() -> impl Iterator<Item = u32> {
     ids(Command::MapNextId)
 }
 
+/// Whether the kernel has a map of this id.
+pub fn exists(id: u32) -> bool {
+    super::exists(Command::MapNextId, id)
+}
+
 /// Opens a map by its id.
 ///
 /// # Errors

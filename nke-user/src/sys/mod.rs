@@ -226,6 +226,16 @@ fn ids(command: Command) -> impl Iterator<Item = u32> {
     })
 }
 
+/// Whether there is an object of this id. It is not opened: its last user may be just gone.
+fn exists(next: Command, id: u32) -> bool {
+    let mut attribute = IdAttribute {
+        id: id.wrapping_sub(1),
+        next: 0,
+        flags: 0,
+    };
+    bpf(next, &mut attribute).is_ok() && attribute.next == id
+}
+
 /// The ids of all BTF objects in the kernel.
 pub fn btf_ids() -> impl Iterator<Item = u32> {
     ids(Command::BtfNextId)

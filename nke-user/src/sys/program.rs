@@ -272,6 +272,11 @@ pub fn all_ids() -> impl Iterator<Item = u32> {
     ids(Command::ProgramNextId)
 }
 
+/// Whether the kernel has a program of this id.
+pub fn exists(id: u32) -> bool {
+    super::exists(Command::ProgramNextId, id)
+}
+
 /// Opens a program by its id.
 ///
 /// # Errors

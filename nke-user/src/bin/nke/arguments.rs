@@ -14,7 +14,11 @@ use nke::{
     target::Where,
 };
 
-use crate::rules::{FilterTarget, GuardTarget, Rules};
+use crate::{
+    load, query,
+    rules::{FilterTarget, GuardTarget, Rules},
+    unload,
+};
 
 /// Attach packet filters to live interfaces, in order, and take them away again.
 ///
@@ -47,19 +51,17 @@ const EXIT_CODES: &str = "Exit status: 0 when it was done, 2 when the command li
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Load an extension and hold it, attached or not
-    Load {
-        /// A name to search in $NKE_PATH, or a path (what holds a '/')
-        extension: Wanted,
-    },
+    /// Load extensions and hold them, attached or not
+    ///
+    /// What is loaded already is held once more. Of several, all are tried.
+    Load(load::Load),
     /// Release an extension; it goes once nothing holds it
     ///
-    /// Each `load` is undone by one `unload`. The last one is refused while an attachment uses
-    /// the extension, and names those that do.
-    Unload {
-        /// The extension's name
-        name: String,
-    },
+    /// Each `load` is undone by one `unload`, your own first. The last one is refused while an
+    /// attachment or another extension uses it, and names those that do.
+    Unload(unload::Unload),
+    /// Say whether an extension is loaded: its kmid, and the exit status
+    Query(query::Query),
     /// Attach an extension to an interface
     ///
     /// An extension that is not loaded is loaded, and goes again with its last attachment.

@@ -29,6 +29,11 @@ pub(crate) struct Manner {
     pub(crate) json: bool,
 }
 
+/// A failure that has been told already, of a command that went on with the rest.
+#[derive(Debug, thiserror::Error)]
+#[error("told already")]
+pub(crate) struct Told(pub(crate) ExitCode);
+
 /// Why a command failed, as far as it is known.
 struct Failure {
     code: Code,
@@ -59,6 +64,9 @@ impl From<&anyhow::Error> for Failure {
 
 /// Tells why a command failed, and says what it exits with.
 pub(crate) fn tell(error: &anyhow::Error, manner: Manner) -> ExitCode {
+    if let Some(Told(code)) = error.downcast_ref() {
+        return *code;
+    }
     let Failure {
         code: Code { number, name },
         message,

@@ -3,9 +3,12 @@
 
 mod arguments;
 mod failure;
+mod load;
 mod log;
 mod output;
+mod query;
 mod rules;
+mod unload;
 mod verbs;
 mod way;
 
@@ -21,7 +24,7 @@ fn main() -> ExitCode {
         verbose: arguments.verbose,
         json: wants_json(&matches),
     };
-    match verbs::run(&arguments) {
+    match verbs::run(&arguments, manner) {
         Ok(()) if output::was_printed() => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(error) => failure::tell(&error, manner),

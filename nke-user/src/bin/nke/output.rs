@@ -8,7 +8,7 @@ use std::{
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use nke::{
-    control::{Attached, ChainStatus, Counts, ExtensionStatus, NodeStatus},
+    control::{Attached, ChainStatus, Counts, ExtensionStatus, Holder, NodeStatus},
     foreign::{Foreign, How},
 };
 use serde_json::json;
@@ -86,28 +86,6 @@ pub(crate) fn right(table: &mut Table, columns: &[usize]) {
 pub(crate) fn print_table(table: &Table) {
     for row in table.lines() {
         line(format_args!("{}", row.trim_end()));
-    }
-}
-
-pub(crate) fn loaded(extension: &ExtensionStatus) {
-    let ExtensionStatus {
-        name,
-        kmid,
-        path,
-        loads,
-        ..
-    } = extension;
-    line(format_args!(
-        "loaded {name} {kmid} from {}, load count {loads}",
-        path.display()
-    ));
-}
-
-pub(crate) fn unloaded(name: &str, loads: u32) {
-    if loads == 0 {
-        line(format_args!("unloaded {name}"));
-    } else {
-        line(format_args!("released {name}, load count {loads}"));
     }
 }
 
@@ -209,7 +187,7 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
         line(format_args!("no extension is loaded"));
         return Ok(());
     }
-    let mut table = table(["KMID", "LOADS", "USES", "SIZE", "NAME", "HOOKS"]);
+    let mut table = table(["KMID", "LOADS", "USES", "SIZE", "NAME", "HELD BY", "HOOKS"]);
     for extension in extensions {
         let hooks: Vec<_> = extension.hooks.iter().map(|hook| hook.row().name).collect();
         table.add_row([
@@ -222,12 +200,29 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
             } else {
                 extension.name.clone()
             },
+            held_by(&extension.holders),
             hooks.join(" ").replace(" interface/", " "),
         ]);
     }
     right(&mut table, &[0, 1, 2, 3]);
     print_table(&table);
     Ok(())
+}
+
+/// The first of those who hold an extension, in short: attachments by their ids.
+fn held_by(holders: &[Holder]) -> String {
+    const MOST: usize = 3;
+    let short = |holder: &Holder| match holder {
+        Holder::User { name, .. } => name.clone(),
+        Holder::Attachment { id, .. } => id.to_string(),
+        Holder::Dependant { name, .. } => name.clone(),
+        Holder::Exit { .. } => "exit".to_owned(),
+    };
+    let mut names: Vec<_> = holders.iter().take(MOST).map(short).collect();
+    if holders.len() > MOST {
+        names.push("…".to_owned());
+    }
+    names.join(" ")
 }
 
 /// How a chain is called, if it is nke's.
@@ -379,6 +374,9 @@ pub(crate) fn show(
         field("size", bytes(extension.size.into()));
         field("load count", extension.loads);
         field("use count", extension.uses);
+        for holder in &extension.holders {
+            field("held by", holder);
+        }
         field("hooks", hooks.join(" "));
     }
     for chain in chains {

@@ -9,11 +9,12 @@ use nke::{
 
 use crate::{
     arguments::{Arguments, Attach, Verb},
+    failure::Manner,
     log, output, rules, way,
 };
 
 /// Carries out a command.
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
     // The one verb that must not hold the lock while it runs.
     if let Verb::Log { name, format } = &arguments.verb {
         return log::run(&arguments.state, name.as_deref(), format.json);
@@ -28,8 +29,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut control = Control::open(&arguments.state)?;
     match &arguments.verb {
         Verb::Log { .. } | Verb::Filter(_) | Verb::Guard(_) => {}
-        Verb::Load { extension } => output::loaded(&control.load(extension)?),
-        Verb::Unload { name } => output::unloaded(name, control.unload(name)?),
+        Verb::Load(load) => load.run(&mut control, manner)?,
+        Verb::Unload(unload) => unload.run(&mut control)?,
+        Verb::Query(query) => query.run(&control)?,
         Verb::Attach(attach) => self::attach(&mut control, attach)?,
         Verb::Detach {
             which,

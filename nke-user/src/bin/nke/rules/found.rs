@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf};
 use nke::{
     control::{Control, Scope},
     filter::{Error, Rule, Table},
+    find::original,
     hook::{Hook, Kind},
     order::Selector,
 };
@@ -82,7 +83,7 @@ pub(super) fn find<T: Target>(control: &Control, scope: &Scope) -> anyhow::Resul
     let mut all: Vec<Found> = Vec::new();
     for chain in control.chains(scope)? {
         let nodes = chain.nodes.iter();
-        for node in nodes.filter(|node| node.extension == T::EXTENSION) {
+        for node in nodes.filter(|node| original(&node.extension) == T::EXTENSION) {
             let (hook, maps) = control.attachment_maps(&Selector::Id(node.id), scope)?;
             let table = Table::open(&maps)?;
             let mut others = all.iter_mut();

@@ -1,0 +1,75 @@
+//! `nke load`: extensions are held by name. All that are asked for are tried.
+
+use clap::Args;
+use nke::{
+    control::{Control, ExtensionStatus},
+    find::{Instance, Wanted},
+};
+
+use crate::{
+    failure::{self, Manner, Told},
+    output,
+};
+
+#[derive(Args, Debug)]
+pub(crate) struct Load {
+    /// Names to search for (`nke path` says where), or paths (what holds a '/')
+    #[arg(required = true, value_name = "EXTENSION")]
+    extensions: Vec<Wanted>,
+    /// Load a copy with maps of its own, which is called EXTENSION@NAME
+    #[arg(long, value_name = "NAME")]
+    instance: Option<Instance>,
+    /// Leave alone what is loaded already: do not count one more
+    #[arg(short = 'n', long)]
+    if_absent: bool,
+    /// Print what went wrong only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Load {
+    pub(crate) fn run(&self, control: &mut Control, manner: Manner) -> anyhow::Result<()> {
+        let Self {
+            extensions,
+            instance,
+            if_absent,
+            quiet,
+        } = self;
+        let mut failed = None;
+        for wanted in extensions {
+            let wanted = match instance {
+                Some(instance) => &wanted.instance(instance),
+                None => wanted,
+            };
+            let done = if *if_absent {
+                control.load_if_absent(wanted)
+            } else {
+                control.load(wanted).map(|loaded| (true, loaded))
+            };
+            match done {
+                Ok(_) if *quiet => {}
+                Ok((counted, extension)) => print(counted, &extension),
+                Err(error) => {
+                    let code = failure::tell(&error.into(), manner);
+                    failed.get_or_insert(code);
+                }
+            }
+        }
+        failed.map_or(Ok(()), |code| Err(Told(code).into()))
+    }
+}
+
+fn print(counted: bool, extension: &ExtensionStatus) {
+    let ExtensionStatus {
+        name,
+        kmid,
+        path,
+        loads,
+        ..
+    } = extension;
+    let done = if counted { "loaded" } else { "found" };
+    output::line(format_args!(
+        "{done} {name} {kmid} from {}, load count {loads}",
+        path.display()
+    ));
+}
