@@ -15,7 +15,16 @@ use nke_ebpf::{
 };
 
 // What nke shows of the extension. Any other loader ignores it.
-nke_ebpf::manifest!("description = 'Counts packets and bytes by IP protocol'\n");
+nke_ebpf::manifest!(concat!(
+    "version = '",
+    env!("CARGO_PKG_VERSION"),
+    "'\n",
+    r#"identifier = "io.github.nke-rs.counter"
+description = "Counts packets and bytes by IP protocol"
+license = "MIT OR Apache-2.0"
+hooks = ["interface/xdp"]
+"#
+));
 
 // One function, four programs: counter_xdp, counter_in, counter_out and counter_ip. Each is an ordinary
 // program of its hook, so that one object serves whichever hook it is attached to.

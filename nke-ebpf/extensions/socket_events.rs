@@ -28,12 +28,18 @@ use nke_ebpf::{
     current_cgroup, own,
 };
 
-nke_ebpf::manifest!(
-    r#"description = "What happens to sockets, event by event: see nke log"
+nke_ebpf::manifest!(concat!(
+    "version = '",
+    env!("CARGO_PKG_VERSION"),
+    "'\n",
+    r#"identifier = "io.github.nke-rs.socket-events"
+description = "What happens to sockets, event by event: see nke log"
+license = "MIT OR Apache-2.0"
 hooks = ["socket/events", "socket/create", "socket/post-bind", "socket/connect", "socket/getpeername", "socket/release"]
 records = "event"
+requires = { kernel = "5.15", features = ["btf"] }
 "#
-);
+));
 
 nke_ebpf::observe!(created => create);
 nke_ebpf::observe!(bound => post_bind);

@@ -28,12 +28,18 @@ use nke_ebpf::{
     now, own,
 };
 
-nke_ebpf::manifest!(
-    r#"description = "One record for each TCP connection when it ends: see nke log"
+nke_ebpf::manifest!(concat!(
+    "version = '",
+    env!("CARGO_PKG_VERSION"),
+    "'\n",
+    r#"identifier = "io.github.nke-rs.tcplog"
+description = "One record for each TCP connection when it ends: see nke log"
+license = "MIT OR Apache-2.0"
 hooks = ["socket/events", "socket/connect", "socket/getpeername", "socket/release"]
 records = "connection"
+requires = { kernel = "5.15", features = ["btf"] }
 "#
-);
+));
 
 nke_ebpf::observe!(connection => events);
 nke_ebpf::observe!(connects => connect);

@@ -206,6 +206,21 @@ pub enum Error {
         cause: String,
     },
 
+    /// The running kernel lacks what an object's manifest requires.
+    #[error(
+        "{object}: requires: this kernel, {running}, lacks {}, which its manifest requires; use one \
+         that has it",
+        lacks.join(", ")
+    )]
+    Unmet {
+        /// The object.
+        object: String,
+        /// The kernel that runs.
+        running: Version,
+        /// What it lacks.
+        lacks: Vec<String>,
+    },
+
     /// An object cannot be fitted to this kernel.
     #[error("{object}: {stage}: {cause}; {remedy}")]
     Relocation {

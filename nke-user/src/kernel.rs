@@ -3,6 +3,8 @@
 //! "The kernel is too old" is always a typed error that names the feature and the first kernel
 //! that has it, never a bare errno.
 
+pub(crate) mod known;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};

@@ -27,6 +27,7 @@ pub mod counters;
 mod extension;
 pub mod foreign;
 mod holder;
+pub mod info;
 pub mod interface;
 mod iptables;
 mod netlink;

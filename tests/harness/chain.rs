@@ -180,4 +180,8 @@ pub struct Extension {
     pub hooks: Vec<String>,
     /// What it says of itself.
     pub description: String,
+    /// Who it says it is.
+    pub identifier: Option<String>,
+    /// Its version.
+    pub version: String,
 }

@@ -20,12 +20,18 @@ use nke_ebpf::{
     },
 };
 
-nke_ebpf::manifest!(
-    r#"description = "Allows or denies connect, sendmsg and bind by rules: see nke guard"
+nke_ebpf::manifest!(concat!(
+    "version = '",
+    env!("CARGO_PKG_VERSION"),
+    "'\n",
+    r#"identifier = "io.github.nke-rs.connection-guard"
+description = "Allows or denies connect, sendmsg and bind by rules: see nke guard"
+license = "MIT OR Apache-2.0"
 hooks = ["socket/connect", "socket/sendmsg", "socket/bind"]
 target-maps = ["RULES", "HITS"]
+requires.kernel = "5.10"
 "#
-);
+));
 
 nke_ebpf::guard!(connection_guard => connect, sendmsg, bind);
 

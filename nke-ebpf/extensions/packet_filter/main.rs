@@ -22,11 +22,17 @@ use nke_ebpf::{
     forget,
 };
 
-nke_ebpf::manifest!(
-    r#"description = "Passes or drops packets by rules: see nke filter"
+nke_ebpf::manifest!(concat!(
+    "version = '",
+    env!("CARGO_PKG_VERSION"),
+    "'\n",
+    r#"identifier = "io.github.nke-rs.packet-filter"
+description = "Passes or drops packets by rules: see nke filter"
+license = "MIT OR Apache-2.0"
+hooks = ["interface/xdp"]
 attachment-maps = ["RULES", "HITS"]
 "#
-);
+));
 
 nke_ebpf::filter!(packet_filter => xdp, in, out, ip);
 

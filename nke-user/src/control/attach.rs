@@ -9,7 +9,7 @@ use crate::{
     kernel::Version,
     mode::Mode,
     netfilter::{Netfilter, Priority, Request},
-    order::{Position, Selector, insert},
+    order::{DEFAULT_PRIORITY, Position, Selector, insert},
     target::{Spot, Target, Where},
 };
 
@@ -25,7 +25,9 @@ pub struct Attach {
     /// The program's symbol, where several serve the hook.
     pub program: Option<String>,
     /// Where in the chain.
-    pub position: Position,
+    /// Its place; without one, the priority that its manifest says for the hook, or else
+    /// [`DEFAULT_PRIORITY`].
+    pub position: Option<Position>,
     /// How XDP is to run; without one native, or else generic.
     pub mode: Option<Mode>,
     /// At the ip hooks, where in netfilter a chain is to be called.
@@ -57,7 +59,7 @@ impl Attach {
             },
             hook: None,
             program: None,
-            position: Position::default(),
+            position: None,
             mode: None,
             netfilter: Request::default(),
             counters: true,
@@ -240,8 +242,12 @@ impl Control {
         }
         let present = self.chain(hook, target);
         let slots = present.map(slots).unwrap_or_default();
-        let (position, priority) = insert(&slots, &attach.position)
-            .ok_or_else(|| attach.position.missing(format!(" at {hook} on {spot}")))?;
+        let asked = match &attach.position {
+            Some(position) => position.clone(),
+            None => Position::Priority(self.default_priority(&role, hook)?),
+        };
+        let (position, priority) =
+            insert(&slots, &asked).ok_or_else(|| asked.missing(format!(" at {hook} on {spot}")))?;
         let fresh = Change::New(Fresh {
             id: None,
             role,
@@ -275,6 +281,13 @@ impl Control {
         };
         self.reread(hook, target)?;
         self.attached(hook, target, programs[position], Some(spot))
+    }
+
+    /// The priority of an attachment that says nothing of its place.
+    fn default_priority(&self, role: &Role, hook: Hook) -> Result<i32> {
+        let source = self.source(role)?;
+        let own = source.and_then(|source| source.object.manifest().priority(hook));
+        Ok(own.unwrap_or(DEFAULT_PRIORITY))
     }
 
     /// The hook and role that an attachment of an extension has.

@@ -14,7 +14,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// Those of finding and parsing an object, and [`Error::NameClash`].
+    /// Those of finding and parsing an object, [`Error::Unmet`] and [`Error::NameClash`].
     pub fn load(&mut self, wanted: &Wanted) -> Result<ExtensionStatus> {
         let kmid = self.obtain(wanted, Some(&holder::caller()))?;
         self.extension_status(kmid)
@@ -66,6 +66,7 @@ impl Control {
             return Err(Error::NoName { path: found.path });
         }
         let object = Object::parse_beside(&name, found.bytes, found.manifest)?;
+        object.refuse_unmet()?;
         let extension = Extension::load(&self.state, &object, &found.path, users, successor)?;
         let kmid = extension.kmid;
         self.extensions.push(extension);

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use semver::Version;
 use serde::Serialize;
 
 use super::{Control, Form, Holder, Policy, Scope};
@@ -15,6 +16,7 @@ use crate::{
     hook::Hook,
     mode::Mode,
     netfilter::Netfilter,
+    object::Identifier,
     target::{Spot, Target},
 };
 
@@ -41,6 +43,10 @@ pub struct ExtensionStatus {
     pub hooks: Vec<Hook>,
     /// What it says of itself.
     pub description: String,
+    /// Who it says it is; `null` if it does not.
+    pub identifier: Option<Identifier>,
+    /// Its version; 0.0.0 if it says none.
+    pub version: Version,
 }
 
 /// A chain.
@@ -140,6 +146,8 @@ impl Control {
             path: record.path,
             hooks: record.hooks,
             description: record.description,
+            identifier: record.identifier,
+            version: record.version,
         }
     }
 

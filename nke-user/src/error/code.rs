@@ -113,7 +113,9 @@ codes! { Error:
     55 "no-opt-in" NoOptIn,
     56 "long-name" LongName,
     57 "exclusive" Exclusive,
-    // 60 to 69: rules, below. 70 to 79: identity, versions, dependencies.
+    // 60 to 69: rules, below.
+    // 70 to 79: identity, versions, dependencies.
+    70 "unmet" Unmet,
     // 80 to 89: finding, counts, init and exit.
     // 90 to 99: upgrades.
     // 100 to 109: declared states.

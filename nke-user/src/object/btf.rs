@@ -10,10 +10,10 @@ pub(super) const KIND_INT: u32 = 1;
 const KIND_PTR: u32 = 2;
 pub(super) const KIND_ARRAY: u32 = 3;
 pub(super) const KIND_STRUCT: u32 = 4;
-const KIND_UNION: u32 = 5;
+pub(super) const KIND_UNION: u32 = 5;
 pub(super) const KIND_ENUM: u32 = 6;
 const KIND_FWD: u32 = 7;
-const KIND_TYPEDEF: u32 = 8;
+pub(super) const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
@@ -35,7 +35,7 @@ pub(super) struct Types<'a> {
     strings: usize,
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(
         bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
     ))
@@ -162,6 +162,38 @@ impl<'a> Types<'a> {
             let bits = u32_at(self.bytes, member + 8)?;
             (bits % 8 == 0 && bits < 1 << 24).then_some(bits / 8 + inner)
         })
+    }
+
+    /// The text at an offset of the strings.
+    pub(super) fn string(&self, offset: u32) -> Option<&'a [u8]> {
+        let at = self.strings.checked_add(offset as usize)?;
+        self.bytes.get(at..)?.split(|byte| *byte == 0).next()
+    }
+
+    /// The name and the type of a struct's or union's member, by its number from 0.
+    pub(super) fn member(&self, id: u32, nth: usize) -> Option<(&'a [u8], u32)> {
+        let start = self.start(id)?;
+        let members = (u32_at(self.bytes, start + 4)? & 0xffff) as usize;
+        let member = start + 12 + 12 * Some(nth).filter(|nth| *nth < members)?;
+        Some((self.name(member)?, u32_at(self.bytes, member + 4)?))
+    }
+
+    /// Whether a struct or union has a member of this name, bit fields too.
+    pub(super) fn has_member(&self, id: u32, name: &[u8], depth: u32) -> bool {
+        let named = |(member, inner): (&[u8], u32)| {
+            member == name
+                || member.is_empty() && depth > 0 && self.has_member(inner, name, depth - 1)
+        };
+        let compound = matches!(self.kind(id), Some(KIND_STRUCT | KIND_UNION));
+        compound && (0..).map_while(|nth| self.member(id, nth)).any(named)
+    }
+
+    /// Whether an enumeration of this name has this value.
+    pub(super) fn has_value(&self, enumeration: &[u8], value: &[u8]) -> Option<bool> {
+        let start = self.start(self.find(KIND_ENUM, enumeration)?)?;
+        let values = (u32_at(self.bytes, start + 4)? & 0xffff) as usize;
+        let mut values = (0..values).map(|nth| start + 12 + 8 * nth);
+        Some(values.any(|entry| self.has_name(entry, value)))
     }
 
     /// A type's name.

@@ -60,6 +60,10 @@ pub(super) struct Elf {
     pub(super) initials: Vec<Initial>,
     pub(super) kconfig: Kconfig,
     pub(super) manifest: Vec<u8>,
+    /// Sections of code that are no kind of program.
+    pub(super) unknown: Vec<String>,
+    /// Sections of programs without a function that could be called.
+    pub(super) nameless: Vec<String>,
 }
 
 /// First parts of section names that libbpf knows, without those of [`Hook::of_section`].
@@ -163,6 +167,8 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
             .ok_or_else(|| bad("malformed initial values of maps".to_owned()))?,
         kconfig: Kconfig::default(),
         manifest: Vec::new(),
+        unknown: Vec::new(),
+        nameless: Vec::new(),
     };
     let mut renamed = Vec::new();
     for section in file.sections() {
@@ -188,10 +194,11 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         if NOT_PROGRAMS.iter().any(|other| title.starts_with(other)) {
             continue;
         }
-        let hooks = serves(title).ok_or_else(|| Error::UnknownSection {
-            object: name.to_owned(),
-            section: title.to_owned(),
-        })?;
+        let hooks = serves(title).unwrap_or_else(|| {
+            elf.unknown.push(title.to_owned());
+            Vec::new()
+        });
+        let before = elf.programs.len();
         let functions = file.symbols().filter(|symbol| {
             symbol.section_index() == Some(section.index()) && symbol.kind() == SymbolKind::Text
         });
@@ -205,6 +212,9 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
                 frags,
                 section_index: section.index().0,
             });
+        }
+        if elf.programs.len() == before {
+            elf.nameless.push(title.to_owned());
         }
         renamed.push((section.index().0, title));
     }

@@ -136,6 +136,13 @@ impl Kconfig {
         })
     }
 
+    /// The values that the object asks for, and whether it can do without.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.variables
+            .iter()
+            .map(|variable| (variable.symbol.as_str(), variable.weak))
+    }
+
     /// Whether the object has none.
     pub(crate) const fn is_empty(&self) -> bool {
         self.variables.is_empty()
@@ -340,6 +347,12 @@ fn configuration() -> io::Result<String> {
         .or_else(|_| fs::read(format!("/lib/modules/{release}/config")))
         .or_else(|_| fs::read(format!("/boot/config-{release}")))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether the running kernel has been built with a feature, or has it as a module.
+pub(super) fn enabled(name: &str) -> io::Result<bool> {
+    let configuration = configuration()?;
+    Ok(matches!(look_up(&configuration, name), Some("y" | "m")))
 }
 
 #[cfg(test)]

@@ -15,11 +15,14 @@
 //! ```
 
 mod btf;
+mod co_re;
 mod elf;
+mod externs;
 mod guard;
 mod initial;
 pub(crate) mod kconfig;
 mod manifest;
+mod needs;
 mod rename;
 
 use std::{
@@ -35,10 +38,12 @@ use aya_obj::{
     generated::{bpf_func_info, bpf_insn, bpf_line_info, bpf_map_type},
 };
 
+use self::externs::{LOAD_IMM64, instructions_at, missing, resolve};
 use self::guard::guarded;
 use self::kconfig::Kconfig;
 use self::manifest::Facts;
 pub(crate) use self::manifest::LONGEST as LONGEST_MANIFEST;
+pub use self::needs::{Need, Needs, ProgramNeeds};
 pub(crate) use self::{
     btf::packet_length_offset,
     initial::{Initial, Value},
@@ -70,6 +75,17 @@ pub struct Object {
     initials: Vec<Initial>,
     kconfig: Kconfig,
     parsed: aya_obj::Object,
+}
+
+/// What is wrong with an object that could be parsed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flaws {
+    /// Sections of code that are no kind of program.
+    pub(crate) unknown_sections: Vec<String>,
+    /// Sections of programs without a function that could be called.
+    pub(crate) nameless_sections: Vec<String>,
+    /// What is wrong with the manifest, in words.
+    pub(crate) manifest: Vec<String>,
 }
 
 /// A program with its maps and subprograms linked in, ready to be placed.
@@ -152,6 +168,49 @@ impl Object {
     ///
     /// As [`Object::parse`]; [`Error::Manifest`] if it has one of its own too.
     pub fn parse_beside(name: &str, bytes: Vec<u8>, beside: Option<Vec<u8>>) -> Result<Self> {
+        let object = Self::read(name, bytes, beside)?;
+        object.refuse_cgroup_storage()?;
+        // One program that this kernel can run is use enough for an object.
+        let lacks = |program: &Program| object.externs_of(program.section_index).find_map(missing);
+        let mut lacking = object.programs.iter().map(lacks);
+        match lacking.next().flatten() {
+            Some(first) if lacking.all(|symbol| symbol.is_some()) => {
+                Err(object.no_kernel_symbol(first))
+            }
+            _ => Ok(object),
+        }
+    }
+
+    /// Parses an object for whatever kernel.
+    ///
+    /// # Errors
+    ///
+    /// As [`Object::parse_beside`], but those of the running kernel.
+    pub fn read(name: &str, bytes: Vec<u8>, beside: Option<Vec<u8>>) -> Result<Self> {
+        let (object, flaws) = Self::examine(name, bytes, beside)?;
+        if let Some(section) = flaws.unknown_sections.into_iter().next() {
+            let object = name.to_owned();
+            return Err(Error::UnknownSection { object, section });
+        }
+        match flaws.manifest.join("; ") {
+            cause if cause.is_empty() => Ok(object),
+            cause => Err(Error::Manifest {
+                object: name.to_owned(),
+                cause,
+            }),
+        }
+    }
+
+    /// Parses an object, and tells all that is wrong with it beside.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAnObject`], [`Error::ConfigType`]: then nothing more can be said of it.
+    pub(crate) fn examine(
+        name: &str,
+        bytes: Vec<u8>,
+        beside: Option<Vec<u8>>,
+    ) -> Result<(Self, Flaws)> {
         let elf::Elf {
             bytes: renamed,
             programs,
@@ -159,6 +218,8 @@ impl Object {
             initials,
             kconfig,
             manifest,
+            unknown: unknown_sections,
+            nameless: nameless_sections,
         } = elf::read(name, &bytes)?;
         let bad = |cause| Error::NotAnObject {
             object: name.to_owned(),
@@ -174,26 +235,11 @@ impl Object {
             has_map: &|map| parsed.maps.contains_key(map),
             serves: &|hook| programs.iter().any(|p| p.hooks.contains(&hook)),
             is_syscall: &|symbol| {
-                let named = programs.iter().filter(|p| p.symbol == symbol);
-                named.into_iter().any(Program::is_syscall)
+                let mut named = programs.iter().filter(|p| p.symbol == symbol);
+                named.any(Program::is_syscall)
             },
         };
-        let manifest = match (&beside, manifest.is_empty()) {
-            (Some(_), false) => Err(
-                "it has one in its section .nke, and another lies beside it; remove that"
-                    .to_owned(),
-            ),
-            (Some(text), true) => Manifest::read(text),
-            (None, _) => Manifest::read(&manifest),
-        };
-        let manifest = manifest.and_then(|manifest| match manifest.problems(&facts).join("; ") {
-            problems if problems.is_empty() => Ok(manifest),
-            problems => Err(problems),
-        });
-        let manifest = manifest.map_err(|cause| Error::Manifest {
-            object: name.to_owned(),
-            cause,
-        })?;
+        let (manifest, problems) = Manifest::examine(&manifest, beside.as_deref(), &facts);
         let object = Self {
             name: name.to_owned(),
             bytes,
@@ -205,16 +251,12 @@ impl Object {
             kconfig,
             parsed,
         };
-        object.refuse_cgroup_storage()?;
-        // One program that this kernel can run is use enough for an object.
-        let lacks = |program: &Program| object.externs_of(program.section_index).find_map(missing);
-        let mut lacking = object.programs.iter().map(lacks);
-        match lacking.next().flatten() {
-            Some(first) if lacking.all(|symbol| symbol.is_some()) => {
-                Err(object.no_kernel_symbol(first))
-            }
-            _ => Ok(object),
-        }
+        let flaws = Flaws {
+            unknown_sections,
+            nameless_sections,
+            manifest: problems,
+        };
+        Ok((object, flaws))
     }
 
     /// The kernel keeps such a map's values with the one program that is attached, and no node is
@@ -263,6 +305,11 @@ impl Object {
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The licence that it tells the kernel.
+    pub fn license(&self) -> std::borrow::Cow<'_, str> {
+        self.parsed.license.to_string_lossy()
     }
 
     /// The text of the manifest that lay beside the file.
@@ -533,101 +580,4 @@ fn btf_features() -> &'static BtfFeatures {
     }
     let asked = aya::features().btf();
     asked.unwrap_or_else(|| NONE.get_or_init(BtfFeatures::default))
-}
-
-const CALL: u8 = 0x85;
-const LOAD_IMM64: u8 = 0x18;
-const PSEUDO_KFUNC_CALL: u8 = 2;
-const PSEUDO_BTF_ID: u8 = 3;
-
-/// A function's instructions, from the one on that a relocation is for.
-fn instructions_at(
-    parsed: &mut aya_obj::Object,
-    (section, offset): (usize, u64),
-) -> Option<&mut [bpf_insn]> {
-    parsed.functions.values_mut().find_map(|function| {
-        let offset = usize::try_from(offset)
-            .ok()?
-            .checked_sub(function.section_offset)?;
-        let here = function.section_index.0 == section;
-        function
-            .instructions
-            .get_mut(offset / size_of::<bpf_insn>()..)
-            .filter(|instructions| here && !instructions.is_empty())
-    })
-}
-
-/// What stands for a symbol of the kernel.
-#[derive(Clone, Copy)]
-enum Known {
-    /// The id of a function or variable.
-    Id(u32),
-    /// At how many bytes of a structure a member is.
-    Offset(u32),
-}
-
-/// Before the name of a structure, `__`, and the name of a member of it, in a symbol that stands for
-/// the member's offset.
-const OFFSET: &str = "nke_offset__";
-
-fn known(symbol: &str) -> Option<Known> {
-    let types = btf::Types::of_kernel()?;
-    if let Some(member) = symbol.strip_prefix(OFFSET) {
-        let (structure, member) = member.split_once("__")?;
-        let structure = types.find(btf::KIND_STRUCT, structure.as_bytes())?;
-        let offset = types.member_offset(structure, member.as_bytes())?;
-        return Some(Known::Offset(offset));
-    }
-    let kinds = [btf::KIND_FUNC, btf::KIND_VAR];
-    kinds
-        .into_iter()
-        .find_map(|kind| types.find(kind, symbol.as_bytes()))
-        .map(Known::Id)
-}
-
-/// The symbol of a reference that this kernel cannot fill in.
-fn missing(reference: &elf::Extern) -> Option<&str> {
-    let elf::Extern {
-        place: _,
-        symbol,
-        weak,
-    } = reference;
-    (!weak && known(symbol).is_none()).then_some(symbol)
-}
-
-/// Fills in a kernel function's or variable's id, or a member's offset. A weak one that this kernel lacks has the
-/// address 0, as with libbpf. The error is the symbol.
-fn resolve<'a>(
-    parsed: &mut aya_obj::Object,
-    reference: &'a elf::Extern,
-) -> std::result::Result<(), &'a str> {
-    let elf::Extern {
-        place,
-        symbol,
-        weak,
-    } = reference;
-    let known = known(symbol);
-    let instruction = instructions_at(parsed, *place).and_then(<[_]>::first_mut);
-    let Some(instruction) = instruction else {
-        return Ok(());
-    };
-    match (instruction.code, known) {
-        (CALL, Some(Known::Id(id))) => {
-            instruction.set_src_reg(PSEUDO_KFUNC_CALL);
-            instruction.imm = id.cast_signed();
-        }
-        (LOAD_IMM64, Some(Known::Offset(offset))) => instruction.imm = offset.cast_signed(),
-        (LOAD_IMM64, Some(Known::Id(id))) => {
-            instruction.set_src_reg(PSEUDO_BTF_ID);
-            instruction.imm = id.cast_signed();
-        }
-        // A call that the verifier finds unreachable, behind a test of its address.
-        (CALL, None) if *weak => {
-            instruction.set_src_reg(PSEUDO_KFUNC_CALL);
-            instruction.imm = 0;
-        }
-        (LOAD_IMM64, None) if *weak => instruction.imm = 0,
-        _ => return Err(symbol),
-    }
-    Ok(())
 }

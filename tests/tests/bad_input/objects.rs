@@ -154,18 +154,19 @@ fn manifests_that_make_no_sense() {
     check(
         "cut-off",
         "description = ",
-        "string values must be quoted, expected literal string",
+        "line 1: string values must be quoted, expected literal string",
     );
     check(
         "misspelt",
         "descriptoin = 'x'",
-        "unknown field `descriptoin`, expected one of `description`, `attachment-maps`, \
-         `target-maps`, `hooks`, `records`",
+        "line 1: unknown field `descriptoin`, expected one of `identifier`, `version`, \
+         `compatible-since`, `description`, `license`, `hooks`, `init`, `exit`, `dependencies`, \
+         `requires`, `settings`, `maps`, `attachment-maps`, `target-maps`, `records`",
     );
     check(
         "mistyped",
         "attachment-maps = 'RULES'",
-        "invalid type: string \"RULES\", expected a sequence",
+        "line 1: invalid type: string \"RULES\", expected a sequence",
     );
     check("bytes", "\\377\\376", "it is not UTF-8 text");
     check(
@@ -177,6 +178,42 @@ fn manifests_that_make_no_sense() {
         "targetless",
         "target-maps = ['RULES']",
         "target-maps names RULES, and the object has no such map",
+    );
+    // All that is wrong is told.
+    check(
+        "several-faults",
+        "compatible-since = '1.0.0'\\ninit = 'start'\\nhooks = ['interface/in']",
+        "compatible-since 1.0.0 is newer than version 0.0.0; hooks names interface/in, and no \
+         program of the object serves it; init names start, and the object has no such program in \
+         a section \"syscall\"",
+    );
+}
+
+#[test]
+fn manifests_of_what_the_kernel_lacks() {
+    let check = |name: &str, manifest: &str, lacks: &str| {
+        let object = bad(name, &[&format!("-DMANIFEST=\"{manifest}\"")]);
+        let world = world();
+        let before = world.standing();
+        let error = world.on(&["attach", &object]).fails("unmet");
+        assert!(
+            error.starts_with(&format!("nke: {name}: requires: this kernel, ")),
+            "{error}"
+        );
+        let end = format!(", lacks {lacks}, which its manifest requires; use one that has it\n");
+        assert!(error.ends_with(&end), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert_eq!(world.nke(&["load", &object]).fails("unmet"), error);
+        world.assert_standing(&before);
+    };
+    check("too-new", "requires.kernel = '99.0'", "Linux 99.0");
+    check(
+        "fanciful",
+        "requires.features = ['btf', 'kfunc:no_kernel_has_this', 'map:hash', 'map:heap', \
+         'type:no_such_type', 'helper:bpf_redirect', 'helper:help', 'program:xdp', 'program:dtp', \
+         'config:CONFIG_NO_SUCH_THING', 'config:CONFIG_NET']",
+        "kfunc:no_kernel_has_this, map:heap, type:no_such_type, helper:help, program:dtp, \
+         config:CONFIG_NO_SUCH_THING",
     );
 }
 

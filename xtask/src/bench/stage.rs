@@ -16,7 +16,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nke::control::{Attach, Attached, Control};
 use nke::find::Wanted;
 use nke::hook::Hook;
-use nke::order::Position;
 use nke::sys::{self, link, program};
 use rustix::thread::{
     CpuSet, LinkNameSpaceType, move_into_link_name_space, sched_getaffinity, sched_setaffinity,
@@ -182,7 +181,7 @@ impl<'a> Stage<'a> {
         (cable, hook): (&Cable, Hook),
         counters: bool,
     ) -> Result<Attached> {
-        let position = Position::default();
+        let position = None;
         let attach = Attach {
             counters,
             position,

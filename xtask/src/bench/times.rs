@@ -276,7 +276,7 @@ fn library_time(stage: &Stage<'_>, verb: Verb, bare: &Cable, edited: &Edited) ->
     let on_edited = scope(&edited.cable);
     let wanted = |name: &str| Wanted::Path(stage.objects.path(name));
     let mut insert = stage.attachment("other-xdp", &edited.cable, hook);
-    insert.position = Position::Before(id.clone());
+    insert.position = Some(Position::Before(id.clone()));
     let inserted = Selector::Name("other-xdp".to_owned());
     if let Verb::Remove = verb {
         stage.control()?.attach(&insert)?;

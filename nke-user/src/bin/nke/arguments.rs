@@ -9,13 +9,13 @@ use nke::{
     hook::{Family, Hook},
     mode::Mode,
     netfilter::Priority,
-    order::{DEFAULT_PRIORITY, Position, Selector},
+    order::{Position, Selector},
     so_nke::Descriptor,
     target::Where,
 };
 
 use crate::{
-    load, query,
+    info, load, query,
     rules::{FilterTarget, GuardTarget, Rules},
     unload,
 };
@@ -62,6 +62,10 @@ pub(crate) enum Verb {
     Unload(unload::Unload),
     /// Say whether an extension is loaded: its kmid, and the exit status
     Query(query::Query),
+    /// Show what an extension is and needs, without loading it
+    ///
+    /// Needs no privilege. HERE tells whether the running kernel has what is needed.
+    Info(info::Info),
     /// Attach an extension to an interface
     ///
     /// An extension that is not loaded is loaded, and goes again with its last attachment.
@@ -298,7 +302,8 @@ impl From<&Place> for Scope {
 #[derive(Args, Debug)]
 #[group(multiple = false)]
 pub(crate) struct To {
-    /// Its place among the others: lower runs first, equals in order of attachment [default: 50]
+    /// Its place among the others: lower runs first, equals in order of attachment [default: what
+    /// its manifest says, or 50]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i32>,
     /// Just before this attachment (an id, or an extension's name)
@@ -310,8 +315,8 @@ pub(crate) struct To {
 }
 
 impl To {
-    /// The position that was asked for, or that of an attachment which says nothing.
-    pub(crate) fn position(&self) -> Position {
+    /// The position that was asked for.
+    pub(crate) fn position(&self) -> Option<Position> {
         let Self {
             priority,
             before,
@@ -320,6 +325,6 @@ impl To {
         let before = before.clone().map(Position::Before);
         before
             .or(after.clone().map(Position::After))
-            .unwrap_or(Position::Priority(priority.unwrap_or(DEFAULT_PRIORITY)))
+            .or(priority.map(Position::Priority))
     }
 }

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod failure;
+mod info;
 mod load;
 mod log;
 mod output;

@@ -187,7 +187,10 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
         line(format_args!("no extension is loaded"));
         return Ok(());
     }
-    let mut table = table(["KMID", "LOADS", "USES", "SIZE", "NAME", "HELD BY", "HOOKS"]);
+    let headings = [
+        "KMID", "LOADS", "USES", "SIZE", "NAME", "VERSION", "HELD BY", "HOOKS",
+    ];
+    let mut table = table(headings);
     for extension in extensions {
         let hooks: Vec<_> = extension.hooks.iter().map(|hook| hook.row().name).collect();
         table.add_row([
@@ -200,6 +203,7 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
             } else {
                 extension.name.clone()
             },
+            extension.version.to_string(),
             held_by(&extension.holders),
             hooks.join(" ").replace(" interface/", " "),
         ]);
@@ -367,6 +371,10 @@ pub(crate) fn show(
         let hooks: Vec<_> = extension.hooks.iter().map(|hook| hook.row().name).collect();
         line(format_args!("extension {}", extension.name));
         field("kmid", extension.kmid);
+        if let Some(identifier) = &extension.identifier {
+            field("identifier", identifier);
+        }
+        field("version", &extension.version);
         if !extension.description.is_empty() {
             field("description", &extension.description);
         }
@@ -387,7 +395,7 @@ pub(crate) fn show(
     Ok(())
 }
 
-fn field(name: &str, value: impl fmt::Display) {
+pub(crate) fn field(name: &str, value: impl fmt::Display) {
     line(format_args!("  {name:<12} {value}"));
 }
 

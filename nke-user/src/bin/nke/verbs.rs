@@ -26,9 +26,12 @@ pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
     if let Verb::Guard(guard) = &arguments.verb {
         return rules::run(&arguments.state, guard);
     }
+    if let Verb::Info(info) = &arguments.verb {
+        return info.run();
+    }
     let mut control = Control::open(&arguments.state)?;
     match &arguments.verb {
-        Verb::Log { .. } | Verb::Filter(_) | Verb::Guard(_) => {}
+        Verb::Log { .. } | Verb::Filter(_) | Verb::Guard(_) | Verb::Info(_) => {}
         Verb::Load(load) => load.run(&mut control, manner)?,
         Verb::Unload(unload) => unload.run(&mut control)?,
         Verb::Query(query) => query.run(&control)?,
@@ -50,7 +53,11 @@ pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
         }
         Verb::Move { which, to } => {
             let scope = Scope::from(&which.place);
-            let moved = control.reposition(&which.attachment, &scope, &to.position())?;
+            let moved = control.reposition(
+                &which.attachment,
+                &scope,
+                &to.position().unwrap_or_default(),
+            )?;
             output::attached("moved", &moved);
         }
         Verb::Replace {

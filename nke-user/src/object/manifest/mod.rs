@@ -179,6 +179,31 @@ impl Manifest {
         })
     }
 
+    /// Reads the manifest of an object's section, or the one beside it, and tells all that is wrong
+    /// with it, in words. Of one that cannot be read, the default is left.
+    pub(super) fn examine(
+        section: &[u8],
+        beside: Option<&[u8]>,
+        facts: &Facts<'_>,
+    ) -> (Self, Vec<String>) {
+        let text = match beside {
+            Some(_) if !section.is_empty() => {
+                let both =
+                    "it has one in its section .nke, and another lies beside it; remove that";
+                return (Self::default(), vec![both.to_owned()]);
+            }
+            Some(text) => text,
+            None => section,
+        };
+        match Self::read(text) {
+            Ok(manifest) => {
+                let problems = manifest.problems(facts);
+                (manifest, problems)
+            }
+            Err(problem) => (Self::default(), vec![problem]),
+        }
+    }
+
     /// Everything that is wrong with it, in words.
     pub(super) fn problems(&self, facts: &Facts<'_>) -> Vec<String> {
         let mut problems = self.of_itself();

@@ -18,7 +18,6 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use nke::control::Attach;
 use nke::hook::{Hook, Kind, ProgramType};
-use nke::order::Position;
 use nke::sys::program::{TestRun, test_run};
 use nke::sys::{self, link, program};
 use nke::target::Where;
@@ -267,7 +266,7 @@ fn chain(
             place: whole.clone(),
             hook: Some(hook),
             counters,
-            position: Position::default(),
+            position: None,
             ..Attach::new(object, "lo")
         })?;
     }

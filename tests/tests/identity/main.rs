@@ -1,0 +1,4 @@
+//! Who an extension is: what it says in its object or beside it, and what nke makes of that.
+
+mod info;
+mod manifest;
