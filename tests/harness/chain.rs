@@ -125,6 +125,8 @@ pub struct Node {
     pub program_id: u32,
     /// How it was placed: `inline` or `stub`.
     pub form: String,
+    /// Whether its program runs.
+    pub enabled: bool,
     /// Packets, unless the attachment has no counters.
     pub packets: Option<Tally>,
     /// Bytes, likewise.

@@ -311,6 +311,26 @@ fn attach_what_is_loaded_at_the_end() {
 }
 
 #[test]
+fn disabling() {
+    Case {
+        before: &["attach trail1 HERE", "attach trail2 HERE"],
+        command: "disable trail1",
+        undo: &["enable trail1"],
+    }
+    .check();
+}
+
+#[test]
+fn enabling() {
+    Case {
+        before: &["attach trail1 HERE", "disable trail1"],
+        command: "enable trail1",
+        undo: &["disable trail1"],
+    }
+    .check();
+}
+
+#[test]
 fn attach_with_maps_of_its_own() {
     Case {
         before: &["attach trail1 HERE"],

@@ -117,7 +117,9 @@ fn build<'a>(
     let marks = material::marks(shop, fresh)?;
     let links = place::Maps {
         next: next.as_raw_fd(),
-        counters: rows.map_err(|source| state.failed(&chain, "open counters of", source))?,
+        counters: rows
+            .map_err(|source| state.failed(&chain, "open counters of", source))?
+            .filter(|_| fresh.enabled),
         guard: marks
             .as_ref()
             .zip(ground.hook().socket())
@@ -150,6 +152,7 @@ fn build<'a>(
         takes_frags: linked.frags,
         frags,
         opt_in: fresh.opt_in,
+        enabled: fresh.enabled,
     };
     state.write_record(&directory.join("node"), &record)?;
     Ok(Built {

@@ -53,6 +53,8 @@ pub(crate) struct Fresh {
     pub(crate) counters: bool,
     /// Whether only sockets that opted in meet it.
     pub(crate) opt_in: bool,
+    /// Whether its program is to run; else the node only goes on, and counts nothing.
+    pub(crate) enabled: bool,
     /// The node of the present chain whose own maps and counters it takes over.
     pub(crate) inherits: Option<usize>,
 }
@@ -66,6 +68,7 @@ impl Fresh {
             priority: record.priority,
             counters: record.counters,
             opt_in: record.opt_in,
+            enabled: record.enabled,
             inherits: Some(position),
         }
     }
@@ -322,6 +325,7 @@ mod tests {
                 priority: 0,
                 counters: false,
                 opt_in: false,
+                enabled: true,
                 inherits: None,
             })
         };

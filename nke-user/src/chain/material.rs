@@ -28,7 +28,11 @@ pub(super) fn link<'a>(
                 name: name.clone(),
                 stage: "find its object",
             })?;
-            (source.link(symbol, own)?, name, symbol)
+            if fresh.enabled {
+                (source.link(symbol, own)?, name, symbol)
+            } else {
+                (off(shop, source.object.takes_frags(symbol)), name, symbol)
+            }
         }
         Role::DropPolicy => {
             let drop = shop.ground.hook().row().drop.unwrap_or_default();
@@ -40,6 +44,15 @@ pub(super) fn link<'a>(
             (Linked::bare(claim), "nke", "nke_claim")
         }
     })
+}
+
+/// The body of an attachment that is disabled: it only goes on. The chain need not change how it takes
+/// packets of several buffers.
+fn off(shop: &Workshop<'_, '_>, frags: bool) -> Linked {
+    let pass = shop.ground.hook().row().pass;
+    let mut off = Linked::bare(place::constant(pass));
+    off.frags = frags;
+    off
 }
 
 /// The maps that a node has of its own: those of the node whose place it takes, or new ones.
@@ -64,7 +77,7 @@ pub(super) fn own_maps(
 /// Where the sockets are marked that alone meet a node, which is what a claim of the same cgroup
 /// has.
 pub(super) fn marks(shop: &Workshop<'_, '_>, fresh: &Fresh) -> Result<Option<OwnedFd>> {
-    let (Role::Extension { name, .. }, true) = (&fresh.role, fresh.opt_in) else {
+    let (Role::Extension { name, .. }, true) = (&fresh.role, fresh.opt_in && fresh.enabled) else {
         return Ok(None);
     };
     let missing = || Error::NotLoaded {

@@ -86,6 +86,13 @@ pub(crate) struct Record {
     /// Whether only sockets that opted in meet it.
     #[serde(default)]
     pub(crate) opt_in: bool,
+    /// Whether its program runs; where it does not, the node only goes on.
+    #[serde(default = "yes")]
+    pub(crate) enabled: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// What a node is there for.

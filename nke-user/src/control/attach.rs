@@ -254,6 +254,7 @@ impl Control {
             priority,
             counters: attach.counters,
             opt_in: attach.opt_in,
+            enabled: true,
             inherits: None,
         });
         let programs = match present {

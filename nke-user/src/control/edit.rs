@@ -209,6 +209,7 @@ impl Control {
                 priority: i32::MAX,
                 counters: true,
                 opt_in: false,
+                enabled: true,
                 inherits: None,
             })
         };

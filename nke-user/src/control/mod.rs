@@ -15,6 +15,7 @@
 
 mod attach;
 mod edit;
+mod enable;
 mod holders;
 mod load;
 mod opt_in;

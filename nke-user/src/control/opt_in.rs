@@ -60,6 +60,7 @@ impl Control {
             priority: i32::MAX,
             counters: false,
             opt_in: false,
+            enabled: true,
             inherits: None,
         });
         match present {

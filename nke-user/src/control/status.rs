@@ -98,6 +98,8 @@ pub struct NodeStatus {
     pub form: Form,
     /// Whether only sockets that opted in meet it.
     pub opt_in: bool,
+    /// Whether its program runs: see `nke disable`.
+    pub enabled: bool,
     /// Packets by verdict; `null` without counters.
     pub packets: Option<Counts>,
     /// Bytes by verdict; `null` without counters.
@@ -261,6 +263,7 @@ impl Control {
             program_id: node.program,
             form: node.record.form,
             opt_in: node.record.opt_in,
+            enabled: node.record.enabled,
             packets: counts.map(|(packets, _)| packets),
             bytes: counts.map(|(_, bytes)| bytes),
         })

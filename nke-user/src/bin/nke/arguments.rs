@@ -92,6 +92,14 @@ pub(crate) enum Verb {
         #[command(flatten)]
         to: To,
     },
+    /// Switch an attachment off, and keep its place
+    ///
+    /// Every packet then goes past it to the next. Its id, priority, counters and maps stay.
+    Disable(Which),
+    /// Switch an attachment on again
+    ///
+    /// Its counters and maps go on as they were.
+    Enable(Which),
     /// Put another extension in an attachment's place
     ///
     /// It gets the attachment's id, priority and place; its counters start from zero.

@@ -2,6 +2,7 @@
 //! prints the answer. It never touches the kernel itself.
 
 mod arguments;
+mod enable;
 mod failure;
 mod info;
 mod load;

@@ -279,6 +279,19 @@ fn opted(name: &str) -> String {
     format!("{name} (opt-in)")
 }
 
+/// An attachment's extension, and what is not as usual with it.
+pub(crate) fn extension(node: &NodeStatus) -> String {
+    let name = match node.opt_in {
+        true => opted(&node.extension),
+        false => node.extension.clone(),
+    };
+    if node.enabled {
+        name
+    } else {
+        format!("{name} (disabled)")
+    }
+}
+
 /// Others' programs, those before nke's chain or those behind it.
 fn foreign(chain: &ChainStatus, before: bool) {
     for foreign in chain
@@ -344,11 +357,7 @@ fn nodes(chain: &ChainStatus) -> Table {
             node.position.to_string(),
             node.id.to_string(),
             node.priority.to_string(),
-            if node.opt_in {
-                opted(&node.extension)
-            } else {
-                node.extension.clone()
-            },
+            extension(node),
             packets(|counts| counts.go_on),
             packets(|counts| counts.dropped),
             packets(|counts| counts.other),
@@ -414,6 +423,9 @@ fn attachment(chain: &ChainStatus, node: &NodeStatus) {
     field("priority", node.priority);
     let form = serde_json::to_value(node.form).unwrap_or_default();
     field("form", form.as_str().unwrap_or_default());
+    if !node.enabled {
+        field("disabled", "its program does not run");
+    }
     if node.opt_in {
         field("sockets", "only those that opt in");
     }

@@ -10,7 +10,7 @@ use nke::{
 use crate::{
     arguments::{Arguments, Attach, Verb},
     failure::Manner,
-    log, output, rules, way,
+    enable, log, output, rules, way,
 };
 
 /// Carries out a command.
@@ -60,6 +60,8 @@ pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
             )?;
             output::attached("moved", &moved);
         }
+        Verb::Disable(which) => enable::run(&mut control, which, false)?,
+        Verb::Enable(which) => enable::run(&mut control, which, true)?,
         Verb::Replace {
             attachment,
             new,

@@ -83,7 +83,7 @@ fn chain(table: &mut Table, chain: &ChainStatus) {
             node.position.to_string(),
             node.id.to_string(),
             node.priority.to_string(),
-            node.extension.clone(),
+            output::extension(node),
             count(node.packets.map(|packets| packets.go_on)),
             count(node.packets.map(|packets| packets.dropped)),
         ]);
