@@ -9,7 +9,7 @@ mod words;
 use std::{io, path::PathBuf};
 
 pub(crate) use self::words::CAPABILITIES;
-use self::words::{remedy_of, some};
+use self::words::{remedy_of, some, some_or_none};
 
 use crate::{
     hook::Hook,
@@ -17,6 +17,7 @@ use crate::{
     mode::Mode,
     netfilter::{Netfilter, Priority},
     so_nke::Descriptor,
+    value::ValueError,
 };
 
 /// A result of this library.
@@ -529,6 +530,78 @@ pub enum Error {
         hook: Hook,
         /// The cgroup.
         cgroup: String,
+    },
+
+    /// An extension has no map of a name, or a map no variable.
+    #[error(
+        "{extension}: {stage} {map}: there is none; it has {}",
+        some_or_none(has)
+    )]
+    NoMap {
+        /// The extension, or its map.
+        extension: String,
+        /// What was looked for.
+        stage: &'static str,
+        /// Its name.
+        map: String,
+        /// Those that there are.
+        has: Vec<String>,
+    },
+
+    /// Something that a map's kind, or state, does not allow.
+    #[error("{map}: {stage}: {kind}: {reason}")]
+    MapUse {
+        /// The map, with its extension.
+        map: String,
+        /// What was asked for.
+        stage: &'static str,
+        /// The map's kind.
+        kind: &'static str,
+        /// Why not, and what to do instead.
+        reason: &'static str,
+    },
+
+    /// A map has no entry of a key; a queue is empty.
+    #[error(
+        "{map}: {stage}: {}",
+        key.as_ref().map_or("it is empty".to_owned(), |key| {
+            format!("it has no entry {key}; `nke map dump` shows those that are")
+        })
+    )]
+    NoEntry {
+        /// The map, with its extension.
+        map: String,
+        /// What was asked for.
+        stage: &'static str,
+        /// The key, as given.
+        key: Option<String>,
+    },
+
+    /// A text is no key or value of its type.
+    #[error("{object}: {stage}: {source}")]
+    Value {
+        /// The map or setting, with its extension.
+        object: String,
+        /// What was being done.
+        stage: &'static str,
+        /// Why, and where in the text.
+        source: Box<ValueError>,
+    },
+
+    /// An extension has no setting of a name.
+    #[error(
+        "extension {extension}: {stage} {setting}: it has no such setting; it has {}",
+        some_or_none(has)
+    )]
+    NoSetting {
+        /// The extension.
+        extension: String,
+        /// What was asked for.
+        stage: &'static str,
+        /// The setting's name.
+        setting: String,
+        /// Those that there are.
+        has: Vec<String>,
     },
 
     /// The kernel said no.

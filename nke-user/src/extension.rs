@@ -87,8 +87,8 @@ impl Source {
     }
 
     /// The maps that its attachments share.
-    pub(crate) fn maps(&self) -> impl Iterator<Item = &OwnedFd> {
-        self.maps.values()
+    pub(crate) fn maps(&self) -> impl Iterator<Item = (&str, &OwnedFd)> {
+        self.maps.iter().map(|(name, map)| (name.as_str(), map))
     }
 
     /// Makes the maps that a new attachment has of its own. Those of its target it takes from

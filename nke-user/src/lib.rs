@@ -36,7 +36,9 @@ mod state;
 pub mod target;
 
 pub mod control;
+pub mod maps;
 pub mod records;
+pub mod value;
 
 pub mod filter;
 

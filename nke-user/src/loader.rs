@@ -11,7 +11,7 @@ use std::{
 use aya::maps::{MapData, MapError};
 use aya_obj::{
     EbpfSectionKind,
-    generated::{BPF_F_RDONLY_PROG, bpf_map_type},
+    generated::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, bpf_map_type},
 };
 
 use crate::{
@@ -84,6 +84,13 @@ fn make_map(name: &str, mut map: aya_obj::Map, btf: Option<BorrowedFd<'_>>) -> i
         }
     };
     fit(&mut map);
+    if matches!(
+        map.section_kind(),
+        EbpfSectionKind::Data | EbpfSectionKind::Bss
+    ) {
+        // Settings are written as memory, each at once. As libbpf has it.
+        add_flags(&mut map, BPF_F_MMAPABLE);
+    }
     let fd = if let Some(inner) = map.inner() {
         let inner = MapData::create(inner, name, btf).map_err(other)?;
         let shape = Shape {
@@ -106,6 +113,14 @@ fn make_map(name: &str, mut map: aya_obj::Map, btf: Option<BorrowedFd<'_>>) -> i
         sys::map::freeze(&fd)?;
     }
     Ok(fd)
+}
+
+fn add_flags(map: &mut aya_obj::Map, flags: u32) {
+    match map {
+        aya_obj::Map::Legacy(map) => map.def.map_flags |= flags,
+        // A definition by types is not aya-obj's to change; whoever wrote it gave its flags.
+        aya_obj::Map::Btf(_) => {}
+    }
 }
 
 /// Gives sizes that a definition leaves open, or rounds them as the kernel wants them.

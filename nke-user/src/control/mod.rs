@@ -18,6 +18,7 @@ mod edit;
 mod enable;
 mod holders;
 mod load;
+mod maps;
 mod opt_in;
 mod status;
 mod unload;

@@ -140,7 +140,9 @@ impl Control {
             return Ok(Remains::default());
         };
         let source = Source::open(&self.state, extension)?;
-        let ids = source.maps().filter_map(|map| sys::map::describe(map).ok());
+        let ids = source
+            .maps()
+            .filter_map(|(_, map)| sys::map::describe(map).ok());
         let maps = ids.map(|map| map.id).chain([kmid]).collect();
         Ok(Remains { programs, maps })
     }

@@ -120,6 +120,11 @@ codes! { Error:
     // 90 to 99: upgrades.
     // 100 to 109: declared states.
     // 110 to 114: settings and maps.
+    110 "no-map" NoMap,
+    111 "map-use" MapUse,
+    112 "no-entry" NoEntry,
+    113 "value" Value,
+    114 "no-setting" NoSetting,
     // 115 to 125: seal and trust.
 }
 

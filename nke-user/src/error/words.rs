@@ -21,3 +21,12 @@ pub(super) fn some(all: &[String]) -> String {
         Some([]) | None => all.join(", "),
     }
 }
+
+/// The same, of a list that may be empty.
+pub(super) fn some_or_none(all: &[String]) -> String {
+    if all.is_empty() {
+        "none at all".to_owned()
+    } else {
+        some(all)
+    }
+}

@@ -6,28 +6,30 @@ use std::{ops::Range, sync::OnceLock};
 /// Where the running kernel shows its types.
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
 
-pub(super) const KIND_INT: u32 = 1;
-const KIND_PTR: u32 = 2;
-pub(super) const KIND_ARRAY: u32 = 3;
-pub(super) const KIND_STRUCT: u32 = 4;
-pub(super) const KIND_UNION: u32 = 5;
-pub(super) const KIND_ENUM: u32 = 6;
+pub(crate) const KIND_INT: u32 = 1;
+pub(crate) const KIND_PTR: u32 = 2;
+pub(crate) const KIND_ARRAY: u32 = 3;
+pub(crate) const KIND_STRUCT: u32 = 4;
+pub(crate) const KIND_UNION: u32 = 5;
+pub(crate) const KIND_ENUM: u32 = 6;
 const KIND_FWD: u32 = 7;
-pub(super) const KIND_TYPEDEF: u32 = 8;
-const KIND_VOLATILE: u32 = 9;
-const KIND_CONST: u32 = 10;
-const KIND_RESTRICT: u32 = 11;
+pub(crate) const KIND_TYPEDEF: u32 = 8;
+pub(crate) const KIND_VOLATILE: u32 = 9;
+pub(crate) const KIND_CONST: u32 = 10;
+pub(crate) const KIND_RESTRICT: u32 = 11;
 pub(super) const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 pub(super) const KIND_VAR: u32 = 14;
-const KIND_DATASEC: u32 = 15;
+pub(crate) const KIND_DATASEC: u32 = 15;
+pub(crate) const KIND_FLOAT: u32 = 16;
 
 /// The highest of the linkages that a variable can have.
 const VAR_EXTERN: u32 = 2;
-const KIND_TYPE_TAG: u32 = 18;
+pub(crate) const KIND_TYPE_TAG: u32 = 18;
+pub(crate) const KIND_ENUM64: u32 = 19;
 
 /// Type information, as bytes of this machine's byte order.
-pub(super) struct Types<'a> {
+pub(crate) struct Types<'a> {
     bytes: &'a [u8],
     /// Where each type's record starts; type 1 is the first.
     starts: Vec<usize>,
@@ -35,7 +37,8 @@ pub(super) struct Types<'a> {
     strings: usize,
 }
 
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+/// The word at so many bytes.
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(
         bytes.get(at..at.checked_add(4)?)?.try_into().ok()?,
     ))
@@ -46,7 +49,7 @@ const fn length(kind: u32, members: usize) -> usize {
     12 + match kind {
         KIND_INT | KIND_VAR | 17 => 4, // 17: DECL_TAG
         KIND_ARRAY => 12,
-        KIND_STRUCT | KIND_UNION | KIND_DATASEC | 19 => 12 * members, // 19: ENUM64
+        KIND_STRUCT | KIND_UNION | KIND_DATASEC | KIND_ENUM64 => 12 * members,
         KIND_ENUM | KIND_FUNC_PROTO => 8 * members,
         _ => 0,
     }
@@ -73,7 +76,7 @@ pub(crate) fn packet_length_offset() -> Option<u32> {
 
 impl<'a> Types<'a> {
     /// Finds the records. `None` if the BTF is malformed.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let header = u32_at(bytes, 4)? as usize;
         let mut at = header.checked_add(u32_at(bytes, 8)? as usize)?;
         let end = at.checked_add(u32_at(bytes, 12)? as usize)?;
@@ -103,19 +106,32 @@ impl<'a> Types<'a> {
             .copied()
     }
 
-    pub(super) fn kind(&self, id: u32) -> Option<u32> {
+    pub(crate) fn kind(&self, id: u32) -> Option<u32> {
         Some((u32_at(self.bytes, self.start(id)? + 4)? >> 24) & 0x1f)
     }
 
     /// The third word of a record: the type that it refers to, or its size.
-    pub(super) fn refers_to(&self, id: u32) -> Option<u32> {
+    pub(crate) fn refers_to(&self, id: u32) -> Option<u32> {
         u32_at(self.bytes, self.start(id)? + 8)
     }
 
+    /// A type's record, with whatever comes behind it.
+    pub(crate) fn record(&self, id: u32) -> Option<&'a [u8]> {
+        self.bytes.get(self.start(id)?..)
+    }
+
+    /// How many types there are.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u32> + use<> {
+        1..=u32::try_from(self.starts.len()).unwrap_or_default()
+    }
+
     fn name(&self, record: usize) -> Option<&'a [u8]> {
-        let at = self
-            .strings
-            .checked_add(u32_at(self.bytes, record)? as usize)?;
+        self.string(u32_at(self.bytes, record)?)
+    }
+
+    /// The text at so many bytes of all texts.
+    pub(crate) fn string(&self, at: u32) -> Option<&'a [u8]> {
+        let at = self.strings.checked_add(at as usize)?;
         self.bytes.get(at..)?.split(|byte| *byte == 0).next()
     }
 
@@ -164,12 +180,6 @@ impl<'a> Types<'a> {
         })
     }
 
-    /// The text at an offset of the strings.
-    pub(super) fn string(&self, offset: u32) -> Option<&'a [u8]> {
-        let at = self.strings.checked_add(offset as usize)?;
-        self.bytes.get(at..)?.split(|byte| *byte == 0).next()
-    }
-
     /// The name and the type of a struct's or union's member, by its number from 0.
     pub(super) fn member(&self, id: u32, nth: usize) -> Option<(&'a [u8], u32)> {
         let start = self.start(id)?;
@@ -197,7 +207,7 @@ impl<'a> Types<'a> {
     }
 
     /// A type's name.
-    pub(super) fn name_of(&self, id: u32) -> Option<&'a [u8]> {
+    pub(crate) fn name_of(&self, id: u32) -> Option<&'a [u8]> {
         self.name(self.start(id)?)
     }
 
@@ -207,14 +217,14 @@ impl<'a> Types<'a> {
     }
 
     /// An array's element type and their number.
-    pub(super) fn array(&self, array: u32) -> Option<(u32, usize)> {
+    pub(crate) fn array(&self, array: u32) -> Option<(u32, usize)> {
         let start = self.start(array)?;
         let element = u32_at(self.bytes, start + 12)?;
         Some((element, u32_at(self.bytes, start + 20)? as usize))
     }
 
     /// A type without the names and qualifiers around it.
-    pub(super) fn bare(&self, mut id: u32) -> Option<u32> {
+    pub(crate) fn bare(&self, mut id: u32) -> Option<u32> {
         // A malformed file can name a type after itself.
         for _ in 0..self.starts.len() {
             let (KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG) =

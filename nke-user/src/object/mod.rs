@@ -14,7 +14,7 @@
 //! # Ok::<(), nke::error::Error>(())
 //! ```
 
-mod btf;
+pub(crate) mod btf;
 mod co_re;
 mod elf;
 mod externs;
@@ -24,6 +24,7 @@ pub(crate) mod kconfig;
 mod manifest;
 mod needs;
 mod rename;
+mod variables;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -38,6 +39,7 @@ use aya_obj::{
     generated::{bpf_func_info, bpf_insn, bpf_line_info, bpf_map_type},
 };
 
+use self::btf::Types;
 use self::externs::{LOAD_IMM64, instructions_at, missing, resolve};
 use self::guard::guarded;
 use self::kconfig::Kconfig;
@@ -47,6 +49,7 @@ pub use self::needs::{Need, Needs, ProgramNeeds};
 pub(crate) use self::{
     btf::packet_length_offset,
     initial::{Initial, Value},
+    variables::Variable,
 };
 pub use self::{
     elf::Program,
@@ -61,6 +64,7 @@ use crate::{
     kernel::Version,
     place::{self, Body},
     sys,
+    value::Type,
 };
 
 /// A parsed object.
@@ -363,6 +367,23 @@ impl Object {
             .maps
             .iter()
             .map(|(name, map)| (name.as_str(), map))
+    }
+
+    /// The types of a map's keys and values, as far as they are declared.
+    pub(crate) fn map_types(&self, name: &str) -> (Option<Type>, Option<Type>) {
+        let (Some(aya_obj::Map::Btf(map)), Some(btf)) = (self.parsed.maps.get(name), self.btf())
+        else {
+            return (None, None);
+        };
+        let types = Types::parse(&btf);
+        let of = |id| types.as_ref().and_then(|types| Type::of(types, id));
+        (of(map.def.btf_key_type_id), of(map.def.btf_value_type_id))
+    }
+
+    /// The variables of its data sections.
+    pub(crate) fn variables(&self) -> Vec<Variable> {
+        let is_map = |section: &str| self.parsed.maps.contains_key(section);
+        variables::read(&self.bytes, self.btf().as_deref(), is_map)
     }
 
     /// Its type information, as it goes to the kernel.

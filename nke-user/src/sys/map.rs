@@ -7,6 +7,14 @@ use std::{
 
 use super::{Attribute, Command, Info, address, address_mut, bpf, bpf_fd, by_id, ids, info, raw};
 
+mod entries;
+mod memory;
+
+pub use self::{
+    entries::{Batch, Locked, flags, lookup_with, next_key, pop, remove, update_with},
+    memory::Memory,
+};
+
 /// What `BPF_MAP_CREATE` is asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shape<'a> {
@@ -190,19 +198,8 @@ fn element(map: impl AsFd, key: u64, value: u64) -> ElementAttribute {
 }
 
 fn check_sizes(map: &impl AsFd, key: &[u8], value: usize) -> io::Result<()> {
-    let Described {
-        key_size,
-        value_size,
-        map_type,
-        ..
-    } = describe(map)?;
-    let per_cpu = matches!(map_type, 5 | 6 | 10 | 21);
-    let values = if per_cpu {
-        (value_size as usize).next_multiple_of(8) * cpus()
-    } else {
-        value_size as usize
-    };
-    if key.len() == key_size as usize && value == values {
+    let described = describe(map)?;
+    if key.len() == described.key_size as usize && value == described.entry_size() {
         Ok(())
     } else {
         Err(io::Error::from(io::ErrorKind::InvalidInput))
@@ -318,6 +315,25 @@ pub struct Described {
     pub value_size: u32,
     /// Entries at most.
     pub max_entries: u32,
+    /// `BPF_F_…`
+    pub flags: u32,
+}
+
+impl Described {
+    /// Whether an entry has a value for each CPU.
+    pub const fn is_per_cpu(&self) -> bool {
+        matches!(self.map_type, 5 | 6 | 10 | 21)
+    }
+
+    /// Bytes of an entry's value; those of each CPU are rounded up to 8.
+    pub fn entry_size(&self) -> usize {
+        let size = self.value_size as usize;
+        if self.is_per_cpu() {
+            size.next_multiple_of(8) * cpus()
+        } else {
+            size
+        }
+    }
 }
 
 /// Asks the kernel about a map.
@@ -332,6 +348,7 @@ pub fn describe(map: impl AsFd) -> io::Result<Described> {
         key_size,
         value_size,
         max_entries,
+        map_flags: flags,
         ..
     } = info(map)?;
     Ok(Described {
@@ -340,7 +357,21 @@ pub fn describe(map: impl AsFd) -> io::Result<Described> {
         key_size,
         value_size,
         max_entries,
+        flags,
     })
+}
+
+/// Whether user space can change a map's values no more; the kernel tells it of a descriptor only.
+///
+/// # Errors
+///
+/// That of reading `/proc/self/fdinfo`.
+pub fn is_frozen(map: impl AsFd) -> io::Result<bool> {
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", raw(&map)))?;
+    let mut lines = about
+        .lines()
+        .filter_map(|line| line.strip_prefix("frozen:"));
+    Ok(lines.any(|frozen| frozen.trim() == "1"))
 }
 
 /// The ids of all maps in the kernel.

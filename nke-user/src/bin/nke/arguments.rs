@@ -15,7 +15,9 @@ use nke::{
 };
 
 use crate::{
-    info, load, query,
+    info, load,
+    map::Maps,
+    query,
     rules::{FilterTarget, GuardTarget, Rules},
     unload,
 };
@@ -169,6 +171,13 @@ pub(crate) enum Verb {
     /// step, for all of them.
     #[command(subcommand)]
     Guard(Rules<GuardTarget>),
+    /// See and change the maps of loaded extensions
+    ///
+    /// Keys and values are printed as their object declares them: `{source: 10.0.0.1, port: 80}`,
+    /// enums by name, arrays of characters as text; without types as bytes in hexadecimal. What is
+    /// printed can be typed again.
+    #[command(subcommand)]
+    Map(Maps),
     /// Print the log lines and records of extensions as they come, until interrupted
     ///
     /// Records are what tcplog and socket-events send. What comes faster than it is read is lost, and

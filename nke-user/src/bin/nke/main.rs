@@ -7,6 +7,7 @@ mod failure;
 mod info;
 mod load;
 mod log;
+mod map;
 mod output;
 mod query;
 mod rules;

@@ -26,6 +26,18 @@ pub(crate) fn line(text: fmt::Arguments<'_>) {
     }
 }
 
+/// Prints a part of what comes.
+pub(crate) fn part(text: fmt::Arguments<'_>) {
+    if let Err(error) = write!(io::stdout(), "{text}") {
+        UNPRINTED.get_or_init(|| error);
+    }
+}
+
+/// Prints a remark, apart from what was asked for.
+pub(crate) fn note(text: fmt::Arguments<'_>) {
+    complain(format_args!("nke: {text}"));
+}
+
 /// Whether there is still any use in printing.
 pub(crate) fn is_read() -> bool {
     UNPRINTED.get().is_none()

@@ -9,8 +9,9 @@ use nke::{
 
 use crate::{
     arguments::{Arguments, Attach, Verb},
+    enable,
     failure::Manner,
-    enable, log, output, rules, way,
+    log, map, output, rules, way,
 };
 
 /// Carries out a command.
@@ -29,9 +30,13 @@ pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
     if let Verb::Info(info) = &arguments.verb {
         return info.run();
     }
+    // They let the lock go before they print.
+    if let Verb::Map(map) = &arguments.verb {
+        return map::run(&arguments.state, map);
+    }
     let mut control = Control::open(&arguments.state)?;
     match &arguments.verb {
-        Verb::Log { .. } | Verb::Filter(_) | Verb::Guard(_) | Verb::Info(_) => {}
+        Verb::Log { .. } | Verb::Filter(_) | Verb::Guard(_) | Verb::Info(_) | Verb::Map(_) => {}
         Verb::Load(load) => load.run(&mut control, manner)?,
         Verb::Unload(unload) => unload.run(&mut control)?,
         Verb::Query(query) => query.run(&control)?,

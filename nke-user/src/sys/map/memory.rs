@@ -1,0 +1,88 @@
+//! A map's values as memory: of an array that the kernel made to be mapped (`BPF_F_MMAPABLE`, since
+//! 5.5).
+
+use std::{
+    io,
+    os::fd::AsFd,
+    ptr::NonNull,
+    sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering},
+};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::describe;
+
+/// The values of an array, mapped. Programs see what is written at once.
+#[derive(Debug)]
+pub struct Memory {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Memory {
+    /// Maps an array's first value.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: `ENOTSUPP` if it was not made for it, `EPERM` if it is frozen.
+    pub fn map(array: impl AsFd) -> io::Result<Self> {
+        let length = describe(&array)?.value_size as usize;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses where, so that nothing that is mapped goes. An array's memory is
+        // never shorter than its first value, rounded up to pages.
+        let start = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                length,
+                access,
+                MapFlags::SHARED,
+                &array,
+                0,
+            )?
+        };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { start, length })
+    }
+
+    /// Writes 1, 2, 4 or 8 bytes at once: a program that reads them sees all of the old ones or all of
+    /// the new.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if they are another number, cross the end, or do not lie at a multiple of their
+    /// number.
+    pub fn store(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+        let end = offset.checked_add(bytes.len()).ok_or_else(invalid)?;
+        if end > self.length || bytes.is_empty() || offset % bytes.len() != 0 {
+            return Err(invalid());
+        }
+        // SAFETY: `offset` is within the mapping, by the test above.
+        let at = unsafe { self.start.add(offset) };
+        // SAFETY: the bytes lie within the mapping, which starts at a page, and so are aligned; who
+        // else has them mapped writes them in the same way, and BPF programs run in the kernel.
+        unsafe {
+            match *bytes {
+                [byte] => AtomicU8::from_ptr(at.as_ptr()).store(byte, Ordering::Release),
+                [a, b] => AtomicU16::from_ptr(at.cast().as_ptr())
+                    .store(u16::from_ne_bytes([a, b]), Ordering::Release),
+                [a, b, c, d] => AtomicU32::from_ptr(at.cast().as_ptr())
+                    .store(u32::from_ne_bytes([a, b, c, d]), Ordering::Release),
+                [a, b, c, d, e, f, g, h] => AtomicU64::from_ptr(at.cast().as_ptr()).store(
+                    u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+                    Ordering::Release,
+                ),
+                _ => return Err(invalid()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: it is the mapping made above, and no reference into it is left. It can only fail
+        // for one that is not there.
+        let _: rustix::io::Result<()> = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
