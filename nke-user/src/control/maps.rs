@@ -81,7 +81,7 @@ impl Control {
         // A kmid means all attachments of its extension.
         let selector = match selector {
             Selector::Id(id) if *id == extension.kmid => &Selector::Name(extension.name.clone()),
-            selector => selector,
+            selector @ (Selector::Id(_) | Selector::Name(_)) => selector,
         };
         let found = self.attachments(selector, scope, STAGE)?;
         let mut maps = BTreeMap::new();

@@ -100,7 +100,7 @@ impl Map {
         if self.frozen {
             return Err(self.refused(stage, FROZEN));
         }
-        if !size.is_power_of_two() || size > AT_ONCE || variable.offset % size != 0 {
+        if !size.is_power_of_two() || size > AT_ONCE || !variable.offset.is_multiple_of(size) {
             return Err(self.refused(stage, WHOLE));
         }
         Ok(())

@@ -11,7 +11,7 @@
 //! let map = control.map(&counter, &Scope::default(), "FLOWS")?;
 //! drop(control);
 //! let mut walk = map.walk()?;
-//! while let Some(entries) = walk.next()? {
+//! while let Some(entries) = walk.more()? {
 //!     for entry in entries {
 //!         println!("{:?}", entry.key);
 //!     }

@@ -73,11 +73,7 @@ impl<'a> Walk<'a> {
     /// # Errors
     ///
     /// [`crate::error::Error::Kernel`].
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it can fail, and is no iterator"
-    )]
-    pub fn next(&mut self) -> Result<Option<Vec<Entry>>> {
+    pub fn more(&mut self) -> Result<Option<Vec<Entry>>> {
         let failed = |source| self.map.failed("dump", source);
         let entries = match &mut self.step {
             Step::Done => return Ok(None),
@@ -143,7 +139,7 @@ impl Map {
 
 fn read_batch(map: &Map, batch: &mut Batch) -> io::Result<(Vec<Entry>, bool)> {
     for _ in 0..TRIES {
-        match batch.next() {
+        match batch.more() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
             Ok((entries, last)) => {

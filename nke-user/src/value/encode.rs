@@ -133,7 +133,7 @@ impl Type {
         };
         let length = length.filter(|length| *length as usize <= 8 * size);
         let length = length.ok_or_else(|| self.not(literal))?;
-        let address = Type::address(size).address_of(&Literal::word(address));
+        let address = Self::address(size).address_of(&Literal::word(address));
         let address = address.map_err(|_| self.not(literal))?;
         Ok([&length.to_ne_bytes()[..], &address].concat())
     }

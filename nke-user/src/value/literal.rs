@@ -12,11 +12,11 @@ pub enum Literal {
     /// `"eth0"`
     Text(String),
     /// `[80, 443]`
-    List(Vec<Literal>),
+    List(Vec<Self>),
     /// `[0; 4096]`
-    Repeat(Box<Literal>, usize),
+    Repeat(Box<Self>, usize),
     /// `{source: 10.0.0.1, port: 80}`
-    Record(Vec<(String, Literal)>),
+    Record(Vec<(String, Self)>),
 }
 
 impl Literal {

@@ -117,10 +117,7 @@ impl Resolver<'_> {
         let element = self.resolve(element, depth + 1)?;
         let size = element.size.checked_mul(count)?;
         let name = format!("{}[{count}]", element.name);
-        let size = size
-            .try_into()
-            .ok()
-            .filter(|size| *size <= i32::MAX as usize)?;
+        (size <= i32::MAX as usize).then_some(())?;
         let kind = match element.size {
             0 => Kind::Opaque,
             _ => Kind::Array {

@@ -1,3 +1,5 @@
+//! Whatever is printed reads back; what is no value, or no type, is told.
+
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -50,7 +52,7 @@ impl Btf {
     }
 
     fn int(&mut self, name: &str, size: u32, encoding: u32) -> u32 {
-        self.add(INT, name, 0, size, &[encoding << 24 | 8 * size])
+        self.add(INT, name, 0, size, &[(encoding << 24) | (8 * size)])
     }
 
     fn array(&mut self, element: u32, count: u32) -> u32 {
@@ -118,18 +120,6 @@ fn values_of_each_kind() {
     let be16 = btf.add(TYPEDEF, "__be16", 0, short, &[]);
     let be32 = btf.add(TYPEDEF, "__be32", 0, word, &[]);
     let flow = btf.record(STRUCT, "flow", 8, &[("from", be32, 0), ("port", be16, 32)]);
-    let bits = [
-        ("a", word, field(0, 3)),
-        ("b", signed, field(3, 5)),
-        ("c", byte, 8),
-    ];
-    let bits = btf.record(STRUCT, "bits", 4, &bits);
-    let either = btf.record(
-        UNION,
-        "either",
-        4,
-        &[("number", word, 0), ("bytes", byte, 0)],
-    );
     let of = |id| btf.of(id).unwrap();
     check(&of(signed), &(-5i32).to_ne_bytes(), "-5");
     check(&of(bool), &[1], "true");
@@ -166,9 +156,35 @@ fn values_of_each_kind() {
         &[10, 0, 0, 1, 1, 187, 0, 9],
         "0x0a00000101bb0009",
     );
+    check(&Type::opaque(3), &[0, 1, 255], "0x0001ff");
+}
+
+#[test]
+fn members_of_bits_and_in_one_place() {
+    let mut btf = Btf::default();
+    let byte = btf.int("unsigned char", 1, 0);
+    let signed = btf.int("int", 4, 1);
+    let word = btf.int("unsigned int", 4, 0);
+    let bits = [
+        ("a", word, field(0, 3)),
+        ("b", signed, field(3, 5)),
+        ("c", byte, 8),
+    ];
+    let bits = btf.record(STRUCT, "bits", 4, &bits);
+    let either = btf.record(
+        UNION,
+        "either",
+        4,
+        &[("number", word, 0), ("bytes", byte, 0)],
+    );
+    let of = |id| btf.of(id).unwrap();
     let packed = (5u32 | (0x1e << 3) | (77 << 8)).to_le_bytes();
     check(&of(bits), &packed, "{a: 5, b: -2, c: 77}");
     check(&of(either), &[1, 0, 0, 0], "{number: 1, bytes: 1}");
+}
+
+#[test]
+fn prefixes() {
     let six = [32, 1, 13, 184, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
     let net = [&32u32.to_ne_bytes()[..], &six].concat();
     check(&Type::prefix(20), &net, "2001:db8::1/32");
@@ -178,7 +194,6 @@ fn values_of_each_kind() {
         &[33, 0, 0, 0, 10, 0, 0, 0],
         "0x210000000a000000",
     );
-    check(&Type::opaque(3), &[0, 1, 255], "0x0001ff");
 }
 
 #[test]
@@ -386,7 +401,7 @@ proptest! {
         makes.iter().for_each(|make| btf.make(make));
         for id in 1..=btf.count {
             let Some(of) = btf.of(id).filter(|of| of.size <= 1 << 16) else { continue };
-            let zeros = |nth: usize| if sparse && nth % 3 > 0 { 0 } else { seed[nth % seed.len()] };
+            let zeros = |nth: usize| if sparse && !nth.is_multiple_of(3) { 0 } else { seed[nth % seed.len()] };
             let bytes: Vec<u8> = (0..of.size).map(zeros).collect();
             let literal = of.decode(&bytes);
             let text = literal.to_string();

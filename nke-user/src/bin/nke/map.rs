@@ -181,7 +181,9 @@ fn lines(map: &Map, entry: &Entry, text: &mut String) {
     let sign = if map.is_section() { "=" } else { "=>" };
     let key = key.as_ref().map(|key| match key {
         Literal::Word(name) => output::escaped(name),
-        key => key.to_string(),
+        Literal::Text(_) | Literal::List(_) | Literal::Repeat(..) | Literal::Record(_) => {
+            key.to_string()
+        }
     });
     let mut line = |cpu: Option<usize>, value: &Literal| {
         let cpu = cpu.map(|cpu| format!("cpu {cpu}"));
@@ -226,7 +228,7 @@ fn entry(map: &Map, entry: &Entry, as_json: bool) -> anyhow::Result<()> {
 
 fn dump(map: &Map) -> anyhow::Result<()> {
     let mut walk = map.walk()?;
-    while let Some(entries) = walk.next()?.filter(|_| output::is_read()) {
+    while let Some(entries) = walk.more()?.filter(|_| output::is_read()) {
         let mut text = String::new();
         entries
             .iter()
@@ -252,7 +254,7 @@ fn dump_json(map: &Map, name: &str) -> anyhow::Result<()> {
         json!(name)
     ));
     let mut before = "";
-    while let Some(entries) = walk.next()?.filter(|_| output::is_read()) {
+    while let Some(entries) = walk.more()?.filter(|_| output::is_read()) {
         let mut text = String::new();
         for entry in &entries {
             // Writing to a string cannot fail.

@@ -175,7 +175,7 @@ impl Batch {
     /// The kernel's: `ENOTSUPP` (524) or `EINVAL` where a map has no such walk; `EINTR` when entries
     /// went away under it.
     #[expect(clippy::type_complexity, reason = "keys with their values")]
-    pub fn next(&mut self) -> io::Result<(Vec<(&[u8], &[u8])>, bool)> {
+    pub fn more(&mut self) -> io::Result<(Vec<(&[u8], &[u8])>, bool)> {
         let mut out = vec![0; self.at.len()];
         let room = self.keys.len() / self.key_size.max(1);
         let mut attribute = BatchAttribute {

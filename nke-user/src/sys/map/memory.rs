@@ -54,7 +54,7 @@ impl Memory {
     pub fn store(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
         let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
         let end = offset.checked_add(bytes.len()).ok_or_else(invalid)?;
-        if end > self.length || bytes.is_empty() || offset % bytes.len() != 0 {
+        if end > self.length || bytes.is_empty() || !offset.is_multiple_of(bytes.len()) {
             return Err(invalid());
         }
         // SAFETY: `offset` is within the mapping, by the test above.
