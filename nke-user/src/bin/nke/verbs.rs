@@ -16,23 +16,8 @@ use crate::{
 
 /// Carries out a command.
 pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
-    // The one verb that must not hold the lock while it runs.
-    if let Verb::Log { name, format } = &arguments.verb {
-        return log::run(&arguments.state, name.as_deref(), format.json);
-    }
-    // They read their file before they take the lock.
-    if let Verb::Filter(filter) = &arguments.verb {
-        return rules::run(&arguments.state, filter);
-    }
-    if let Verb::Guard(guard) = &arguments.verb {
-        return rules::run(&arguments.state, guard);
-    }
-    if let Verb::Info(info) = &arguments.verb {
-        return info.run();
-    }
-    // They let the lock go before they print.
-    if let Verb::Map(map) = &arguments.verb {
-        return map::run(&arguments.state, map);
+    if let Some(done) = without_lock(arguments) {
+        return done;
     }
     let mut control = Control::open(&arguments.state)?;
     match &arguments.verb {
@@ -94,6 +79,29 @@ pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Carries out a command that takes the lock itself, for a part of its time, or needs none.
+fn without_lock(arguments: &Arguments) -> Option<anyhow::Result<()>> {
+    // The one verb that must not hold the lock while it runs.
+    if let Verb::Log { name, format } = &arguments.verb {
+        return Some(log::run(&arguments.state, name.as_deref(), format.json));
+    }
+    // They read their file before they take the lock.
+    if let Verb::Filter(filter) = &arguments.verb {
+        return Some(rules::run(&arguments.state, filter));
+    }
+    if let Verb::Guard(guard) = &arguments.verb {
+        return Some(rules::run(&arguments.state, guard));
+    }
+    if let Verb::Info(info) = &arguments.verb {
+        return Some(info.run());
+    }
+    // They let the lock go before they print.
+    if let Verb::Map(map) = &arguments.verb {
+        return Some(map::run(&arguments.state, map));
+    }
+    None
 }
 
 fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
