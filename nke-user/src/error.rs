@@ -16,6 +16,7 @@ use crate::{
     kernel::Version,
     mode::Mode,
     netfilter::{Netfilter, Priority},
+    seal::Level,
     so_nke::Descriptor,
     value::ValueError,
 };
@@ -70,6 +71,17 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+
+    /// The host is sealed.
+    #[error("nke: seal: the host is sealed at level {level} ({}); only a reboot lifts that", level.meaning())]
+    Sealed {
+        /// The level in force.
+        level: Level,
+    },
+
+    /// Nobody said yes.
+    #[error("nke: seal: not confirmed, and nothing is sealed; answer yes, or give --yes")]
+    NotConfirmed,
 
     /// The state directory is not safe to trust.
     #[error(

@@ -18,6 +18,7 @@ use crate::{
     holder::Users,
     loader::{self, Maps},
     object::{Identifier, Linked, Object},
+    seal::{Level, refuse_from},
     state::{State, names},
     sys::{self, map::Shape},
 };
@@ -162,6 +163,7 @@ impl Extension {
         users: Users,
         successor: bool,
     ) -> Result<Self> {
+        refuse_from(Level::NoNewCode)?;
         let directory = state.extension(&pin_name(object.name(), successor));
         let made = Self::make(state, object, &directory, path, users);
         if made.is_err() {

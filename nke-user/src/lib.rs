@@ -32,6 +32,7 @@ pub mod interface;
 mod iptables;
 mod netlink;
 mod nftables;
+pub mod seal;
 mod state;
 pub mod target;
 

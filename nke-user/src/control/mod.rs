@@ -20,6 +20,7 @@ mod holders;
 mod load;
 mod maps;
 mod opt_in;
+mod seal;
 mod status;
 mod unload;
 mod way;
@@ -53,6 +54,7 @@ use crate::{
     loader::Maps,
     order::{Selector, Slot},
     records::Tail,
+    seal::{Level, refuse_from},
     state::State,
     target::{Spot, Target, Where},
 };
@@ -175,12 +177,25 @@ impl Place {
 }
 
 impl Control {
-    /// Opens the state directory, waits for the lock, reads and sweeps.
+    /// Opens the state to change something: as [`Control::look`], unless the host is sealed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sealed`], and those of [`Control::look`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let control = Self::look(path)?;
+        // With the lock: who seals the host holds it as well.
+        refuse_from(Level::NoChange)?;
+        Ok(control)
+    }
+
+    /// Opens the state to look at it: waits for the lock, reads and sweeps. Who is going to change
+    /// something calls [`Control::open`].
     ///
     /// # Errors
     ///
     /// [`Error::NotRoot`], [`Error::State`], [`Error::UnsafeState`].
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn look(path: &Path) -> Result<Self> {
         let state = State::open(path)?;
         let chains = chain::sweep(&state)?;
         let extensions = Extension::sweep(&state)?;

@@ -126,6 +126,8 @@ codes! { Error:
     113 "value" Value,
     114 "no-setting" NoSetting,
     // 115 to 125: seal and trust.
+    115 "sealed" Sealed,
+    116 "not-confirmed" NotConfirmed,
 }
 
 codes! { filter::Error:

@@ -16,6 +16,8 @@
 
 mod mount;
 
+pub(crate) use self::mount::in_outermost;
+
 use std::{
     fs, io,
     os::{

@@ -60,7 +60,7 @@ fn parent(pid: u32) -> Option<u32> {
 
 /// Runs `work` with the outermost mount namespace in view. A thread is used since entering a
 /// mount namespace needs file-system attributes that are not shared.
-fn in_outermost<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+pub(crate) fn in_outermost<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     let Some(namespace) = outermost() else {
         return Ok(work());
     };

@@ -18,6 +18,7 @@ use nke::{
     place::{self, forms},
 };
 use nke_tests::{Dice, binaries, fail, stranger, trail};
+use serde_json::Value;
 
 use super::world;
 
@@ -169,13 +170,12 @@ fn the_command_refuses_damaged_objects() {
                 attached += 1;
                 world.nke(&["detach", "damaged"]).ok();
             } else {
-                let error = ran.fails_somehow().1;
-                let (first, rest) = error.split_once('\n').expect("a line");
-                assert!(first.starts_with("nke: damaged: "), "seed {seed}: {error}");
-                assert!(
-                    rest.lines().all(|line| line.starts_with("    ")),
-                    "seed {seed}: {error}"
-                );
+                let (name, error) = ran.fails_somehow();
+                let told: Value = serde_json::from_str(&error).expect("one object");
+                assert_eq!(told["error"], name, "seed {seed}: {error}");
+                let message = told["message"].as_str().unwrap_or_default();
+                assert!(message.starts_with("damaged: "), "seed {seed}: {error}");
+                assert_eq!(error.lines().count(), 1, "seed {seed}: {error}");
             }
             world.assert_standing(&before);
         }

@@ -19,6 +19,7 @@ use crate::{
     map::Maps,
     query,
     rules::{FilterTarget, GuardTarget, Rules},
+    seal::Seal,
     unload,
 };
 
@@ -171,6 +172,7 @@ pub(crate) enum Verb {
     /// step, for all of them.
     #[command(subcommand)]
     Guard(Rules<GuardTarget>),
+    Seal(Seal),
     /// See and change the maps of loaded extensions
     ///
     /// Keys and values are printed as their object declares them: `{source: 10.0.0.1, port: 80}`,

@@ -11,6 +11,7 @@ mod map;
 mod output;
 mod query;
 mod rules;
+mod seal;
 mod unload;
 mod verbs;
 mod way;

@@ -86,8 +86,8 @@ pub(crate) struct Which {
 
 impl Which {
     /// Opens the map. The lock is free again then: who reads what is printed may take their time.
-    fn open(&self, state: &Path) -> anyhow::Result<Map> {
-        let control = Control::open(state)?;
+    fn open(&self, control: nke::error::Result<Control>) -> anyhow::Result<Map> {
+        let control = control?;
         Ok(control.map(&self.which, &Scope::from(&self.place), &self.map)?)
     }
 }
@@ -99,11 +99,11 @@ pub(crate) fn run(state: &Path, verb: &Maps) -> anyhow::Result<()> {
             place,
             format,
         } => {
-            let maps = Control::open(state)?.maps(which, &Scope::from(place))?;
+            let maps = Control::look(state)?.maps(which, &Scope::from(place))?;
             list(&maps, format.json)
         }
         Maps::Dump { map, format } => {
-            let open = map.open(state)?;
+            let open = map.open(Control::look(state))?;
             if format.json {
                 dump_json(&open, &map.map)
             } else {
@@ -111,7 +111,7 @@ pub(crate) fn run(state: &Path, verb: &Maps) -> anyhow::Result<()> {
             }
         }
         Maps::Lookup { map, key, format } => {
-            let open = map.open(state)?;
+            let open = map.open(Control::look(state))?;
             entry(&open, &open.lookup(key.as_deref())?, format.json)
         }
         Maps::Update {
@@ -124,10 +124,10 @@ pub(crate) fn run(state: &Path, verb: &Maps) -> anyhow::Result<()> {
                 Some(value) => (Some(key.as_str()), value),
                 None => (None, key),
             };
-            Ok(map.open(state)?.update(key, value, *cpu)?)
+            Ok(map.open(Control::open(state))?.update(key, value, *cpu)?)
         }
         Maps::Delete { map, key, format } => {
-            let open = map.open(state)?;
+            let open = map.open(Control::open(state))?;
             match open.delete(key.as_deref())? {
                 Some(taken) => entry(&open, &taken, format.json),
                 None => Ok(()),

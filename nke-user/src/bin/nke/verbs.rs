@@ -19,9 +19,14 @@ pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
     if let Some(done) = without_lock(arguments) {
         return done;
     }
-    let mut control = Control::open(&arguments.state)?;
+    let mut control = open(arguments)?;
     match &arguments.verb {
-        Verb::Log { .. } | Verb::Filter(_) | Verb::Guard(_) | Verb::Info(_) | Verb::Map(_) => {}
+        Verb::Log { .. }
+        | Verb::Filter(_)
+        | Verb::Guard(_)
+        | Verb::Info(_)
+        | Verb::Map(_)
+        | Verb::Seal(_) => {}
         Verb::Load(load) => load.run(&mut control, manner)?,
         Verb::Unload(unload) => unload.run(&mut control)?,
         Verb::Query(query) => query.run(&control)?,
@@ -97,11 +102,29 @@ fn without_lock(arguments: &Arguments) -> Option<anyhow::Result<()>> {
     if let Verb::Info(info) = &arguments.verb {
         return Some(info.run());
     }
+    // It asks first.
+    if let Verb::Seal(seal) = &arguments.verb {
+        return Some(seal.run(&arguments.state));
+    }
     // They let the lock go before they print.
     if let Verb::Map(map) = &arguments.verb {
         return Some(map::run(&arguments.state, map));
     }
     None
+}
+
+/// Takes the lock: to look, where a verb changes nothing and is there on a sealed host as well.
+fn open(arguments: &Arguments) -> nke::error::Result<Control> {
+    match &arguments.verb {
+        Verb::List { .. } | Verb::Show { .. } | Verb::Chain { .. } | Verb::Query(_) => {
+            Control::look(&arguments.state)
+        }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "a verb that nobody thought of changes something: a sealed host refuses it"
+        )]
+        _ => Control::open(&arguments.state),
+    }
 }
 
 fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {

@@ -163,7 +163,7 @@ fn attached(
     name: Option<&str>,
     open: &BTreeMap<u32, Reader>,
 ) -> anyhow::Result<BTreeMap<u32, (NodeStatus, Option<Tail>)>> {
-    let control = Control::open(state)?;
+    let control = Control::look(state)?;
     let chains = control.chains(&Scope::default())?;
     let nodes = chains.into_iter().flat_map(|chain| chain.nodes);
     let wanted = nodes.filter(|node| name.is_none_or(|name| name == node.extension));

@@ -90,7 +90,7 @@ pub(crate) fn run<T: Target>(state: &Path, rules: &Rules<T>) -> anyhow::Result<(
     // Whatever can be wrong with what was typed is found before the lock is taken.
     let (target, change) = match rules {
         Rules::List { place, format } => {
-            return list(&Control::open(state)?, &T::everywhere(place), format.json);
+            return list(&Control::look(state)?, &T::everywhere(place), format.json);
         }
         Rules::Add { target, at, rule } => (
             target,
