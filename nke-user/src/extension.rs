@@ -257,6 +257,7 @@ impl Extension {
     /// Whether it is exactly this file, with the manifest beside it.
     pub(crate) fn is(&self, state: &State, found: &Found) -> Result<bool> {
         let Found {
+            name: _,
             path: _,
             bytes,
             manifest,

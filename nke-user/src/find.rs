@@ -1,5 +1,7 @@
 //! Finding an extension's file: a name is searched for, a path is used as it is.
 
+mod search;
+
 use std::{
     convert::Infallible,
     fmt, fs, io,
@@ -7,6 +9,11 @@ use std::{
     str::FromStr,
 };
 
+use semver::Version;
+
+pub use self::search::{
+    Candidate, Directory, Identity, Origin, Why, candidates, reasons, search_path,
+};
 use crate::{
     error::{Error, Result},
     object::LONGEST_MANIFEST,
@@ -82,21 +89,42 @@ impl Wanted {
         }
     }
 
-    /// The name that the extension has when it is loaded: the file's, without `.o` and `.bpf.o`,
-    /// and that of its copy behind an `@`. What a pin's name cannot hold becomes `_`.
+    /// The name that the extension has when it is loaded: the file's, without `.o`, `.bpf.o` and a
+    /// version (`-1.2.3`), and that of its copy behind an `@`. What a pin's name cannot hold becomes `_`.
     pub fn name(&self) -> String {
-        let (file, instance) = match self {
-            Self::Name(name) => match name.rsplit_once(AT) {
-                Some((name, instance)) => (name.to_owned(), Some(instance)),
-                None => (name.clone(), None),
-            },
-            Self::Path(path) => (file_name(path), None),
-            Self::Instance(path, instance) => (file_name(path), Some(instance.as_str())),
+        match self {
+            Self::Name(_) => self.name_of(Path::new(self.original())),
+            Self::Path(path) | Self::Instance(path, _) => self.name_of(path),
+        }
+    }
+
+    /// The name that it has when this is its file.
+    fn name_of(&self, path: &Path) -> String {
+        let instance = match self {
+            Self::Name(name) => name.rsplit_once(AT).map(|(_, instance)| instance),
+            Self::Path(_) => None,
+            Self::Instance(_, instance) => Some(instance.as_str()),
         };
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
         let stem = plain(stem(&file));
-        instance.map_or(stem.clone(), |instance| {
-            format!("{stem}{AT}{}", plain(instance))
-        })
+        match instance {
+            Some(instance) => format!("{stem}{AT}{}", plain(instance)),
+            None => stem,
+        }
+    }
+
+    /// Whether it means one file, and no other of the same name.
+    pub(crate) fn is_exact(&self) -> bool {
+        let original = self.original();
+        !matches!(self, Self::Name(_)) || stem(original) != original
+    }
+
+    /// The identifier that it may be, and what makes it that of a copy, from the `@` on.
+    pub(crate) fn identifier(&self) -> Option<(&str, &str)> {
+        let Self::Name(name) = self else {
+            return None;
+        };
+        Some(name.split_at(self.original().len()))
     }
 
     /// What was typed, without the name of a copy.
@@ -108,15 +136,13 @@ impl Wanted {
     }
 }
 
-fn file_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
-/// A file's name without what says that it is an object.
+/// A file's name without what says that it is an object, and of which version.
 fn stem(file: &str) -> &str {
     let stem = file.strip_suffix(".o").unwrap_or(file);
-    stem.strip_suffix(".bpf").unwrap_or(stem)
+    let stem = stem.strip_suffix(".bpf").unwrap_or(stem);
+    let mut hyphens = stem.match_indices('-');
+    let version = hyphens.find(|(at, _)| Version::parse(&stem[at + 1..]).is_ok());
+    version.map_or(stem, |(at, _)| &stem[..at])
 }
 
 fn plain(text: &str) -> String {
@@ -128,32 +154,14 @@ fn plain(text: &str) -> String {
 /// A file that was found.
 #[derive(Debug)]
 pub struct Found {
+    /// The name that the extension has when it is loaded.
+    pub name: String,
     /// Where.
     pub path: PathBuf,
     /// Its contents.
     pub bytes: Vec<u8>,
     /// The text of the manifest that lies beside it: `thing.toml` beside `thing.o`.
     pub manifest: Option<Vec<u8>>,
-}
-
-/// The directories that names are searched in: `$NKE_PATH` (separated by colons), or else beside
-/// the running executable (`../lib/nke`), /usr/local/lib/nke and /usr/lib/nke.
-pub fn search_path() -> Vec<PathBuf> {
-    if let Some(path) = std::env::var_os("NKE_PATH") {
-        return std::env::split_paths(&path).collect();
-    }
-    let executable = std::env::current_exe().ok();
-    let beside = executable
-        .as_deref()
-        .and_then(Path::parent)
-        .and_then(Path::parent);
-    let mut path: Vec<_> = beside
-        .map(|prefix| prefix.join("lib/nke"))
-        .into_iter()
-        .collect();
-    path.extend(["/usr/local/lib/nke", "/usr/lib/nke"].map(PathBuf::from));
-    path.dedup();
-    path
 }
 
 /// Reads the file that is wanted.
@@ -164,26 +172,9 @@ pub fn search_path() -> Vec<PathBuf> {
 pub fn find(wanted: &Wanted) -> Result<Found> {
     let path = match wanted {
         Wanted::Path(path) | Wanted::Instance(path, _) => path.clone(),
-        Wanted::Name(_) => {
-            let name = wanted.original();
-            let directories = search_path();
-            let file = format!("{}.o", name.strip_suffix(".o").unwrap_or(name));
-            let found = directories.iter().map(|directory| directory.join(&file));
-            found
-                .into_iter()
-                .find(|path| path.is_file())
-                .ok_or_else(|| Error::NoExtension {
-                    name: name.to_owned(),
-                    searched: directories
-                        .iter()
-                        .map(|path| path.display().to_string())
-                        .collect(),
-                })?
-        }
+        Wanted::Name(_) => search(wanted.original())?,
     };
-    // A file far larger than any object is not read into memory.
-    const LARGEST: u64 = 64 << 20;
-    let bytes = read(&path, LARGEST, "64 MiB")?;
+    let bytes = contents(&path)?;
     let failed = |source| Error::Read {
         path: path.clone(),
         source,
@@ -191,10 +182,42 @@ pub fn find(wanted: &Wanted) -> Result<Found> {
     let path = fs::canonicalize(&path).map_err(failed)?;
     let manifest = manifest_beside(&path)?;
     Ok(Found {
+        name: wanted.name_of(&path),
         path,
         bytes,
         manifest,
     })
+}
+
+/// The file on the search path that a name means.
+fn search(name: &str) -> Result<PathBuf> {
+    let found = candidates(name).into_iter().next();
+    found.map(|found| found.path).ok_or_else(|| {
+        let searched = search_path().into_iter();
+        Error::NoExtension {
+            name: name.to_owned(),
+            searched: searched.map(|at| at.path.display().to_string()).collect(),
+        }
+    })
+}
+
+/// The file in the current directory that a bare name might be thought to mean, though it means
+/// `taken`.
+pub fn overlooked(wanted: &Wanted, taken: &Path) -> Option<PathBuf> {
+    let Wanted::Name(_) = wanted else {
+        return None;
+    };
+    let name = wanted.original();
+    let files = [name.to_owned(), format!("{name}.o")];
+    let here = files.into_iter().map(|file| Path::new(".").join(file));
+    let mut objects = here.filter(|path| path.extension() == Some("o".as_ref()) && path.is_file());
+    objects.find(|path| fs::canonicalize(path).ok().as_deref() != Some(taken))
+}
+
+/// Reads an object's file. One far larger than any object is not read into memory.
+fn contents(path: &Path) -> Result<Vec<u8>> {
+    const LARGEST: u64 = 64 << 20;
+    read(path, LARGEST, "64 MiB")
 }
 
 /// Reads the manifest that lies beside a file, if one does.
@@ -259,5 +282,9 @@ mod tests {
         check("counter@lab", "counter@lab");
         check("counter@a b", "counter@a_b");
         check("/x/a@b.o", "a_b");
+        check("/x/counter-1.2.3.o", "counter");
+        check("/x/counter-1.2.3-rc.1.bpf.o", "counter");
+        check("/x/counter-2.o", "counter-2");
+        check("/x/-1.2.3.o", "");
     }
 }

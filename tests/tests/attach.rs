@@ -11,17 +11,21 @@ use serde_json::Value;
 #[test]
 fn it_says_what_it_did() {
     let world = World::new();
-    let first = world.on(&["attach", &trail::object(1)]).ok();
+    let object = trail::object(1);
+    let first = world.on(&["attach", &object]).ok();
     let id = world.chain(Hook::Xdp).expect("the chain is there").nodes[0].id;
+    let kmid = world.list()[0].kmid;
+    let loaded = format!("loaded trail1 {kmid} from {object}, load count 0\n");
     assert_eq!(
         first.stdout,
-        format!("attached trail1 {id} to interface/xdp of {IFACE} (native), position 1 of 1\n")
+        format!(
+            "{loaded}attached trail1 {id} to interface/xdp of {IFACE} (native), position 1 of 1\n"
+        )
     );
     assert_eq!(first.stderr, "");
 
-    let second = world
-        .on(&["attach", &trail::object(2), "--priority", "10"])
-        .ok();
+    world.nke(&["load", &trail::object(2)]).ok();
+    let second = world.on(&["attach", "trail2", "--priority", "10"]).ok();
     let id = world.chain(Hook::Xdp).expect("the chain is there").nodes[0].id;
     assert_eq!(
         second.stdout,

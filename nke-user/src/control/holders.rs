@@ -5,18 +5,21 @@ use crate::{
     chain::{Chain, Node},
     error::{Error, Result},
     extension::Extension,
+    find::Wanted,
     order::Selector,
 };
 
 impl Control {
-    /// The loaded extension of this name or kmid.
+    /// The loaded extension of this name, identifier or kmid.
     ///
     /// # Errors
     ///
     /// [`Error::NotLoaded`], and no other: so it is told from a question that went wrong.
     pub fn query(&self, which: &Selector) -> Result<ExtensionStatus> {
-        let meant = |e: &&Extension| which.is(e.kmid, &e.name);
-        let found = self.extensions.iter().find(meant);
+        let found = match which {
+            Selector::Id(kmid) => self.known(*kmid),
+            Selector::Name(name) => self.meant(&Wanted::Name(name.clone())),
+        };
         let not_loaded = || Error::NotLoaded {
             name: which.to_string(),
             stage: "query",

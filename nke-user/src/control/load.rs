@@ -4,9 +4,9 @@ use super::{Control, ExtensionStatus};
 use crate::{
     error::{Error, Result},
     extension::Extension,
-    find::{Wanted, find},
+    find::{Found, Wanted, find, original},
     holder::{self, Users},
-    object::Object,
+    object::{Identifier, Object},
 };
 
 impl Control {
@@ -27,7 +27,7 @@ impl Control {
     ///
     /// As [`Control::load`].
     pub fn load_if_absent(&mut self, wanted: &Wanted) -> Result<(bool, ExtensionStatus)> {
-        let present = self.extension(&wanted.name()).map(|found| found.kmid);
+        let present = self.meant(wanted).map(|found| found.kmid);
         match present {
             Some(kmid) => Ok((false, self.extension_status(kmid)?)),
             None => Ok((true, self.load(wanted)?)),
@@ -37,34 +37,60 @@ impl Control {
     /// Finds the extension that is wanted among those loaded, or loads it; `by` is who asks for it
     /// by name, which is counted. Its kmid is the result.
     pub(super) fn obtain(&mut self, wanted: &Wanted, by: Option<&str>) -> Result<u32> {
-        let name = wanted.name();
-        let loaded = self
-            .extensions
-            .iter()
-            .position(|extension| extension.name == name);
-        if let Some(position) = loaded {
-            let extension = &mut self.extensions[position];
-            if !matches!(wanted, Wanted::Name(_)) && !extension.is(&self.state, &find(wanted)?)? {
-                let path = extension.record.path.clone();
-                return Err(Error::NameClash { name, path });
-            }
-            if let Some(user) = by {
-                extension.edit(&self.state, |record| record.users.add(user))?;
-            }
-            return Ok(extension.kmid);
+        let loaded = self.meant(wanted).map(|found| found.kmid);
+        let Some(kmid) = loaded else {
+            return self.bring_in(wanted, by, false);
+        };
+        if wanted.is_exact() {
+            self.same(kmid, &find(wanted)?)?;
         }
-        let mut users = Users::default();
-        by.into_iter().for_each(|user| users.add(user));
-        self.bring_in(wanted, users, false)
+        self.count(kmid, by)
     }
 
-    fn bring_in(&mut self, wanted: &Wanted, users: Users, successor: bool) -> Result<u32> {
+    /// The loaded extension that is meant: by its name, or by its identifier.
+    pub(super) fn meant(&self, wanted: &Wanted) -> Option<&Extension> {
+        let identified = |extension: &&Extension| {
+            let identifier = extension.record.identifier.as_ref().map(Identifier::as_str);
+            let of_copy = &extension.name[original(&extension.name).len()..];
+            identifier.is_some_and(|it| wanted.identifier() == Some((it, of_copy)))
+        };
+        let named = self.extension(&wanted.name());
+        named.or_else(|| self.extensions.iter().find(identified))
+    }
+
+    /// Refuses a file that is not what an extension was loaded from.
+    fn same(&self, kmid: u32, found: &Found) -> Result<()> {
+        match self.known(kmid) {
+            Some(extension) if !extension.is(&self.state, found)? => Err(Error::NameClash {
+                name: extension.name.clone(),
+                path: extension.record.path.clone(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Counts a request for a loaded extension.
+    fn count(&mut self, kmid: u32, by: Option<&str>) -> Result<u32> {
+        if let Some(user) = by {
+            self.edit(kmid, |record| record.users.add(user))?;
+        }
+        Ok(kmid)
+    }
+
+    fn bring_in(&mut self, wanted: &Wanted, by: Option<&str>, successor: bool) -> Result<u32> {
         let found = find(wanted)?;
-        let name = wanted.name();
+        let name = found.name.clone();
         if name.is_empty() {
             // Its directory would be that of all extensions.
             return Err(Error::NoName { path: found.path });
         }
+        // By its identifier, a file can be found whose name another has.
+        if let Some(kmid) = self.extension(&name).map(|e| e.kmid).filter(|_| !successor) {
+            self.same(kmid, &found)?;
+            return self.count(kmid, by);
+        }
+        let mut users = Users::default();
+        by.into_iter().for_each(|user| users.add(user));
         let object = Object::parse_beside(&name, found.bytes, found.manifest)?;
         object.refuse_unmet()?;
         let extension = Extension::load(&self.state, &object, &found.path, users, successor)?;
@@ -80,7 +106,7 @@ impl Control {
         let same_name = |e: &Extension| e.kmid == old && e.name == wanted.name();
         let alone = self.extensions.iter().any(same_name) && self.uses(old).count() == 1;
         match obtained {
-            Err(Error::NameClash { .. }) if alone => self.bring_in(wanted, Users::default(), true),
+            Err(Error::NameClash { .. }) if alone => self.bring_in(wanted, None, true),
             obtained => obtained,
         }
     }

@@ -15,6 +15,7 @@ use crate::{
     chain::{Change, Ground},
     error::{Error, Result},
     extension::{Extension, Source},
+    find::Wanted,
     holder, sys,
 };
 
@@ -49,7 +50,7 @@ impl Control {
     ///
     /// [`Error::NotLoaded`], [`Error::InUse`].
     pub fn unload(&mut self, name: &str, how: Unload) -> Result<Unloaded> {
-        let Some(extension) = self.extension(name) else {
+        let Some(extension) = self.meant(&Wanted::Name(name.to_owned())) else {
             return Err(Error::NotLoaded {
                 name: name.to_owned(),
                 stage: "unload",

@@ -151,6 +151,15 @@ fn open(bytes: &[u8]) -> Result<ElfFile64<'_, Endianness>, String> {
     Ok(file)
 }
 
+/// Reads the text of an object's manifest: none if it has none.
+pub(super) fn manifest(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let malformed = |error| format!("malformed ELF: {error}");
+    let file = open(bytes)?;
+    let section = file.section_by_name(".nke");
+    let data = section.map(|section| section.data().map_err(malformed));
+    Ok(data.transpose()?.unwrap_or_default().to_vec())
+}
+
 /// Reads an object's programs.
 pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
     let bad = |cause: String| Error::NotAnObject {

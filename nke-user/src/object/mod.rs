@@ -154,6 +154,16 @@ fn causes(error: &dyn StdError) -> String {
     text
 }
 
+/// Reads the manifest of an object's bytes, or else the text beside it, and looks at nothing more;
+/// what is wrong with it in words.
+pub(crate) fn manifest_of(bytes: &[u8], beside: Option<&[u8]>) -> Result<Manifest, String> {
+    let own = elf::manifest(bytes)?;
+    match beside {
+        Some(text) if own.is_empty() => Manifest::read(text),
+        Some(_) | None => Manifest::read(&own),
+    }
+}
+
 impl Object {
     /// Parses an object that brings its manifest itself, or has none. `name` stands for it in
     /// messages.

@@ -17,7 +17,7 @@ use nke::{
 use crate::{
     info, load,
     map::Maps,
-    query,
+    path, query,
     rules::{FilterTarget, GuardTarget, Rules},
     seal::Seal,
     unload,
@@ -63,6 +63,11 @@ pub(crate) enum Verb {
     /// Each `load` is undone by one `unload`, your own first. The last one is refused while an
     /// attachment or another extension uses it, and names those that do.
     Unload(unload::Unload),
+    /// Say where extensions are searched for, or which file a name means
+    ///
+    /// The highest version wins, in whichever directory it lies; of equal ones the earlier
+    /// directory's. A name with a '/' is no name but a path, and used as it is.
+    Path(path::Path),
     /// Say whether an extension is loaded: its kmid, and the exit status
     Query(query::Query),
     /// Show what an extension is and needs, without loading it

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use nke::{
-    control::{Control, ExtensionStatus},
+    control::Control,
     find::{Instance, Wanted},
 };
 
@@ -48,7 +48,7 @@ impl Load {
             };
             match done {
                 Ok(_) if *quiet => {}
-                Ok((counted, extension)) => print(counted, &extension),
+                Ok((counted, extension)) => output::loaded(wanted, counted, &extension),
                 Err(error) => {
                     let code = failure::tell(&error.into(), manner);
                     failed.get_or_insert(code);
@@ -57,19 +57,4 @@ impl Load {
         }
         failed.map_or(Ok(()), |code| Err(Told(code).into()))
     }
-}
-
-fn print(counted: bool, extension: &ExtensionStatus) {
-    let ExtensionStatus {
-        name,
-        kmid,
-        path,
-        loads,
-        ..
-    } = extension;
-    let done = if counted { "loaded" } else { "found" };
-    output::line(format_args!(
-        "{done} {name} {kmid} from {}, load count {loads}",
-        path.display()
-    ));
 }

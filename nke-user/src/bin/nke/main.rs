@@ -9,6 +9,7 @@ mod load;
 mod log;
 mod map;
 mod output;
+mod path;
 mod query;
 mod rules;
 mod seal;

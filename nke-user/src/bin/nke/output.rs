@@ -9,6 +9,7 @@ use std::{
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use nke::{
     control::{Attached, ChainStatus, Counts, ExtensionStatus, Holder, NodeStatus},
+    find::{Wanted, overlooked},
     foreign::{Foreign, How},
 };
 use serde_json::json;
@@ -98,6 +99,28 @@ pub(crate) fn right(table: &mut Table, columns: &[usize]) {
 pub(crate) fn print_table(table: &Table) {
     for row in table.lines() {
         line(format_args!("{}", row.trim_end()));
+    }
+}
+
+/// Prints which file an extension is from, and what else might be thought to be it.
+pub(crate) fn loaded(wanted: &Wanted, counted: bool, extension: &ExtensionStatus) {
+    let ExtensionStatus {
+        name,
+        kmid,
+        path,
+        loads,
+        ..
+    } = extension;
+    let done = if counted { "loaded" } else { "found" };
+    let path = path.display();
+    line(format_args!(
+        "{done} {name} {kmid} from {path}, load count {loads}"
+    ));
+    if let Some(other) = overlooked(wanted, &extension.path) {
+        let other = escaped(&other.display().to_string());
+        complain(format_args!(
+            "nke: note: {other} is not meant by {wanted}, which is {path}; write {other} to have it"
+        ));
     }
 }
 

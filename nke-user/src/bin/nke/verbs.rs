@@ -16,7 +16,7 @@ use crate::{
 
 /// Carries out a command.
 pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
-    if let Some(done) = without_lock(arguments) {
+    if let Some(done) = without_lock(arguments, manner) {
         return done;
     }
     let mut control = open(arguments)?;
@@ -25,6 +25,7 @@ pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
         | Verb::Filter(_)
         | Verb::Guard(_)
         | Verb::Info(_)
+        | Verb::Path(_)
         | Verb::Map(_)
         | Verb::Seal(_) => {}
         Verb::Load(load) => load.run(&mut control, manner)?,
@@ -87,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
 }
 
 /// Carries out a command that takes the lock itself, for a part of its time, or needs none.
-fn without_lock(arguments: &Arguments) -> Option<anyhow::Result<()>> {
+fn without_lock(arguments: &Arguments, manner: Manner) -> Option<anyhow::Result<()>> {
     // The one verb that must not hold the lock while it runs.
     if let Verb::Log { name, format } = &arguments.verb {
         return Some(log::run(&arguments.state, name.as_deref(), format.json));
@@ -101,6 +102,9 @@ fn without_lock(arguments: &Arguments) -> Option<anyhow::Result<()>> {
     }
     if let Verb::Info(info) = &arguments.verb {
         return Some(info.run());
+    }
+    if let Verb::Path(path) = &arguments.verb {
+        return Some(path.run(manner));
     }
     // It asks first.
     if let Verb::Seal(seal) = &arguments.verb {
@@ -148,9 +152,14 @@ fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
         counters: !typed.no_counters,
         opt_in: typed.opt_in,
     };
+    let before = control.extensions();
     let attached = control.attach_family(&attach, typed.hook.as_ref())?;
     if typed.format.json {
         return output::attached_json(&attached);
+    }
+    let loaded = control.extensions().into_iter();
+    for extension in loaded.filter(|it| before.iter().all(|old| old.kmid != it.kmid)) {
+        output::loaded(&typed.extension, true, &extension);
     }
     attached
         .iter()
