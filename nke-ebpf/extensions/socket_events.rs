@@ -5,6 +5,9 @@
 //!     nke log socket-events
 //!
 //! TCP sockets have all of them, others those that are calls of a process: bound, connecting, closing.
+//! A socket that is there already when this is attached is one event, existing, unless another event
+//! of it comes first.
+//!
 //! Whose a socket is is who last created, bound or connected it. An accepted one is nobody's until a
 //! process asks for the peer's address (as `accept` with an address does) or closes it. It never denies
 //! anything.
@@ -13,7 +16,7 @@
 #![forbid(unsafe_code)]
 
 use nke_ebpf::{
-    Call, Context as _, Send as _, SockOps, Storage as _,
+    Call, Context as _, Existing, Send as _, SockOps, Storage as _,
     abi::records::{Event, Socket},
     aya_ebpf::{
         bindings::{
@@ -25,7 +28,7 @@ use nke_ebpf::{
         btf_maps::{PerCpuArray, RingBuf, SkStorage},
         macros::btf_map,
     },
-    current_cgroup, own,
+    current_cgroup, lose, own,
 };
 
 nke_ebpf::manifest!(concat!(
@@ -38,6 +41,7 @@ license = "MIT OR Apache-2.0"
 hooks = ["socket/events", "socket/create", "socket/post-bind", "socket/connect", "socket/getpeername", "socket/release"]
 records = "event"
 requires = { kernel = "5.15", features = ["btf"] }
+existing = true
 "#
 ));
 
@@ -47,6 +51,7 @@ nke_ebpf::observe!(connects => connect);
 nke_ebpf::observe!(holds => getpeername);
 nke_ebpf::observe!(closing => release);
 nke_ebpf::observe!(event => events);
+nke_ebpf::existing!(existing => tcp, udp);
 
 #[btf_map]
 static RECORDS: RingBuf<Socket, { 256 << 10 }> = RingBuf::new();
@@ -63,6 +68,10 @@ const IPPROTO_TCP: u8 = 6;
 #[inline(always)]
 fn tell(socket: &mut Socket, event: Event) {
     socket.what = event as u8;
+    // It is of a moment, and no other context says it.
+    if !matches!(event, Event::Existing) {
+        socket.state = 0;
+    }
     RECORDS.send(socket, &LOST);
 }
 
@@ -145,5 +154,23 @@ fn event(event: &SockOps) {
     tell(socket, happened);
     if happened as u8 == Event::CannotSendMore as u8 {
         tell(socket, Event::Disconnecting);
+    }
+}
+
+/// What is kept of a socket says that it has been told of: by an event that came between, or by an
+/// attachment of this extension to another cgroup.
+fn existing<const TCP: bool>(found: &Existing<TCP>) {
+    if KEPT.found(found).is_some() {
+        return;
+    }
+    let Some(socket) = KEPT.kept(found) else {
+        lose(&LOST);
+        return;
+    };
+    found.describe(socket);
+    tell(socket, Event::Existing);
+    // Connections that a listener makes are told of when they are made.
+    if found.state() != BPF_TCP_LISTEN {
+        found.watch_states();
     }
 }

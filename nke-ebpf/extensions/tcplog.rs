@@ -6,26 +6,26 @@
 //!
 //! The connection's figures are the kernel's own, less the SYN and FIN that it counts as bytes. Whose
 //! it is is known of those that a process here has connected, or has accepted and asked for the
-//! peer's address; of others only once it closes them, and never guessed. It never denies anything,
-//! and it knows nothing of connections from before it was attached.
+//! peer's address; of others only once it closes them, and never guessed. Of a connection that was
+//! there before, nobody knows since when. It never denies anything.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
 
 use nke_ebpf::{
-    Call, Context as _, Send as _, SockOps, Storage as _,
+    Call, Context as _, Existing, Send as _, SockOps, Storage as _,
     abi::records::{Connection, End, Socket},
     aya_ebpf::{
         bindings::{
             BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
             BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, BPF_TCP_CLOSE_WAIT,
             BPF_TCP_CLOSING, BPF_TCP_ESTABLISHED, BPF_TCP_FIN_WAIT1, BPF_TCP_FIN_WAIT2,
-            BPF_TCP_LAST_ACK, BPF_TCP_LISTEN, BPF_TCP_SYN_RECV,
+            BPF_TCP_LAST_ACK, BPF_TCP_LISTEN, BPF_TCP_SYN_RECV, BPF_TCP_SYN_SENT,
         },
         btf_maps::{PerCpuArray, RingBuf, SkStorage},
         macros::btf_map,
     },
-    now, own,
+    lose, now, own,
 };
 
 nke_ebpf::manifest!(concat!(
@@ -38,12 +38,14 @@ license = "MIT OR Apache-2.0"
 hooks = ["socket/events", "socket/connect", "socket/getpeername", "socket/release"]
 records = "connection"
 requires = { kernel = "5.15", features = ["btf"] }
+existing = true
 "#
 ));
 
 nke_ebpf::observe!(connection => events);
 nke_ebpf::observe!(connects => connect);
 nke_ebpf::observe!(holds => getpeername, release);
+nke_ebpf::existing!(existing => tcp);
 
 #[btf_map]
 static RECORDS: RingBuf<Connection, { 256 << 10 }> = RingBuf::new();
@@ -73,6 +75,10 @@ const CLOSED_THERE: u64 = 1 << 3;
 const FIN_ACKNOWLEDGED: u64 = 1 << 4;
 /// The record is sent. The cgroups above may have this extension too, and share what is kept.
 const SENT: u64 = 1 << 5;
+/// It was established before anybody saw it.
+const OLDER: u64 = 1 << 6;
+/// Its figures do not say which end has connected.
+const EITHER_END: u64 = 1 << 7;
 
 fn connects(call: &impl Call) {
     if let Some(kept) = KEPT.kept(call) {
@@ -119,6 +125,45 @@ fn establish(event: &SockOps, past: u64) {
     }
 }
 
+/// A connection that is there already: its state says what has happened to it. An event of it can
+/// have come before.
+fn existing(found: &Existing<true>) {
+    let state = found.state();
+    if matches!(state, BPF_TCP_LISTEN | BPF_TCP_CLOSE) || KEPT.found(found).is_some() {
+        return;
+    }
+    let Some(kept) = KEPT.kept(found) else {
+        lose(&LOST);
+        return;
+    };
+    kept.since = now();
+    kept.past = match state {
+        BPF_TCP_SYN_SENT => CONNECTED_OUT,
+        BPF_TCP_SYN_RECV => 0,
+        _ => ESTABLISHED | OLDER | closed(state) | connected(found),
+    };
+    found.watch_states();
+}
+
+#[inline(always)]
+fn closed(state: u32) -> u64 {
+    match state {
+        BPF_TCP_FIN_WAIT1 | BPF_TCP_CLOSING => CLOSED_HERE,
+        BPF_TCP_FIN_WAIT2 => CLOSED_HERE | FIN_ACKNOWLEDGED,
+        BPF_TCP_CLOSE_WAIT | BPF_TCP_LAST_ACK => CLOSED_THERE,
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn connected(found: &Existing<true>) -> u64 {
+    match found.has_connected() {
+        Some(true) => CONNECTED_OUT,
+        Some(false) => 0,
+        None => EITHER_END,
+    }
+}
+
 #[inline(always)]
 fn change(event: &SockOps) {
     let (old, new) = event.states();
@@ -151,9 +196,15 @@ fn end(event: &SockOps, kept: &mut Kept, old: u32) {
         socket: kept.socket,
         received: received.saturating_sub(u64::from(event.peer_has_finished())),
         sent: acknowledged.saturating_sub(syn + fin),
-        duration: kept.socket.time.saturating_sub(kept.since),
+        duration: if past(OLDER) == 1 {
+            Connection::UNKNOWN
+        } else {
+            kept.socket.time.saturating_sub(kept.since)
+        },
         rtt: event.rtt(),
-        role: if past(CONNECTED_OUT) == 1 {
+        role: if past(EITHER_END) == 1 {
+            0
+        } else if past(CONNECTED_OUT) == 1 {
             Connection::CLIENT
         } else {
             Connection::SERVER

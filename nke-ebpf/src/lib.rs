@@ -52,6 +52,8 @@ mod rules;
 #[doc(hidden)]
 pub mod entry;
 #[cfg(feature = "bpf")]
+mod existing;
+#[cfg(feature = "bpf")]
 mod kernel;
 #[cfg(feature = "bpf")]
 mod limit;
@@ -67,6 +69,8 @@ mod tally;
 #[cfg(feature = "bpf")]
 pub use aya_ebpf;
 pub use branchless::forget;
+#[cfg(feature = "bpf")]
+pub use existing::{Existing, TcpIteration, UdpIteration};
 pub use flow::{EXTENSION_HEADERS, Family, Flow, Obscured, REACH, VLAN_TAGS};
 #[cfg(feature = "bpf")]
 pub use limit::{Limit, Window};
@@ -74,7 +78,7 @@ pub use limit::{Limit, Window};
 pub use netfilter::IpPacket;
 #[cfg(feature = "bpf")]
 pub use observer::{
-    Bound, Call, Context, Send, Sock, SockAddr, SockOps, Storage, current_cgroup, now, own,
+    Bound, Call, Context, Send, Sock, SockAddr, SockOps, Storage, current_cgroup, lose, now, own,
 };
 pub use packet::{Direction, Frame, Packet};
 #[cfg(feature = "bpf")]

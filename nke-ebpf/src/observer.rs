@@ -25,7 +25,10 @@ use aya_ebpf::{
     },
 };
 
-use crate::{abi::records::Socket, kernel::Tcp};
+use crate::{
+    abi::records::Socket,
+    kernel::{Tcp, mapped, words},
+};
 
 const AF_INET: u32 = 2;
 const IPPROTO_TCP: u8 = 6;
@@ -59,7 +62,7 @@ impl<const V6: bool> Call for SockAddr<V6> {}
 impl Call for Sock {}
 impl<const V6: bool> Call for Bound<V6> {}
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {
         /// What stands for the socket with the helpers of storages; null if there is none.
         fn socket(&self) -> *mut core::ffi::c_void;
@@ -94,20 +97,6 @@ impl<const V6: bool> sealed::Sealed for Bound<V6> {
     fn socket(&self) -> *mut c_void {
         self.0.socket()
     }
-}
-
-/// An address of four bytes, mapped into IPv6. The word is as the network has it.
-#[inline(always)]
-fn mapped(address: u32) -> [u8; 16] {
-    words([0, 0, 0xffff_u32.to_be(), address])
-}
-
-#[inline(always)]
-fn words(words: [u32; 4]) -> [u8; 16] {
-    let [a, b, c, d] = words;
-    let low = u64::from(a) | u64::from(b) << 32;
-    let high = u64::from(c) | u64::from(d) << 32;
-    (u128::from(low) | u128::from(high) << 64).to_le_bytes()
 }
 
 /// An address of a context, read word by word: the verifier takes no wider reads of some.
@@ -185,7 +174,7 @@ impl SockOps {
     /// Whether the peer's FIN has come.
     #[inline(always)]
     pub fn peer_has_finished(&self) -> bool {
-        self.tcp().is_some_and(Tcp::peer_has_finished)
+        self.tcp().is_some_and(|tcp| tcp.full().peer_has_finished())
     }
 
     #[inline(always)]
@@ -220,8 +209,8 @@ impl Context for SockOps {
         socket.protocol = IPPROTO_TCP;
         socket.time = now();
         if let Some(tcp) = self.tcp() {
-            socket.cgroup = tcp.cgroup();
-            socket.error = tcp.error();
+            socket.cgroup = tcp.full().cgroup();
+            socket.error = tcp.full().error();
         }
     }
 }
@@ -371,15 +360,21 @@ pub trait Send<T> {
     fn send(&self, record: &T, lost: &PerCpuArray<u64, 1>);
 }
 
+/// Counts a record that there is no room for.
+#[inline(always)]
+pub fn lose(lost: &PerCpuArray<u64, 1>) {
+    if let Some(lost) = lost.get_ptr_mut(0) {
+        // SAFETY: this CPU's copy of the value; a program can come between another's instructions,
+        // so the addition is one.
+        unsafe { crate::branchless::add_at_once(&mut *lost, 1) };
+    }
+}
+
 impl<T, const BYTES: usize> Send<T> for RingBuf<T, BYTES> {
     #[inline(always)]
     fn send(&self, record: &T, lost: &PerCpuArray<u64, 1>) {
-        if self.output(record, 0).is_err()
-            && let Some(lost) = lost.get_ptr_mut(0)
-        {
-            // SAFETY: this CPU's copy of the value; a program can come between another's
-            // instructions, so the addition is one.
-            unsafe { crate::branchless::add_at_once(&mut *lost, 1) };
+        if self.output(record, 0).is_err() {
+            lose(lost);
         }
     }
 }

@@ -104,15 +104,16 @@ impl Source {
         Ok(maps)
     }
 
-    /// Links a program to the shared maps and an attachment's own.
-    pub(crate) fn link(&self, symbol: &str, own: &Maps) -> Result<Linked> {
+    /// Links a program to the shared maps and an attachment's own; one that is run for a cgroup, to
+    /// its id.
+    pub(crate) fn link(&self, symbol: &str, own: &Maps, cgroup: Option<u64>) -> Result<Linked> {
         let maps: BTreeMap<_, _> = self
             .maps
             .iter()
             .chain(own)
             .map(|(name, map)| (name.clone(), map.as_fd()))
             .collect();
-        self.object.link(symbol, &maps)
+        self.object.link_for(symbol, &maps, cgroup)
     }
 }
 

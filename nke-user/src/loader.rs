@@ -11,14 +11,14 @@ use std::{
 use aya::maps::{MapData, MapError};
 use aya_obj::{
     EbpfSectionKind,
-    generated::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, bpf_map_type},
+    generated::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, bpf_map_type, bpf_prog_type},
 };
 
 use crate::{
     error::{CAPABILITIES, Error, Result},
     hook::{Hook, ProgramType},
     kernel::Version,
-    object::{Initial, Linked, Object, Value, kconfig, packet_length_offset},
+    object::{Initial, Iteration, Linked, Object, Value, kconfig, packet_length_offset},
     place::{self, Form, Length},
     sys::{self, map::Shape, program},
 };
@@ -179,11 +179,33 @@ fn load_unplaced(object: &Object, symbol: &str, maps: &Maps) -> Result<OwnedFd> 
         .iter()
         .filter(|program| program.symbol == symbol);
     let hook = programs.find_map(|program| program.hooks.first());
-    let body = linked.body();
     let row = hook.copied().unwrap_or(Hook::INTERFACE_XDP).row();
-    program::load(&program::Load {
+    let kind = Kind {
         program_type: row.program_type as u32,
         expected_attach_type: row.expected_attach_type,
+        attach_btf_id: 0,
+    };
+    load_as_it_is(object.name(), symbol, &linked, kind)
+}
+
+/// What the kernel is told that a program is.
+struct Kind {
+    program_type: u32,
+    expected_attach_type: u32,
+    attach_btf_id: u32,
+}
+
+fn load_as_it_is(object: &str, symbol: &str, linked: &Linked, kind: Kind) -> Result<OwnedFd> {
+    let Kind {
+        program_type,
+        expected_attach_type,
+        attach_btf_id,
+    } = kind;
+    let body = linked.body();
+    program::load(&program::Load {
+        program_type,
+        expected_attach_type,
+        attach_btf_id,
         flags: 0,
         name: symbol,
         license: &linked.license,
@@ -192,7 +214,21 @@ fn load_unplaced(object: &Object, symbol: &str, maps: &Maps) -> Result<OwnedFd> 
         func_info: body.func_info,
         line_info: body.line_info,
     })
-    .map_err(|refused| refusal(object.name(), symbol, refused))
+    .map_err(|refused| refusal(object, symbol, refused))
+}
+
+/// Loads a program that the kernel runs over all objects of a kind.
+pub(crate) fn load_iterator(
+    object: &str,
+    iterator: &Iteration<'_>,
+    linked: &Linked,
+) -> Result<OwnedFd> {
+    let kind = Kind {
+        program_type: bpf_prog_type::BPF_PROG_TYPE_TRACING as u32,
+        expected_attach_type: sys::iterator::ATTACH_TYPE,
+        attach_btf_id: iterator.function,
+    };
+    load_as_it_is(object, iterator.symbol, linked, kind)
 }
 
 /// A node's program, loaded.
@@ -236,6 +272,7 @@ pub(crate) fn load_placed(
         let load = program::Load {
             program_type: hook.row().program_type as u32,
             expected_attach_type: hook.row().expected_attach_type,
+            attach_btf_id: 0,
             flags: if frags { program::XDP_HAS_FRAGS } else { 0 },
             name: symbol,
             license: &linked.license,
@@ -276,6 +313,7 @@ pub(crate) fn load_own(
     program::load(&program::Load {
         program_type: hook.row().program_type as u32,
         expected_attach_type: hook.row().expected_attach_type,
+        attach_btf_id: 0,
         flags: if frags { program::XDP_HAS_FRAGS } else { 0 },
         name,
         license: c"Dual MIT/GPL",

@@ -99,6 +99,12 @@ pub fn trace(command: &mut Command, mut kill: impl FnMut(&Call) -> bool) -> Trac
 }
 
 impl Call {
+    /// Which system call: `SYS_…`.
+    #[must_use]
+    pub const fn number(&self) -> i64 {
+        self.number
+    }
+
     /// Whether the call may change what outlives the process: files, mounts, pins, the contents
     /// of maps, links, interfaces. Between two of these a kill leaves the same world behind.
     #[must_use]

@@ -137,6 +137,7 @@ fn load(kind: Kind, placed: &Placed, btf: Option<BorrowedFd<'_>>) -> Result<Owne
     program::load(&program::Load {
         program_type: kind.program_type as u32,
         expected_attach_type: 0,
+        attach_btf_id: 0,
         flags: kind.flags,
         name: "placed",
         license: c"GPL",

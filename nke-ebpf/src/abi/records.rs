@@ -52,6 +52,10 @@ pub struct Socket {
     pub what: u8,
     /// The socket's error, an errno; 0 if it has none.
     pub error: u8,
+    /// Of a socket that was there before, its [`State`]; 0 of others.
+    pub state: u8,
+    /// Zeros.
+    pub reserved: [u8; 7],
 }
 
 impl Socket {
@@ -81,6 +85,8 @@ impl Socket {
             protocol: u8::from_ne_bytes(take(bytes)?),
             what: u8::from_ne_bytes(take(bytes)?),
             error: u8::from_ne_bytes(take(bytes)?),
+            state: u8::from_ne_bytes(take(bytes)?),
+            reserved: take(bytes)?,
         })
     }
 }
@@ -96,15 +102,17 @@ pub struct Connection {
     /// Bytes of data that the other end has acknowledged.
     pub sent: u64,
     /// Nanoseconds from when it was established to its end; of one that never was, from the first
-    /// attempt.
+    /// attempt. [`Connection::UNKNOWN`] of one that was there before the extension.
     pub duration: u64,
     /// The round trip time, smoothed, in microseconds; 0 if none was measured.
     pub rtt: u32,
-    /// [`Connection::CLIENT`], [`Connection::SERVER`].
+    /// [`Connection::CLIENT`], [`Connection::SERVER`]; 0 if it is not known.
     pub role: u32,
 }
 
 impl Connection {
+    /// The duration of a connection whose beginning nobody has seen.
+    pub const UNKNOWN: u64 = u64::MAX;
     /// This end has connected.
     pub const CLIENT: u32 = 1;
     /// This end was connected to.
@@ -126,8 +134,8 @@ impl Connection {
     }
 }
 
-const _: () = assert!(size_of::<Socket>() == 88);
-const _: () = assert!(size_of::<Connection>() == 120);
+const _: () = assert!(size_of::<Socket>() == 96);
+const _: () = assert!(size_of::<Connection>() == 128);
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (first, rest) = bytes.split_first_chunk()?;
@@ -185,6 +193,38 @@ named! {
         Closing = 9, "closing";
         /// The socket has got the address that it asked for.
         Bound = 10, "bound";
+        /// The socket was there before the extension was attached: told once, whatever has happened
+        /// to it until then.
+        Existing = 11, "existing";
+    }
+}
+
+named! {
+    /// The state of a socket, in the words of ss(8): those of TCP (include/net/tcp_states.h), of which
+    /// one of UDP is `established` when it has a peer, or else `unconnected`.
+    State {
+        /// Connected.
+        Established = 1, "established";
+        /// A SYN is on its way.
+        SynSent = 2, "syn-sent";
+        /// A SYN has come.
+        SynRecv = 3, "syn-recv";
+        /// This end has closed.
+        FinWait1 = 4, "fin-wait-1";
+        /// This end has closed, and the other knows it.
+        FinWait2 = 5, "fin-wait-2";
+        /// Both have closed.
+        TimeWait = 6, "time-wait";
+        /// Not connected.
+        Unconnected = 7, "unconnected";
+        /// The other end has closed.
+        CloseWait = 8, "close-wait";
+        /// The other end has closed, then this one.
+        LastAck = 9, "last-ack";
+        /// It takes connections.
+        Listening = 10, "listening";
+        /// Both have closed at once.
+        Closing = 11, "closing";
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn link<'a>(
                 stage: "find its object",
             })?;
             if fresh.enabled {
-                (source.link(symbol, own)?, name, symbol)
+                (source.link(symbol, own, None)?, name, symbol)
             } else {
                 (off(shop, source.object.takes_frags(symbol)), name, symbol)
             }

@@ -148,6 +148,12 @@ impl Control {
     /// [`Error::PriorityTaken`], [`Error::NoDefrag`], [`Error::NoAttachment`] for the position,
     /// [`Error::TooOld`].
     pub fn attach(&mut self, attach: &Attach) -> Result<Attached> {
+        let attached = self.attach_one(attach)?;
+        self.show_or_undo(attach, std::slice::from_ref(&attached))?;
+        Ok(attached)
+    }
+
+    fn attach_one(&mut self, attach: &Attach) -> Result<Attached> {
         let spot = attach.place.open()?;
         let kmid = self.obtain(&attach.extension, None)?;
         let attached = self.attach_loaded(attach, kmid, &spot);
@@ -189,12 +195,10 @@ impl Control {
                 hook: Some(hook),
                 ..attach.clone()
             };
-            match self.attach(&one) {
+            match self.attach_one(&one) {
                 Ok(attached) => done.push(attached),
                 Err(error) => {
-                    for attached in done.iter().rev() {
-                        self.detach(&Selector::Id(attached.node.id), &Scope::default())?;
-                    }
+                    self.undo(&done)?;
                     return Err(error);
                 }
             }
@@ -202,12 +206,34 @@ impl Control {
         if done.is_empty() {
             // There is none: the same request for one hook says why.
             let hook = family.and_then(|family| family.hooks().first().copied());
-            done.push(self.attach(&Attach {
+            done.push(self.attach_one(&Attach {
                 hook: hook.or(attach.hook),
                 ..attach.clone()
             })?);
         }
+        self.show_or_undo(attach, &done)?;
         Ok(done)
+    }
+
+    /// Shows an extension what is there already, behind attaching it; if that fails, it is detached
+    /// again.
+    fn show_or_undo(&mut self, attach: &Attach, done: &[Attached]) -> Result<()> {
+        // No socket has opted in for what has just come.
+        let (false, Some(first)) = (attach.opt_in, done.first()) else {
+            return Ok(());
+        };
+        let shown = self.show_existing(first.node.kmid, attach.place.open()?.target());
+        if shown.is_err() {
+            self.undo(done)?;
+        }
+        shown
+    }
+
+    fn undo(&mut self, done: &[Attached]) -> Result<()> {
+        for attached in done.iter().rev() {
+            self.detach(&Selector::Id(attached.node.id), &Scope::default())?;
+        }
+        Ok(())
     }
 
     /// The hooks that an extension is to be attached to: those that it serves of a family, of those

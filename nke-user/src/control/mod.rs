@@ -16,6 +16,7 @@
 mod attach;
 mod edit;
 mod enable;
+mod existing;
 mod holders;
 mod load;
 mod maps;

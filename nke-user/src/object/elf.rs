@@ -41,6 +41,11 @@ impl Program {
         let section = self.section.trim_start_matches('?');
         section == "syscall" || section.starts_with("syscall/")
     }
+
+    /// Whether the kernel runs it over all objects of a kind.
+    pub fn is_iterator(&self) -> bool {
+        self.section.starts_with(ITERATOR)
+    }
 }
 
 /// A reference to a kernel function or variable, to be filled in.
@@ -65,6 +70,9 @@ pub(super) struct Elf {
     /// Sections of programs without a function that could be called.
     pub(super) nameless: Vec<String>,
 }
+
+/// The first part of the section names of programs that the kernel runs over what there is.
+pub(super) const ITERATOR: &str = "iter/";
 
 /// First parts of section names that libbpf knows, without those of [`Hook::of_section`].
 const OTHER_PROGRAMS: &[&str] = &[

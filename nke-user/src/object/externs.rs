@@ -29,18 +29,26 @@ pub(super) fn instructions_at(
 
 /// What stands for a symbol of the kernel.
 #[derive(Clone, Copy)]
-enum Known {
+pub(super) enum Known {
     /// The id of a function or variable.
     Id(u32),
     /// At how many bytes of a structure a member is.
     Offset(u32),
+    /// The id of the cgroup that a program is run for.
+    Cgroup,
 }
+
+/// The symbol that stands for the id of the cgroup that a program is run for.
+pub(super) const CGROUP: &str = "nke_target__cgroup";
 
 /// Before the name of a structure, `__`, and the name of a member of it, in a symbol that stands for
 /// the member's offset.
 pub(super) const OFFSET: &str = "nke_offset__";
 
-fn known(symbol: &str) -> Option<Known> {
+pub(super) fn known(symbol: &str) -> Option<Known> {
+    if symbol == CGROUP {
+        return Some(Known::Cgroup);
+    }
     let types = btf::Types::of_kernel()?;
     if let Some(member) = symbol.strip_prefix(OFFSET) {
         let (structure, member) = member.split_once("__")?;
@@ -65,11 +73,12 @@ pub(super) fn missing(reference: &Extern) -> Option<&str> {
     (!weak && known(symbol).is_none()).then_some(symbol)
 }
 
-/// Fills in a kernel function's or variable's id, or a member's offset. A weak one that this kernel lacks has the
+/// Fills in a kernel function's or variable's id, a member's offset, or the cgroup's id. A weak one that this kernel lacks has the
 /// address 0, as with libbpf. The error is the symbol.
 pub(super) fn resolve<'a>(
     parsed: &mut aya_obj::Object,
     reference: &'a Extern,
+    cgroup: Option<u64>,
 ) -> Result<(), &'a str> {
     let Extern {
         place,
@@ -77,11 +86,19 @@ pub(super) fn resolve<'a>(
         weak,
     } = reference;
     let known = known(symbol);
-    let instruction = instructions_at(parsed, *place).and_then(<[_]>::first_mut);
-    let Some(instruction) = instruction else {
+    let instructions = instructions_at(parsed, *place).and_then(<[_]>::split_first_mut);
+    let Some((instruction, behind)) = instructions else {
         return Ok(());
     };
     match (instruction.code, known) {
+        (LOAD_IMM64, Some(Known::Cgroup)) => {
+            let (Some(id), Some(high)) = (cgroup, behind.first_mut()) else {
+                return Err(symbol);
+            };
+            // The halves of the number, one in each slot of the instruction.
+            instruction.imm = (id as u32).cast_signed();
+            high.imm = ((id >> 32) as u32).cast_signed();
+        }
         (CALL, Some(Known::Id(id))) => {
             instruction.set_src_reg(PSEUDO_KFUNC_CALL);
             instruction.imm = id.cast_signed();

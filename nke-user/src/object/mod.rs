@@ -40,7 +40,7 @@ use aya_obj::{
 };
 
 use self::btf::Types;
-use self::externs::{LOAD_IMM64, instructions_at, missing, resolve};
+use self::externs::{Known, LOAD_IMM64, instructions_at, known, missing, resolve};
 use self::guard::guarded;
 use self::kconfig::Kconfig;
 use self::manifest::Facts;
@@ -106,6 +106,14 @@ pub struct Linked {
     func_info: Vec<bpf_func_info>,
     line_info: Vec<bpf_line_info>,
     static_main: Option<u32>,
+}
+
+/// A program that the kernel runs over all objects of a kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Iteration<'a> {
+    pub(crate) symbol: &'a str,
+    /// The id of the kernel's function that stands for the kind.
+    pub(crate) function: u32,
 }
 
 impl Linked {
@@ -252,6 +260,7 @@ impl Object {
                 let mut named = programs.iter().filter(|p| p.symbol == symbol);
                 named.any(Program::is_syscall)
             },
+            iterates: programs.iter().any(Program::is_iterator),
         };
         let (manifest, problems) = Manifest::examine(&manifest, beside.as_deref(), &facts);
         let object = Self {
@@ -480,12 +489,50 @@ impl Object {
         }
     }
 
+    /// Its programs for the kernel to run over what there is: those in sections `iter/tcp`,
+    /// `iter/udp`, `iter/unix`, and so on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSymbol`] if this kernel has no such iterator.
+    pub(crate) fn iterators(&self) -> Result<Vec<Iteration<'_>>> {
+        let mut found = Vec::new();
+        for program in &self.programs {
+            let Some(over) = program.section.strip_prefix(elf::ITERATOR) else {
+                continue;
+            };
+            let function = format!("bpf_iter_{over}");
+            let Some(Known::Id(id)) = known(&function) else {
+                return Err(self.no_kernel_symbol(&function));
+            };
+            found.push(Iteration {
+                symbol: &program.symbol,
+                function: id,
+            });
+        }
+        Ok(found)
+    }
+
     /// Links the program `symbol` to these maps.
     ///
     /// # Errors
     ///
     /// [`Error::Relocation`], [`Error::NoProgram`].
     pub fn link(&self, symbol: &str, maps: &BTreeMap<String, BorrowedFd<'_>>) -> Result<Linked> {
+        self.link_for(symbol, maps, None)
+    }
+
+    /// As [`Object::link`], for a program that is run for one cgroup, of this id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Relocation`], [`Error::NoProgram`].
+    pub(crate) fn link_for(
+        &self,
+        symbol: &str,
+        maps: &BTreeMap<String, BorrowedFd<'_>>,
+        cgroup: Option<u64>,
+    ) -> Result<Linked> {
         let mut parsed = self.parsed.clone();
         parsed.programs.retain(|name, _| name == symbol);
         let program = parsed
@@ -501,7 +548,8 @@ impl Object {
             .get(&key)
             .map_or(0, |main| main.instructions.len());
         for reference in self.externs_of(section) {
-            resolve(&mut parsed, reference).map_err(|symbol| self.no_kernel_symbol(symbol))?;
+            resolve(&mut parsed, reference, cgroup)
+                .map_err(|symbol| self.no_kernel_symbol(symbol))?;
         }
         self.relocate(&mut parsed, maps)?;
 

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::{
     Feature, Object, Program, btf, co_re,
-    externs::{CALL, LOAD_IMM64, OFFSET},
+    externs::{CALL, CGROUP, LOAD_IMM64, OFFSET},
     kconfig,
 };
 use crate::{
@@ -289,6 +289,8 @@ impl Object {
         let kfunc = |symbol: &str| known::since(Kind::Kfunc, symbol);
         let kind = if program.is_syscall() {
             Some("syscall")
+        } else if program.is_iterator() {
+            Some("tracing")
         } else {
             let types = program
                 .hooks
@@ -321,7 +323,7 @@ impl Object {
     fn symbols(&self) -> (Vec<Need>, Vec<Need>) {
         let (mut functions, mut variables): (Vec<Need>, Vec<Need>) = (Vec::new(), Vec::new());
         for reference in &self.externs {
-            if reference.symbol.starts_with(OFFSET) {
+            if reference.symbol.starts_with(OFFSET) || reference.symbol == CGROUP {
                 continue;
             }
             let is_call = self.code_at(reference.place) == Some(CALL);

@@ -21,6 +21,7 @@ use std::{
     path::Path,
 };
 
+pub mod iterator;
 pub mod link;
 pub mod map;
 pub mod program;
@@ -54,6 +55,7 @@ enum Command {
     LinkUpdate = 29,
     LinkById = 30,
     LinkNextId = 31,
+    IteratorCreate = 33,
     LinkDetach = 34,
 }
 

@@ -17,6 +17,8 @@ pub struct Load<'a> {
     pub program_type: u32,
     /// `enum bpf_attach_type`
     pub expected_attach_type: u32,
+    /// Of a program that traces, the id of the kernel's function that it stands for; 0 of others.
+    pub attach_btf_id: u32,
     /// `BPF_F_…`, such as [`XDP_HAS_FRAGS`].
     pub flags: u32,
     /// The name that the kernel shows; cut to 15 characters.
@@ -99,6 +101,7 @@ fn attribute(load: &Load<'_>) -> LoadAttribute {
         line_info_rec_size: if line_info.is_empty() { 0 } else { 16 },
         line_info: address(line_info),
         line_info_cnt: count(line_info),
+        attach_btf_id: load.attach_btf_id,
         ..LoadAttribute::default()
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A ring buffer keeps records until they are read, so that a reader may start behind the traffic.
 
+mod existing;
 mod socket_events;
 mod tcplog;
 
@@ -83,14 +84,22 @@ struct Place {
 }
 
 impl Place {
-    fn with(extension: &str) -> Self {
-        let place = Self {
+    fn new() -> Self {
+        Self {
             world: World::with_addresses(),
             cgroup: Cgroup::new(),
-        };
-        let words = ["attach", extension, "--cgroup", place.cgroup.path()];
-        place.world.nke(&words).ok();
+        }
+    }
+
+    fn with(extension: &str) -> Self {
+        let place = Self::new();
+        place.attach(extension);
         place
+    }
+
+    fn attach(&self, extension: &str) {
+        let words = ["attach", extension, "--cgroup", self.cgroup.path()];
+        self.world.nke(&words).ok();
     }
 
     fn log(&self, extension: &str) -> Log {

@@ -173,6 +173,7 @@ fn an_object_has_these_keys() {
             "record",
             "remote_address",
             "remote_port",
+            "state",
             "time",
             "uid"
         ]

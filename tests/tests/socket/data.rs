@@ -3,10 +3,11 @@
 use std::{
     io::Read as _,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsRawFd as _,
     time::Duration,
 };
 
-use nke_tests::{Deadline, OUTSIDE_V4, OUTSIDE_V6};
+use nke_tests::{Deadline, OUTSIDE_V4, OUTSIDE_V6, stranger};
 
 use crate::place::{Place, deny, errno, inside, mark, trail, watch};
 
@@ -144,4 +145,47 @@ fn the_socket_that_a_packet_is_for() {
         (packets.go_on, packets.dropped)
     });
     assert_eq!(counts.collect::<Vec<_>>(), [(4, 0), (2, 2), (2, 0)]);
+}
+
+/// A node's choice of a socket stands when those behind it let go on, and not when one of them drops.
+#[test]
+fn a_node_chooses_the_socket() {
+    let place = Place::new();
+    let netns = place.world.inside.name();
+    let hook = ["--hook", "socket/lookup", "--netns", netns];
+    let attach = |what: &str| {
+        drop(
+            place
+                .world
+                .nke(&[&["attach", what][..], &hook].concat())
+                .ok(),
+        )
+    };
+    let assign = stranger::object("assign.c", "assign", &[]);
+    for what in [&watch("first"), &assign, &watch("last")] {
+        attach(what);
+    }
+    let map = place.world.state().join("extensions/assign/maps/chosen");
+    let map = nke::sys::get(&map).expect("it is pinned there");
+    let connect = |to: SocketAddr| place.world.outside.enter(|| TcpStream::connect(to));
+    for v6 in [false, true] {
+        let listen = || TcpListener::bind(inside(v6, 1114));
+        let listener = place.world.inside.enter(listen).expect("the port is free");
+        let socket = i64::from(listener.as_raw_fd()).to_ne_bytes();
+        nke::sys::map::update(&map, &0u32.to_ne_bytes(), &socket).expect("it listens");
+        for port in [1111, 1113] {
+            let client = connect(inside(v6, port)).expect("it is given to the listener");
+            let (server, from) = listener.accept().expect("it is there");
+            assert_eq!(from, client.local_addr().expect("connected"));
+            assert_eq!(server.local_addr().expect("connected"), inside(v6, port));
+        }
+    }
+    attach(&deny());
+    let listen = || TcpListener::bind(inside(false, 1114));
+    let listener = place.world.inside.enter(listen).expect("the port is free");
+    let socket = i64::from(listener.as_raw_fd()).to_ne_bytes();
+    nke::sys::map::update(&map, &0u32.to_ne_bytes(), &socket).expect("it listens");
+    assert_eq!(errno(connect(inside(false, 1111))), libc::ECONNREFUSED);
+    connect(inside(false, 1113)).expect("nobody denies it");
+    listener.accept().expect("it is there");
 }

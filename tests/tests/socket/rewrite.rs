@@ -4,7 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::{
         linux::net::SocketAddrExt as _,
-        unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream},
+        unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener, UnixStream},
     },
 };
 
@@ -89,6 +89,47 @@ fn a_unix_connection_goes_elsewhere() {
         .expect("somebody listens there");
     listener.accept().expect("the connection is there");
     assert_eq!(place.tallies("socket/connect-unix"), [(1, 0)]);
+}
+
+/// Whoever asks for an address is told another: of a datagram's sender, of a peer, of its own.
+#[test]
+fn unix_addresses_are_rewritten() {
+    if Feature::CgroupUnix.missing() {
+        return;
+    }
+    let place = Place::new();
+    let name = format!("nke-told-{}", std::process::id());
+    let flag = format!("-DNAME=\"{name}\"");
+    let object = stranger::object("unix.c", "unix", &[&flag]);
+    let hooks = ["recvmsg", "getpeername", "getsockname"].map(|call| format!("socket/{call}-unix"));
+    for hook in &hooks {
+        place.attach(hook, &watch("looks-on"));
+        place.attach(hook, &object);
+        place.attach(hook, &watch("looks-on-too"));
+    }
+    let path = |name: &str| place.world.directory().join(name);
+    let (own, other) = (path("own"), path("other"));
+    let receiver = place.enter(|| UnixDatagram::bind(&own));
+    let receiver = receiver.expect("the name is free");
+    // The kernel asks the cgroup of the peer, whose name it is, and not that of who asks for it.
+    let sender = place.enter(|| UnixDatagram::bind(&other));
+    let sender = sender.expect("the name is free");
+    sender.send_to(b"datagram", &own).expect("it goes out");
+    let told = |address: &UnixAddr| address.as_abstract_name() == Some(name.as_bytes());
+    let (length, from) = receiver.recv_from(&mut [0; 9]).expect("it is there");
+    assert_eq!(length, 8);
+    assert!(told(&from), "{from:?}");
+    receiver.connect(&other).expect("nobody is asked");
+    let peer = receiver.peer_addr().expect("connected");
+    assert!(told(&peer), "{peer:?}");
+    let address = receiver.local_addr().expect("bound");
+    assert!(told(&address), "{address:?}");
+    for hook in &hooks {
+        assert_eq!(place.tallies(hook), [(1, 0); 3], "{hook}");
+        place.clear(hook);
+    }
+    let peer = receiver.peer_addr().expect("connected");
+    assert_eq!(peer.as_pathname(), Some(other.as_path()));
 }
 
 /// Programs of one extension share what they keep with a socket.

@@ -110,6 +110,7 @@ pub(super) fn program(hook: Hook, verdict: i32) -> Result<OwnedFd> {
     let loaded = program::load(&program::Load {
         program_type: hook.row().program_type as u32,
         expected_attach_type: hook.row().expected_attach_type,
+        attach_btf_id: 0,
         flags: 0,
         name: "verdict",
         license: c"GPL",

@@ -83,6 +83,7 @@ impl Objects {
         let loaded = program::load(&program::Load {
             program_type: hook.row().program_type as u32,
             expected_attach_type: hook.row().expected_attach_type,
+            attach_btf_id: 0,
             flags: 0,
             name: &symbol,
             license: &linked.license,

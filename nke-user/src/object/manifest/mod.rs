@@ -120,6 +120,10 @@ pub struct Manifest {
     /// What it sends through the ring buffer `RECORDS`, counting in `LOST` what did not fit.
     #[serde(default)]
     pub records: Option<RecordKind>,
+    /// Whether it is to be shown the sockets that a cgroup has already when it is attached to it: its
+    /// programs in sections `iter/tcp`, `iter/udp` and `iter/unix` are run over them, once.
+    #[serde(default)]
+    pub existing: bool,
 }
 
 const fn unversioned() -> Version {
@@ -144,6 +148,7 @@ impl Default for Manifest {
             attachment_maps: Vec::new(),
             target_maps: Vec::new(),
             records: None,
+            existing: false,
         }
     }
 }
@@ -156,6 +161,8 @@ pub(super) struct Facts<'a> {
     pub(super) serves: &'a dyn Fn(Hook) -> bool,
     /// Whether it has a program of type SYSCALL of this name.
     pub(super) is_syscall: &'a dyn Fn(&str) -> bool,
+    /// Whether it has a program that the kernel runs over what there is (`iter/…`).
+    pub(super) iterates: bool,
 }
 
 /// The longest manifest, in bytes.
@@ -209,6 +216,7 @@ impl Manifest {
         let mut problems = self.of_itself();
         self.of_hooks(facts, &mut problems);
         self.of_maps(facts, &mut problems);
+        self.of_iterators(facts, &mut problems);
         for (key, symbol) in [("init", &self.init), ("exit", &self.exit)] {
             if let Some(symbol) = symbol.as_ref().filter(|symbol| !(facts.is_syscall)(symbol)) {
                 problems.push(format!(
@@ -278,6 +286,15 @@ impl Manifest {
             if self.hooks.iter().take(at).any(meets) {
                 problems.push(format!("hooks names {} twice", entry.hook));
             }
+        }
+    }
+
+    fn of_iterators(&self, facts: &Facts<'_>, problems: &mut Vec<String>) {
+        if self.existing && !facts.iterates {
+            problems.push(
+                "existing needs a program in a section such as iter/tcp, and the object has none"
+                    .to_owned(),
+            );
         }
     }
 

@@ -7,6 +7,7 @@ fn problems(text: &str) -> Vec<String> {
         has_map: &|map| map == "M",
         serves: &|hook| [Hook::INTERFACE_IN, Hook::INTERFACE_OUT].contains(&hook),
         is_syscall: &|symbol| symbol == "start",
+        iterates: false,
     };
     match Manifest::read(text.as_bytes()) {
         Ok(manifest) => manifest.problems(&facts),
@@ -111,6 +112,7 @@ fn each_problem_is_told() {
     check("attachment-maps = ['M']\ntarget-maps = ['M']", "both");
     check("attachment-maps = ['X']", "no such map");
     check("records = 'event'", "records needs a map RECORDS");
+    check("existing = true", "existing needs a program");
     check("color = 'red'", "color");
     check("version = '1.0.0'\nversion = '1.0.0'", "duplicate");
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use nke::records::{Record, Tail};
-use nke_ebpf::abi::records::{Connection, End, Event, Socket};
+use nke_ebpf::abi::records::{Connection, End, Event, Socket, State};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
@@ -101,14 +101,14 @@ fn object(extension: &str, record: &Record) -> Value {
             let mut object = socket_object(socket);
             object["record"] = json!("connection");
             object["end"] = json!(End::of(socket.what).map(End::name));
-            object["role"] = json!(if *role == Connection::CLIENT {
-                "client"
-            } else {
-                "server"
+            object["role"] = json!(match *role {
+                Connection::CLIENT => Some("client"),
+                Connection::SERVER => Some("server"),
+                _ => None,
             });
             object["received"] = json!(received);
             object["sent"] = json!(sent);
-            object["duration_ns"] = json!(duration);
+            object["duration_ns"] = json!((*duration != Connection::UNKNOWN).then_some(duration));
             object["rtt_us"] = json!(rtt);
             object
         }
@@ -116,6 +116,7 @@ fn object(extension: &str, record: &Record) -> Value {
             let mut object = socket_object(socket);
             object["record"] = json!("event");
             object["event"] = json!(Event::of(socket.what).map(Event::name));
+            object["state"] = json!(State::of(socket.state).map(State::name));
             object
         }
         Record::Lost { lost, total } => json!({ "record": "lost", "lost": lost, "total": total }),
@@ -159,27 +160,31 @@ impl fmt::Display for Line<'_> {
                     rtt,
                     role,
                 } = connection;
-                let arrow = if *role == Connection::CLIENT {
-                    "->"
-                } else {
-                    "<-"
+                let arrow = match *role {
+                    Connection::CLIENT => "->",
+                    Connection::SERVER => "<-",
+                    _ => "-",
                 };
                 write!(f, "{}", who(socket))?;
                 write!(f, " {} {arrow} {}", local(socket), remote(socket))?;
-                let micros = duration / 1000;
-                write!(
-                    f,
-                    ", sent {sent} B, received {received} B, {}.{:03} ms, rtt {rtt} us, {}",
-                    micros / 1000,
-                    micros % 1000,
-                    End::of(socket.what).map_or("ended", End::name)
-                )
+                write!(f, ", sent {sent} B, received {received} B, ")?;
+                if *duration == Connection::UNKNOWN {
+                    write!(f, "older")?;
+                } else {
+                    let micros = duration / 1000;
+                    write!(f, "{}.{:03} ms", micros / 1000, micros % 1000)?;
+                }
+                let end = End::of(socket.what).map_or("ended", End::name);
+                write!(f, ", rtt {rtt} us, {end}")
             }
             Record::Event(socket) => {
                 let event = Event::of(socket.what).map_or("unknown", Event::name);
                 write!(f, "{event} {} {}", protocol(socket.protocol), who(socket))?;
                 write!(f, " {} - {}", local(socket), remote(socket))?;
                 write!(f, ", cookie {}", socket.cookie)?;
+                if let Some(state) = State::of(socket.state) {
+                    write!(f, ", {}", state.name())?;
+                }
                 error(socket.error).map_or(Ok(()), |error| write!(f, ", {error}"))
             }
             Record::Lost { lost, total } => write!(
