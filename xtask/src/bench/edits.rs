@@ -139,7 +139,7 @@ fn edit(
         let position = positions[round % positions.len()].clone();
         let began = Instant::now();
         let attached = control.attach(&Attach {
-            position,
+            position: Some(position),
             ..node.clone()
         })?;
         timed(0, began);

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use nke::control::Scope;
+use nke::control::{Scope, Unload};
 use nke::find::Wanted;
 use nke::hook::Hook;
 use nke::order::Selector;
@@ -95,7 +95,7 @@ fn cycle(stage: &Stage<'_>, cable: &Cable) -> Result<()> {
     let attach = stage.attachment("node-xdp", cable, Hook::INTERFACE_XDP);
     let id = Selector::Id(stage.control()?.attach(&attach)?.node.id);
     stage.control()?.detach(&id, &Scope::default())?;
-    stage.control()?.unload("node-xdp")?;
+    stage.control()?.unload("node-xdp", Unload::default())?;
     Ok(())
 }
 
