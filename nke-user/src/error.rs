@@ -149,6 +149,51 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A file cannot be written.
+    #[error("{}: write: {source}; check the path, its permissions and the space left", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+
+    /// A declared state is malformed.
+    #[error("{place}: {key}: {cause}; see docs/apply.md")]
+    Declaration {
+        /// The file and the line.
+        place: String,
+        /// The table and the key.
+        key: String,
+        /// What is wrong, and what to write instead.
+        cause: String,
+    },
+
+    /// Rules of a declared state cannot be put in force.
+    #[error("{place}: rules: {source}")]
+    Rules {
+        /// The hook, and what it is of.
+        place: String,
+        /// The cause.
+        source: Box<crate::filter::Error>,
+    },
+
+    /// A change would cut the connection that its author sits at.
+    #[error(
+        "{hook} of {place}: {stage}: it would cut your own SSH connection, from {connection}; let \
+         that pass, or say --force"
+    )]
+    LockOut {
+        /// The hook.
+        hook: Hook,
+        /// What it is of.
+        place: String,
+        /// What was asked for.
+        stage: &'static str,
+        /// The two ends.
+        connection: String,
+    },
+
     /// A file is not a BPF object.
     #[error("{object}: parse: {cause}; give a file made by a compiler for the bpf target")]
     NotAnObject {

@@ -37,6 +37,8 @@ mod state;
 pub mod target;
 
 pub mod control;
+pub mod declare;
+pub mod lockout;
 pub mod maps;
 pub mod records;
 pub mod value;

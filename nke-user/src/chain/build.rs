@@ -110,8 +110,10 @@ fn build<'a>(
     };
     let counters = match (&inherited, fresh.counters) {
         (_, false) => None,
-        (Some(directory), true) => Some(state.get(&directory.join("counters"))?),
-        (None, true) => Some(made("counters", counters::make())?),
+        (Some(directory), true) if counted(shop, fresh) => {
+            Some(state.get(&directory.join("counters"))?)
+        }
+        (_, true) => Some(made("counters", counters::make())?),
     };
     let rows = counters.as_ref().map(counters::rows).transpose();
     let marks = material::marks(shop, fresh)?;
@@ -160,6 +162,14 @@ fn build<'a>(
         id,
         pending,
     })
+}
+
+/// Whether the node whose place a new one takes has counters.
+fn counted(shop: &Workshop<'_, '_>, fresh: &Fresh) -> bool {
+    let present = shop.ground.present();
+    fresh
+        .inherits
+        .is_some_and(|position| present[position].record.counters)
 }
 
 /// A pointer to a program, or to none.

@@ -125,6 +125,11 @@ impl<'a> Prepared<'a> {
         self.chain.map(|chain| (chain.hook, chain.target))
     }
 
+    /// The programs of the nodes that are wanted, in their order.
+    pub(crate) fn programs(&self) -> &[u32] {
+        &self.programs
+    }
+
     /// What a change that is in force has cut off, and may be taken away once nobody is inside.
     fn keep(&mut self) -> (Left<'a>, Vec<u32>) {
         if let Some(empty) = &mut self.attached {

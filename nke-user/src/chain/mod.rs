@@ -16,6 +16,7 @@ mod last;
 mod material;
 mod moved;
 mod sockhash;
+mod trial;
 
 use std::{
     collections::BTreeSet,
@@ -29,6 +30,7 @@ pub(crate) use self::{
     anchor::Anchor,
     commit::{Change, Fresh, Ground, Prepared, Site, Workshop, prepare, put_in_force},
     last::speak_last,
+    trial::build_trial,
 };
 use crate::{
     error::Result,
@@ -231,7 +233,7 @@ impl Chain {
 }
 
 /// The directory of the node with this program.
-fn node_directory(chain: &Path, program: u32) -> PathBuf {
+pub(crate) fn node_directory(chain: &Path, program: u32) -> PathBuf {
     chain.join("nodes").join(program.to_string())
 }
 

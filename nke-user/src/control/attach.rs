@@ -68,7 +68,7 @@ impl Attach {
     }
 
     /// Whether a hook, and the chain that it has, are what is asked for.
-    fn fits(&self, hook: Hook, spot: &Spot, present: Option<&Chain>) -> Result<()> {
+    pub(super) fn fits(&self, hook: Hook, spot: &Spot, present: Option<&Chain>) -> Result<()> {
         if let Some(mode) = self.mode.filter(|mode| !hook.row().modes.contains(mode)) {
             return Err(Error::NoMode { hook, mode });
         }
@@ -241,21 +241,10 @@ impl Control {
     fn serves(&self, kmid: u32, attach: &Attach, family: Option<&Family>) -> Option<Vec<Hook>> {
         let symbol = attach.program.as_deref();
         let kind = attach.place.kind();
-        let (first, role) = self.role(kmid, kind, None, symbol).ok()?;
-        let together = || {
-            let source = self.source(&role).ok().flatten()?;
-            let hooks = source.object.manifest().hooks.iter();
-            let hooks: Vec<_> = hooks.map(|entry| entry.hook.clone()).collect();
-            let here = |family: &Family| family.hooks().iter().any(|hook| hook.row().kind == kind);
-            (symbol.is_none() && hooks.iter().any(here)).then_some(hooks)
-        };
-        let families = match family {
-            Some(family) => vec![family.clone()],
-            None => together().unwrap_or_else(|| vec![Family::of(first)]),
-        };
-        let serves = |hook: &Hook| self.role(kmid, kind, Some(*hook), symbol).is_ok();
-        let hooks = families.iter().flat_map(|family| family.hooks());
-        Some(hooks.copied().filter(serves).collect())
+        let (_, role) = self.role(kmid, kind, None, symbol).ok()?;
+        let source = self.source(&role).ok().flatten()?;
+        let served = source.object.serving(kind, family, symbol).ok()?;
+        Some(served.into_iter().map(|(hook, _)| hook).collect())
     }
 
     fn attach_loaded(&mut self, attach: &Attach, kmid: u32, spot: &Spot) -> Result<Attached> {

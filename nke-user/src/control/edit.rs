@@ -46,6 +46,19 @@ impl fmt::Display for Policy {
     }
 }
 
+/// The node of a drop policy.
+pub(super) fn drop_policy() -> Change {
+    Change::New(Fresh {
+        id: None,
+        role: Role::DropPolicy,
+        priority: i32::MAX,
+        counters: true,
+        opt_in: false,
+        enabled: true,
+        inherits: None,
+    })
+}
+
 impl Control {
     /// Detaches one attachment, or all of an extension's at the hooks of a family. Returns them in
     /// words.
@@ -202,17 +215,6 @@ impl Control {
         if policy == Policy::Drop && hook.row().drop.is_none() {
             return Err(Error::NoDropPolicy { hook });
         }
-        let fresh = || {
-            Change::New(Fresh {
-                id: None,
-                role: Role::DropPolicy,
-                priority: i32::MAX,
-                counters: true,
-                opt_in: false,
-                enabled: true,
-                inherits: None,
-            })
-        };
         match (self.chain(hook, target), policy) {
             (None, Policy::Pass) => {}
             (None, Policy::Drop) => {
@@ -222,7 +224,7 @@ impl Control {
                     mode: None,
                     netfilter: Netfilter::default(),
                 };
-                self.commit(Ground::Bare(&site), &[fresh()])?;
+                self.commit(Ground::Bare(&site), &[drop_policy()])?;
             }
             (Some(chain), policy) => {
                 let mut wanted = keep_all(chain);
@@ -231,7 +233,7 @@ impl Control {
                     Policy::Pass if chain.drops() => drop(wanted.remove(slots(chain).len())),
                     Policy::Pass => {}
                     Policy::Drop if chain.drops() => {}
-                    Policy::Drop => wanted.insert(slots(chain).len(), fresh()),
+                    Policy::Drop => wanted.insert(slots(chain).len(), drop_policy()),
                 }
                 self.commit(Ground::Chain(chain), &wanted)?;
             }

@@ -13,7 +13,9 @@
 //! # Ok::<(), nke::error::Error>(())
 //! ```
 
+mod apply;
 mod attach;
+mod declared;
 mod edit;
 mod enable;
 mod existing;
@@ -21,6 +23,7 @@ mod holders;
 mod load;
 mod maps;
 mod opt_in;
+mod save;
 mod seal;
 mod status;
 mod unload;
@@ -35,6 +38,7 @@ use std::{
 };
 
 pub use self::{
+    apply::Terms,
     attach::{Attach, Attached},
     edit::Policy,
     status::{ChainStatus, Counts, ExtensionStatus, NodeStatus},
@@ -256,11 +260,30 @@ impl Control {
 
     /// Prepares a change of a chain: see [`chain::prepare`].
     fn prepare<'a>(&'a self, ground: Ground<'a>, wanted: &[Change]) -> Result<Prepared<'a>> {
+        self.build(ground, &[], |shop| chain::prepare(shop, wanted))
+    }
+
+    /// Gives what building nodes needs to who builds them. `aside` are the own maps of attachments
+    /// that are not in force yet: of which target and extension, and where.
+    fn build<'a, T>(
+        &'a self,
+        ground: Ground<'a>,
+        aside: &[(Target, u32, PathBuf)],
+        work: impl FnOnce(&Workshop<'a, '_>) -> Result<T>,
+    ) -> Result<T> {
         let source = |role: &Role| self.source(role);
         let beside = |role: &Role| {
-            let mut uses = role.kmid().into_iter().flat_map(|kmid| self.uses(kmid));
-            match uses.find(|(chain, _)| chain.target == ground.target()) {
-                Some((chain, node)) => self.state.maps(&chain.node_directory(node).join("maps")),
+            let Some(kmid) = role.kmid() else {
+                return Ok(Maps::new());
+            };
+            let here = |target: Target| target == ground.target();
+            let mut uses = self.uses(kmid).filter(|(chain, _)| here(chain.target));
+            if let Some((chain, node)) = uses.next() {
+                return self.state.maps(&chain.node_directory(node).join("maps"));
+            }
+            let mut aside = aside.iter();
+            match aside.find(|(target, of, _)| here(*target) && *of == kmid) {
+                Some((_, _, maps)) => self.state.maps(maps),
                 None => Ok(Maps::new()),
             }
         };
@@ -270,7 +293,7 @@ impl Control {
             source: &source,
             beside: &beside,
         };
-        chain::prepare(&shop, wanted)
+        work(&shop)
     }
 
     /// Puts prepared changes in force, all or none: see [`chain::put_in_force`].

@@ -119,6 +119,10 @@ codes! { Error:
     // 80 to 89: finding, counts, init and exit.
     // 90 to 99: upgrades.
     // 100 to 109: declared states.
+    100 "declaration" Declaration,
+    101 "declared-rules" Rules,
+    102 "lock-out" LockOut,
+    103 "write" Write,
     // 110 to 114: settings and maps.
     110 "no-map" NoMap,
     111 "map-use" MapUse,

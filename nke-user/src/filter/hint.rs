@@ -161,7 +161,10 @@ fn is_out_of_place(found: &str, expected: &[&str], dialect: Dialect) -> bool {
 }
 
 /// The word that takes the fewest letters to get to, if they are few.
-fn nearest(found: &str, known: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
+pub(crate) fn nearest(
+    found: &str,
+    known: impl IntoIterator<Item = &'static str>,
+) -> Option<&'static str> {
     known
         .into_iter()
         .map(|word| (distance(found, word), word))

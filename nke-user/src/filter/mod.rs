@@ -55,6 +55,7 @@ pub use dialect::Dialect;
 pub use dissect::{Ends, Obscured, Packet, dissect};
 pub use error::Error;
 pub use hint::Hint;
+pub(crate) use hint::nearest;
 pub use judge::{Decider, Judgement};
 pub use parse::parse_rules;
 pub use parse_error::{Expected, Found, ParseError, Problem};
@@ -62,4 +63,4 @@ pub use rule::{
     Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
     Transport, Way,
 };
-pub use table::{Hits, Listing, Table};
+pub use table::{Hits, Listing, Prepared, Table};

@@ -46,6 +46,30 @@ pub struct Table {
     hits: PerCpuArray<MapData, CountWords>,
 }
 
+/// Rules that are written and not yet in force; dropped, they never were.
+pub struct Prepared {
+    table: Table,
+    made: Made,
+}
+
+impl Prepared {
+    /// Puts them in force, all at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Map`] if the kernel refuses; then the old rules are in force, whole.
+    pub fn put_in_force(mut self) -> Result<(), Error> {
+        self.table.put_in_force(&self.made)
+    }
+}
+
+/// A map of new rules.
+struct Made {
+    next: Array<MapData, Words>,
+    /// Slots of hits that old rules still count in until then.
+    contested: Vec<u32>,
+}
+
 /// How many packets something has happened to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hits {
@@ -143,6 +167,21 @@ impl Table {
     /// [`Error::Full`] before anything is changed. [`Error::Map`] if the kernel refuses; then the
     /// old rules are in force, whole.
     pub fn write(&mut self, new: &RuleSet) -> Result<(), Error> {
+        let made = self.make(new)?;
+        self.put_in_force(&made)
+    }
+
+    /// Does all of [`Table::write`] that can well fail, and changes nothing that packets meet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::write`].
+    pub fn prepare(mut self, new: &RuleSet) -> Result<Prepared, Error> {
+        let made = self.make(new)?;
+        Ok(Prepared { table: self, made })
+    }
+
+    fn make(&mut self, new: &RuleSet) -> Result<Made, Error> {
         let full = || Error::Full {
             wanted: new.rules.len(),
             limit: CAPACITY,
@@ -156,10 +195,19 @@ impl Table {
         next.set(0, words, 0)
             .map_err(failed("write the new rules"))?;
         self.empty(&slots.free)?;
-        self.rules
-            .set(0, &next, 0)
-            .map_err(failed("put the new rules in force"))?;
-        self.empty(&slots.contested)
+        Ok(Made {
+            next,
+            contested: slots.contested,
+        })
+    }
+
+    fn put_in_force(&mut self, made: &Made) -> Result<(), Error> {
+        let Made { next, contested } = made;
+        self.rules.set(0, next, 0).map_err(|source| Error::Map {
+            operation: "put the new rules in force",
+            source,
+        })?;
+        self.empty(contested)
     }
 
     fn in_force(&self) -> Result<InForce, Error> {

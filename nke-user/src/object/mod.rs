@@ -24,6 +24,7 @@ pub(crate) mod kconfig;
 mod manifest;
 mod needs;
 mod rename;
+mod serving;
 mod variables;
 
 use std::{

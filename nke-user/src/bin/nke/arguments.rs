@@ -15,6 +15,7 @@ use nke::{
 };
 
 use crate::{
+    apply::{Apply, Diff, Save},
     info, load,
     map::Maps,
     path, query,
@@ -132,6 +133,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         hook: Option<Hook>,
     },
+    Apply(Apply),
+    Diff(Diff),
+    Save(Save),
     /// List the loaded extensions
     List {
         #[command(flatten)]

@@ -1,6 +1,7 @@
 //! The `nke` command: parses what was typed into a request, has the library carry it out, and
 //! prints the answer. It never touches the kernel itself.
 
+mod apply;
 mod arguments;
 mod enable;
 mod failure;
@@ -30,8 +31,8 @@ fn main() -> ExitCode {
         json: wants_json(&matches),
     };
     match verbs::run(&arguments, manner) {
-        Ok(()) if output::was_printed() => ExitCode::SUCCESS,
-        Ok(()) => ExitCode::FAILURE,
+        Ok(code) if output::was_printed() => code,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => failure::tell(&error, manner),
     }
 }

@@ -1,5 +1,7 @@
 //! From a parsed command to the library's verb, and its answer to the printer.
 
+use std::process::ExitCode;
+
 use nke::{
     control::{self, Control, Scope},
     netfilter,
@@ -14,11 +16,17 @@ use crate::{
     log, map, output, rules, way,
 };
 
-/// Carries out a command.
-pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
-    if let Some(done) = without_lock(arguments, manner) {
-        return done;
+/// Carries out a command. What it exits with is the verb's to say.
+pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<ExitCode> {
+    if let Verb::Diff(diff) = &arguments.verb {
+        return diff.run(arguments);
     }
+    let done = without_lock(arguments, manner);
+    let done = done.unwrap_or_else(|| with_lock(arguments, manner));
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
     let mut control = open(arguments)?;
     match &arguments.verb {
         Verb::Log { .. }
@@ -28,6 +36,7 @@ pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
         | Verb::Path(_)
         | Verb::Map(_)
         | Verb::Seal(_) => {}
+        Verb::Apply(_) | Verb::Diff(_) | Verb::Save(_) => {}
         Verb::Load(load) => load.run(&mut control, manner)?,
         Verb::Unload(unload) => unload.run(&mut control)?,
         Verb::Query(query) => query.run(&control)?,
@@ -110,7 +119,13 @@ fn without_lock(arguments: &Arguments, manner: Manner) -> Option<anyhow::Result<
     if let Verb::Seal(seal) = &arguments.verb {
         return Some(seal.run(&arguments.state));
     }
+    if let Verb::Apply(apply) = &arguments.verb {
+        return Some(apply.run(arguments));
+    }
     // They let the lock go before they print.
+    if let Verb::Save(save) = &arguments.verb {
+        return Some(save.run(arguments));
+    }
     if let Verb::Map(map) = &arguments.verb {
         return Some(map::run(&arguments.state, map));
     }

@@ -1,0 +1,191 @@
+//! `nke apply`, `nke diff` and `nke save`: the whole of what is declared, at once.
+
+use std::{fs, path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use nke::{
+    control::{Control, Terms},
+    declare::{
+        self, Declaration,
+        plan::Plan,
+        report::{Becomes, ChainReport, Report},
+    },
+    error::Error,
+};
+
+use crate::{
+    arguments::{Arguments, Format},
+    output,
+};
+
+/// Bring the system to a declared state
+///
+/// Each chain that is declared becomes what is declared of it, whole, by one step: what is attached
+/// there and not declared goes, and what stays keeps its id, counters and rules. Other chains are
+/// left alone, unless --prune is said. Applying again changes nothing.
+///
+/// What is declared of an interface, a namespace or a cgroup that is not there yet is told as
+/// waiting, and comes with the next apply; that is no error. What would cut the SSH connection that
+/// you sit at is refused, unless --force is said.
+#[derive(Args, Debug)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    what: Declared,
+    /// Even if it cuts your own SSH connection
+    #[arg(long)]
+    force: bool,
+}
+
+/// Show what `apply` would change
+///
+/// Exit status: 0 if nothing would change, 1 if something would, more if it cannot be told.
+#[derive(Args, Debug)]
+pub(crate) struct Diff {
+    #[command(flatten)]
+    what: Declared,
+}
+
+#[derive(Args, Debug)]
+struct Declared {
+    /// A file of TOML, - for standard input, or a directory: its files *.toml, in their order
+    #[arg(value_name = "FILE|DIR")]
+    declaration: PathBuf,
+    /// Also take away what no declaration covers: attachments, policies, load counts
+    #[arg(long)]
+    prune: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Write what runs, such that `apply` brings it back
+#[derive(Args, Debug)]
+pub(crate) struct Save {
+    /// The file to write; without one, standard output
+    file: Option<PathBuf>,
+}
+
+impl Apply {
+    pub(crate) fn run(&self, arguments: &Arguments) -> anyhow::Result<()> {
+        let Declared {
+            declaration,
+            prune,
+            format,
+        } = &self.what;
+        // A mistake in a file costs nobody the lock.
+        let declaration = Declaration::read(declaration)?;
+        let mut control = Control::open(&arguments.state)?;
+        let terms = Terms {
+            prune: *prune,
+            force: self.force,
+        };
+        let plan = control.apply(&declaration, terms)?;
+        if format.json {
+            output::print_json(&serde_json::to_value(Report::from(&plan))?)?;
+        } else {
+            told(&plan);
+        }
+        Ok(())
+    }
+}
+
+impl Diff {
+    pub(crate) fn run(&self, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+        let Declared {
+            declaration,
+            prune,
+            format,
+        } = &self.what;
+        let declaration = Declaration::read(declaration)?;
+        let plan = Control::look(&arguments.state)?.plan(&declaration, *prune)?;
+        if format.json {
+            output::print_json(&serde_json::to_value(Report::from(&plan))?)?;
+        } else {
+            for line in declare::unified(&plan).lines() {
+                output::line(format_args!("{line}"));
+            }
+        }
+        Ok(ExitCode::from(u8::from(!plan.is_empty())))
+    }
+}
+
+impl Save {
+    pub(crate) fn run(&self, arguments: &Arguments) -> anyhow::Result<()> {
+        let (declaration, lost) = Control::look(&arguments.state)?.save()?;
+        let mut text = declare::text(&declaration);
+        for lost in lost {
+            text += &format!("# not saved, because no name leads to it: {lost}\n");
+        }
+        let Some(path) = &self.file else {
+            for line in text.lines() {
+                output::line(format_args!("{line}"));
+            }
+            return Ok(());
+        };
+        // Whoever reads the file has all of the old one or all of the new.
+        let mut fresh = path.clone().into_os_string();
+        fresh.push(".new");
+        fs::write(&fresh, text)
+            .and_then(|()| fs::rename(&fresh, path))
+            .map_err(|source| Error::Write {
+                path: path.clone(),
+                source,
+            })?;
+        Ok(())
+    }
+}
+
+/// Prints what was done.
+fn told(plan: &Plan) {
+    let Report {
+        changes,
+        load,
+        release,
+        chains,
+        waiting,
+    } = Report::from(plan);
+    for name in load {
+        output::line(format_args!("loaded {name}"));
+    }
+    for name in release {
+        output::line(format_args!("released {name}"));
+    }
+    for chain in &chains {
+        output::line(format_args!(
+            "{} of {}: {}",
+            chain.hook,
+            chain.place,
+            summed(chain)
+        ));
+    }
+    if !changes {
+        output::line(format_args!("nothing to change"));
+    }
+    for wait in waiting {
+        output::line(format_args!(
+            "waiting for {}: {} ({})",
+            wait.place, wait.what, wait.origin
+        ));
+    }
+}
+
+/// A chain's changes in a few words.
+fn summed(chain: &ChainReport) -> String {
+    let rules = chain.attachments.iter().filter(|a| a.rules_change).count();
+    let counts = [
+        (chain.count(Becomes::Attached), "attached"),
+        (chain.count(Becomes::Detached), "detached"),
+        (chain.count(Becomes::Changes), "changed"),
+        (rules, "with other rules"),
+    ];
+    let said = counts.iter().filter(|(count, _)| *count > 0);
+    let mut words: Vec<_> = said
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    if chain.policy_changes {
+        words.push(format!("policy {}", chain.policy));
+    }
+    if words.is_empty() {
+        words.push("another order".to_owned());
+    }
+    words.join(", ")
+}

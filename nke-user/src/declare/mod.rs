@@ -1,0 +1,122 @@
+//! A declared state: what is to be loaded, attached and answered, in TOML.
+//!
+//! A table is a verb of the command, and its keys are that verb's options and arguments; so who can
+//! type `nke attach` can write a declaration. What is written becomes types here, and every mistake
+//! an error that names the file, the line and the key. From a declaration and what runs, [`plan`]
+//! decides what is to be done. Only [`Declaration::read`] does any I/O, and nothing here changes
+//! anything.
+//!
+//! ```
+//! use nke::declare::Declaration;
+//!
+//! let declaration = Declaration::parse("web.toml", r#"
+//!     [[attach]]
+//!     extension = "packet-filter"
+//!     interface = "eth0"
+//!     hook = "interface/in"
+//!     rules = "drop in proto udp"
+//! "#)?;
+//! assert_eq!(declaration.attachments.len(), 1);
+//! # Ok::<(), nke::error::Error>(())
+//! ```
+
+mod diff;
+mod parse;
+pub mod plan;
+mod read;
+pub mod report;
+mod table;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, rc::Rc};
+
+pub(crate) use self::parse::dialect;
+pub use self::{diff::unified, write::text};
+use crate::{
+    control::Policy,
+    filter::RuleSet,
+    find::Wanted,
+    hook::{Family, Hook},
+    mode::Mode,
+    netfilter::Request,
+    order::Position,
+    target::Where,
+};
+
+/// What is to be, of one or several files.
+#[derive(Clone, Debug, Default)]
+pub struct Declaration {
+    /// Extensions that are held by name, attached or not: `[[load]]`.
+    pub loads: Vec<Declared<Wanted>>,
+    /// `[[attach]]`, in the order of the files and of their lines.
+    pub attachments: Vec<Declared<Attachment>>,
+    /// `[[policy]]`.
+    pub policies: Vec<Declared<ChainPolicy>>,
+}
+
+/// Something, and where it was declared.
+#[derive(Clone, Debug)]
+pub struct Declared<T> {
+    /// What.
+    pub what: T,
+    /// Where.
+    pub origin: Origin,
+}
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file, as it was given or found.
+    pub file: Rc<str>,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, line } = self;
+        write!(f, "{file}:{line}")
+    }
+}
+
+/// An attachment, or one for each hook of a family.
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    /// The extension.
+    pub extension: Wanted,
+    /// What to attach it to.
+    pub place: Where,
+    /// The hooks; without them those that `nke attach` takes.
+    pub hook: Option<Family>,
+    /// The program's symbol, where several serve the hook.
+    pub program: Option<String>,
+    /// Where in the chain, among what is declared of it; without one at the priority that the
+    /// extension asks for, or the default.
+    pub position: Option<Position>,
+    /// How the chain is to be called; without one as it is, or as the driver can.
+    pub mode: Option<Mode>,
+    /// At the ip hooks, where in netfilter.
+    pub netfilter: Request,
+    /// Whether to count packets and bytes by verdict.
+    pub counters: bool,
+    /// Whether only sockets that opt in are to meet it.
+    pub opt_in: bool,
+    /// Whether everything goes past it, as after `nke disable`.
+    pub disabled: bool,
+    /// All of its rules, if they are declared; if not, those that it has stay.
+    pub rules: Option<RuleSet>,
+}
+
+/// What a chain answers for a packet that all let go on.
+#[derive(Clone, Debug)]
+pub struct ChainPolicy {
+    /// What the chain is of.
+    pub place: Where,
+    /// The hook.
+    pub hook: Hook,
+    /// The answer.
+    pub policy: Policy,
+}

@@ -1,0 +1,305 @@
+//! The SSH connection of a command: what its environment says, and what the kernel says to that.
+//!
+//! The environment is anybody's word; only a connection that the kernel has is believed. Where the
+//! kernel cannot be asked, the word stands: it can only make nke more careful.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{self, Read as _},
+    net::{IpAddr, SocketAddr},
+};
+
+use netlink_packet_route::{
+    AddressFamily,
+    link::{LinkAttribute, LinkMessage},
+    route::{RouteAttribute, RouteMessage},
+};
+use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
+
+use super::Flow;
+use crate::{
+    cgroup::Cgroup,
+    interface::Namespace,
+    netlink::{self, Message},
+};
+
+/// `PEER PORT LOCAL PORT` (ssh(1)).
+const VARIABLE: &str = "SSH_CONNECTION";
+
+/// Processes above a command that are asked: more than any shell is deep.
+const MOST_ANCESTORS: usize = 64;
+
+pub(super) fn of_caller() -> Option<Flow> {
+    let mut namespaces = BTreeSet::new();
+    let mut tried = BTreeSet::new();
+    let mut open = Vec::new();
+    for process in lineage() {
+        if let Ok(namespace) = Namespace::open(Some(&format!("/proc/{process}/ns/net")))
+            && namespaces.insert(namespace.inode())
+        {
+            open.push(namespace);
+        }
+        let Some(word) = word_of(&process).filter(|word| tried.insert(word.clone())) else {
+            continue;
+        };
+        let Some((peer, local)) = parse(&word) else {
+            continue;
+        };
+        if let Some(flow) = open.iter().find_map(|at| found(at, peer, local)) {
+            return Some(flow);
+        }
+    }
+    None
+}
+
+/// The process itself and those that it descends from.
+fn lineage() -> Vec<String> {
+    let mut line = vec!["self".to_owned()];
+    while line.len() < MOST_ANCESTORS
+        && let Some(parent) = line.last().and_then(|process| parent(process))
+    {
+        line.push(parent);
+    }
+    line
+}
+
+fn parent(process: &str) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // Behind the command's closing parenthesis: state, then the parent's pid.
+    let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?;
+    (parent != "0").then(|| parent.to_owned())
+}
+
+/// What a process's environment says.
+fn word_of(process: &str) -> Option<String> {
+    // Longer environments are possible, and none that a login makes.
+    const MOST: u64 = 1 << 20;
+    let mut bytes = Vec::new();
+    let file = File::open(format!("/proc/{process}/environ")).ok()?;
+    file.take(MOST).read_to_end(&mut bytes).ok()?;
+    let variables = bytes.split(|byte| *byte == 0);
+    let mut words = variables.filter_map(|variable| str::from_utf8(variable).ok());
+    let word = words.find_map(|word| word.strip_prefix(VARIABLE)?.strip_prefix('='));
+    word.map(str::to_owned)
+}
+
+/// The two ends: the peer's and this host's.
+fn parse(word: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let mut words = word.split(' ');
+    let mut end = || {
+        let address = words.next()?.split('%').next()?;
+        let address: IpAddr = address.parse().ok()?;
+        let port = words.next()?.parse().ok()?;
+        Some(SocketAddr::new(address.to_canonical(), port))
+    };
+    let ends = (end()?, end()?);
+    (ends.0.is_ipv4() == ends.1.is_ipv4()).then_some(ends)
+}
+
+/// The flow, if a namespace has a socket of it.
+fn found(namespace: &Namespace, peer: SocketAddr, local: SocketAddr) -> Option<Flow> {
+    let cgroup = match cgroup_of_socket(namespace, peer, local) {
+        Ok(cgroup) => cgroup,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return None,
+        // The kernel was built without what answers.
+        Err(_) => None,
+    };
+    let cgroups = cgroup.and_then(Cgroup::find).map(|cgroup| {
+        let line = cgroup.lineage();
+        line.iter().map(Cgroup::id).collect()
+    });
+    Some(Flow {
+        peer,
+        local,
+        netns: namespace.inode(),
+        interfaces: interfaces(namespace, peer.ip())
+            .ok()
+            .filter(|all| !all.is_empty()),
+        cgroups,
+    })
+}
+
+/// Asks the kernel for the one TCP socket with these ends (sock_diag(7)), and its cgroup's id.
+fn cgroup_of_socket(
+    namespace: &Namespace,
+    peer: SocketAddr,
+    local: SocketAddr,
+) -> io::Result<Option<u64>> {
+    let mut socket = namespace
+        .within(|| Socket::new(NETLINK_SOCK_DIAG))
+        .map_err(io::Error::other)??;
+    socket.bind_auto()?;
+    let request = diag_request(peer, local);
+    socket.send_to(&request, &netlink_sys::SocketAddr::new(0, 0), 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    let kind = answer.get(4..6).and_then(|bytes| bytes.try_into().ok());
+    match kind.map(u16::from_ne_bytes) {
+        Some(SOCK_DIAG_BY_FAMILY) => Ok(cgroup_in(&answer)),
+        Some(NLMSG_ERROR) => {
+            let errno = answer.get(16..20).and_then(|bytes| bytes.try_into().ok());
+            let errno = errno.map_or(libc::EIO, i32::from_ne_bytes);
+            Err(io::Error::from_raw_os_error(errno.wrapping_neg()))
+        }
+        Some(_) | None => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLMSG_ERROR: u16 = 2;
+/// uapi/linux/inet_diag.h; since 5.9.
+const INET_DIAG_CGROUP_ID: u16 = 21;
+
+/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
+fn diag_request(peer: SocketAddr, local: SocketAddr) -> Vec<u8> {
+    const LENGTH: u32 = 72;
+    const NLM_F_REQUEST: u16 = 1;
+    const TCP_ESTABLISHED: u32 = 1;
+    let family = if local.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let address = |address: IpAddr| {
+        let mut bytes = [0; 16];
+        match address {
+            IpAddr::V4(v4) => bytes[..4].copy_from_slice(&v4.octets()),
+            IpAddr::V6(v6) => bytes = v6.octets(),
+        }
+        bytes
+    };
+    let mut request = Vec::new();
+    request.extend(LENGTH.to_ne_bytes());
+    request.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    request.extend(NLM_F_REQUEST.to_ne_bytes());
+    request.extend([0; 8]); // sequence, port
+    request.extend([family.to_ne_bytes()[0], 6, 0, 0]); // IPPROTO_TCP
+    request.extend((1u32 << TCP_ESTABLISHED).to_ne_bytes());
+    request.extend(local.port().to_be_bytes());
+    request.extend(peer.port().to_be_bytes());
+    request.extend(address(local.ip()));
+    request.extend(address(peer.ip()));
+    request.extend(0u32.to_ne_bytes()); // any interface
+    request.extend([0xff; 8]); // any cookie
+    request
+}
+
+fn cgroup_in(answer: &[u8]) -> Option<u64> {
+    // Behind struct nlmsghdr and struct inet_diag_msg.
+    let mut rest = answer.get(16 + 72..)?;
+    while let [l0, l1, k0, k1, ..] = rest {
+        let length = usize::from(u16::from_ne_bytes([*l0, *l1]));
+        let value = rest.get(4..length)?;
+        if u16::from_ne_bytes([*k0, *k1]) == INET_DIAG_CGROUP_ID {
+            return Some(u64::from_ne_bytes(value.try_into().ok()?));
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+/// The interfaces that packets to a peer go by: that of the route, and those below it.
+fn interfaces(namespace: &Namespace, peer: IpAddr) -> io::Result<Vec<u32>> {
+    let mut question = RouteMessage::default();
+    (
+        question.header.address_family,
+        question.header.destination_prefix_length,
+    ) = match peer {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    question.attributes = vec![RouteAttribute::Destination(peer.into())];
+    let answers = netlink::order(namespace, Message::GetRoute(question), 0)?;
+    let mut found = Vec::new();
+    for answer in answers {
+        let Message::NewRoute(route) = answer else {
+            continue;
+        };
+        for attribute in route.attributes {
+            if let RouteAttribute::Oif(index) = attribute {
+                found.push(index);
+            }
+        }
+    }
+    let links = netlink::dump(namespace, Message::GetLink(LinkMessage::default()))?;
+    let links: Vec<_> = links.into_iter().filter_map(pair_of_link).collect();
+    let mut at = 0;
+    while let Some(&upper) = found.get(at) {
+        for (index, controller, link) in &links {
+            // What it is made of: the ports of a bridge, the device under a VLAN.
+            let below = match () {
+                () if *controller == Some(upper) => Some(*index),
+                () if *index == upper => *link,
+                () => None,
+            };
+            found.extend(below.filter(|below| !found.contains(below)));
+        }
+        at += 1;
+    }
+    Ok(found)
+}
+
+/// An interface's index, its controller's, and that of the one it sits on.
+fn pair_of_link(answer: Message) -> Option<(u32, Option<u32>, Option<u32>)> {
+    let Message::NewLink(link) = answer else {
+        return None;
+    };
+    let (mut controller, mut below) = (None, None);
+    let mut elsewhere = false;
+    for attribute in &link.attributes {
+        if let LinkAttribute::Controller(index) = attribute {
+            controller = Some(*index);
+        } else if let LinkAttribute::Link(index) = attribute {
+            below = Some(*index);
+        } else if let LinkAttribute::LinkNetNsId(_) = attribute {
+            // A veth's other end, whose index is another namespace's.
+            elsewhere = true;
+        }
+    }
+    Some((link.header.index, controller, below.filter(|_| !elsewhere)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ssh_says() {
+        let check = |word: &str, ends: Option<(&str, &str)>| {
+            let ends = ends.map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()));
+            assert_eq!(parse(word), ends, "{word}");
+        };
+        check(
+            "192.0.2.1 50000 192.0.2.2 22",
+            Some(("192.0.2.1:50000", "192.0.2.2:22")),
+        );
+        check(
+            "fe80::1%eth0 5 fe80::2%eth0 22",
+            Some(("[fe80::1]:5", "[fe80::2]:22")),
+        );
+        check(
+            "::ffff:192.0.2.1 5 192.0.2.2 22",
+            Some(("192.0.2.1:5", "192.0.2.2:22")),
+        );
+        check("::1 5 192.0.2.2 22", None);
+        check("192.0.2.1 50000 192.0.2.2", None);
+        check("192.0.2.1 70000 192.0.2.2 22", None);
+        check("", None);
+    }
+
+    #[test]
+    fn answers_that_are_cut_short_say_nothing() {
+        let mut answer = vec![0; 16 + 72];
+        assert_eq!(cgroup_in(&answer), None);
+        answer.extend([12, 0, 21, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
+        if cfg!(target_endian = "little") {
+            assert_eq!(cgroup_in(&answer), Some(7));
+        }
+        for length in 0..answer.len() {
+            assert_eq!(cgroup_in(&answer[..length]), None);
+        }
+        answer.truncate(16 + 72);
+        answer.extend([0, 0, 21, 0, 7]);
+        assert_eq!(cgroup_in(&answer), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! Protection against locking oneself out: whether a chain that is about to be put in force would
+//! cut the SSH connection that the command came by.
+//!
+//! The connection is what `SSH_CONNECTION` says, of the command or of a process that it descends
+//! from (sudo takes it away), if the kernel has such a socket. Packets of it, in and out, are run
+//! through the chain while it is still aside, by the kernel itself (`BPF_PROG_TEST_RUN`): so what
+//! judges is what would run. This module must never change a chain.
+//!
+//! ```no_run
+//! if let Some(flow) = nke::lockout::Flow::of_caller() {
+//!     println!("you are here by {flow}");
+//! }
+//! ```
+//!
+//! What it cannot know: a connection that comes by way of address translation looks different at
+//! `interface/xdp`, and an extension may judge by more than a packet (how many there were).
+
+mod connection;
+mod packet;
+
+use std::{fmt, io, net::SocketAddr, os::fd::AsFd};
+
+use crate::{
+    hook::{Hook, ProgramType, Way},
+    sys::program::{self, TestRun},
+    target::Target,
+};
+
+/// The connection that the command came by.
+#[derive(Clone, Debug)]
+pub struct Flow {
+    /// The far end, where the user sits.
+    peer: SocketAddr,
+    /// This host's end.
+    local: SocketAddr,
+    /// The network namespace that its socket is in.
+    netns: u64,
+    /// The interfaces that it goes by; `None` if that cannot be found out.
+    interfaces: Option<Vec<u32>>,
+    /// The cgroups whose programs meet it: that of its socket, and those above. `None` if that
+    /// cannot be found out.
+    cgroups: Option<Vec<u64>>,
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.peer, self.local)
+    }
+}
+
+impl Flow {
+    /// The SSH connection of whoever runs this process; `None` if there is none.
+    pub fn of_caller() -> Option<Self> {
+        connection::of_caller()
+    }
+
+    /// Whether its packets meet a chain.
+    pub(crate) fn meets(&self, hook: Hook, target: Target) -> bool {
+        let judged = matches!(
+            hook.row().program_type,
+            ProgramType::Xdp
+                | ProgramType::SchedCls
+                | ProgramType::Netfilter
+                | ProgramType::CgroupSkb
+        );
+        let here = match target {
+            Target::Interface { netns, ifindex } => {
+                let interfaces = self.interfaces.as_ref();
+                netns == self.netns && interfaces.is_none_or(|all| all.contains(&ifindex))
+            }
+            Target::Namespace { netns } => netns == self.netns,
+            Target::Cgroup { id } => self.cgroups.as_ref().is_none_or(|all| all.contains(&id)),
+        };
+        judged && here && hook.row().way != Way::Forward
+    }
+
+    /// Whether a chain cuts it: what a root answers to packets of it, with data and without.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, if it cannot run programs of this type: before 5.10 `sk_buff` programs of
+    /// another interface, before 6.4 netfilter's.
+    pub(crate) fn is_cut_by(
+        &self,
+        hook: Hook,
+        target: Target,
+        root: impl AsFd,
+    ) -> io::Result<bool> {
+        let ifindex = target.ifindex();
+        for payload in [&[0x5a; 64][..], &[]] {
+            let packet = packet::tcp(self.ends(hook), payload);
+            let probe = packet::probe(hook, ifindex, packet);
+            let run = TestRun {
+                packet: &probe.packet,
+                context: &probe.context,
+                ..TestRun::default()
+            };
+            let (verdict, _) = program::test_run(&root, &run)?;
+            if !lets_through(hook, verdict.cast_signed()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// From whom to whom its packets are at a hook.
+    fn ends(&self, hook: Hook) -> (SocketAddr, SocketAddr) {
+        match hook.row().way {
+            Way::In | Way::Forward | Way::Call => (self.peer, self.local),
+            Way::Out => (self.local, self.peer),
+        }
+    }
+}
+
+/// Whether a packet with this verdict goes on its way to where it was going.
+fn lets_through(hook: Hook, verdict: i32) -> bool {
+    const TC_ACT_OK: i32 = 0;
+    const TC_ACT_RECLASSIFY: i32 = 1;
+    let row = hook.row();
+    let more: &[i32] = if row.program_type == ProgramType::SchedCls {
+        &[TC_ACT_OK, TC_ACT_RECLASSIFY]
+    } else if row.program_type == ProgramType::CgroupSkb && row.way == Way::Out {
+        // With a word to slow down (NET_XMIT_CN).
+        &[3]
+    } else {
+        &[]
+    };
+    verdict == row.pass || row.go_on.contains(&verdict) || more.contains(&verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_meets_the_chains_on_its_way() {
+        let flow = Flow {
+            peer: "192.0.2.1:50000".parse().unwrap(),
+            local: "192.0.2.2:22".parse().unwrap(),
+            netns: 7,
+            interfaces: Some(vec![2]),
+            cgroups: Some(vec![1, 5]),
+        };
+        let check = |hook: &str, target, meets| {
+            assert_eq!(flow.meets(hook.parse().unwrap(), target), meets, "{hook}");
+        };
+        let interface = |netns, ifindex| Target::Interface { netns, ifindex };
+        check("interface/xdp", interface(7, 2), true);
+        check("interface/out", interface(7, 3), false);
+        check("interface/in", interface(8, 2), false);
+        check("ip/in", Target::Namespace { netns: 7 }, true);
+        check("ip/forward", Target::Namespace { netns: 7 }, false);
+        check("socket/lookup", Target::Namespace { netns: 7 }, false);
+        check("socket/data-in", Target::Cgroup { id: 5 }, true);
+        check("socket/data-out", Target::Cgroup { id: 6 }, false);
+        check("socket/connect4", Target::Cgroup { id: 5 }, false);
+    }
+
+    #[test]
+    fn verdicts_let_through() {
+        let check = |hook: &str, verdict, passes| {
+            assert_eq!(
+                lets_through(hook.parse().unwrap(), verdict),
+                passes,
+                "{hook} {verdict}"
+            );
+        };
+        check("interface/xdp", 2, true);
+        check("interface/xdp", 1, false);
+        check("interface/xdp", 3, false);
+        check("interface/in", -1, true);
+        check("interface/in", 0, true);
+        check("interface/in", 2, false);
+        check("ip/out", 1, true);
+        check("ip/out", 0, false);
+        check("socket/data-in", 3, false);
+        check("socket/data-out", 3, true);
+        check("socket/data-out", 0, false);
+    }
+}
