@@ -206,6 +206,8 @@ fn prepare_change<'a>(
     let kept = |nodes: &[Node]| nodes.iter().map(|node| node.program).collect::<Vec<_>>();
     if wanted.is_empty() && old.is_empty() {
         return Ok(Prepared {
+            // Behind those that came later on its cgroup it goes all the same.
+            chain: Some(chain),
             programs: kept(present),
             ..Prepared::nothing(state)
         });
