@@ -1,7 +1,7 @@
 //! The little of BTF (Documentation/bpf/btf.rst) that nke reads and edits itself, because
 //! aya-obj keeps its types private.
 
-use std::{ops::Range, sync::OnceLock};
+use std::{fmt, ops::Range, sync::OnceLock};
 
 /// Where the running kernel shows its types.
 const KERNEL: &str = "/sys/kernel/btf/vmlinux";
@@ -25,8 +25,31 @@ pub(crate) const KIND_FLOAT: u32 = 16;
 
 /// The highest of the linkages that a variable can have.
 const VAR_EXTERN: u32 = 2;
+const VAR_GLOBAL: u32 = 1;
 pub(crate) const KIND_TYPE_TAG: u32 = 18;
 pub(crate) const KIND_ENUM64: u32 = 19;
+
+/// A member of a structure or union.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member<'a> {
+    pub(super) name: &'a [u8],
+    /// Its type.
+    pub(super) id: u32,
+    /// In bits; of a bit field, with how many it has in the highest byte.
+    pub(super) offset: u32,
+}
+
+impl fmt::Display for Member<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = String::from_utf8_lossy(self.name);
+        let bits = self.offset & 0xff_ffff;
+        if bits.is_multiple_of(8) {
+            write!(f, "{name} at byte {}", bits / 8)
+        } else {
+            write!(f, "{name} at bit {bits}")
+        }
+    }
+}
 
 /// Type information, as bytes of this machine's byte order.
 pub(crate) struct Types<'a> {
@@ -223,6 +246,21 @@ impl<'a> Types<'a> {
         Some((element, u32_at(self.bytes, start + 20)? as usize))
     }
 
+    /// The members of a structure or union, in their order.
+    pub(super) fn members(&self, id: u32) -> Option<Vec<Member<'a>>> {
+        let start = self.start(id)?;
+        let count = (u32_at(self.bytes, start + 4)? & 0xffff) as usize;
+        let records = (0..count).map(|nth| start + 12 + 12 * nth);
+        let member = |record: usize| {
+            Some(Member {
+                name: self.name(record)?,
+                id: u32_at(self.bytes, record + 4)?,
+                offset: u32_at(self.bytes, record + 8)?,
+            })
+        };
+        records.map(member).collect()
+    }
+
     /// A type without the names and qualifiers around it.
     pub(crate) fn bare(&self, mut id: u32) -> Option<u32> {
         // A malformed file can name a type after itself.
@@ -331,6 +369,56 @@ impl<'a> Types<'a> {
                     _ => edits.extend([(record + 4, KIND_FWD << 24), (record + 8, 0)]),
                 }
                 edits.extend([(entry, 0), (entry + 4, pointer), (entry + 8, 0)]);
+            }
+        }
+        Some(edits)
+    }
+
+    /// The variables of the section `.maps`, each with where its entry of the section is, and
+    /// whether the object only names it.
+    fn map_variables(&self) -> Option<Vec<(usize, u32, bool)>> {
+        let mut variables = Vec::new();
+        for (id, start) in (1..).zip(&self.starts).map(|(id, start)| (id, *start)) {
+            if self.kind(id)? != KIND_DATASEC || self.name(start)? != b".maps" {
+                continue;
+            }
+            let members = u32_at(self.bytes, start + 4)? & 0xffff;
+            for entry in (0..members as usize).map(|nth| start + 12 + 12 * nth) {
+                let variable = u32_at(self.bytes, entry)?;
+                let linkage = u32_at(self.bytes, self.start(variable)? + 12)?;
+                let named = self.kind(variable)? == KIND_VAR && linkage == VAR_EXTERN;
+                variables.push((entry, variable, named));
+            }
+        }
+        Some(variables)
+    }
+
+    /// The maps that the object only names, and another extension defines.
+    pub(super) fn extern_maps(&self) -> Vec<String> {
+        let variables = self.map_variables().unwrap_or_default().into_iter();
+        let named = variables.filter(|(_, _, named)| *named);
+        let names = named.filter_map(|(_, variable, _)| self.name_of(variable));
+        names
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect()
+    }
+
+    /// The words to write, each at its place, so that all maps are defined: those that were only
+    /// named come last in the section, as they do in the file, since the kernel wants the entries in
+    /// the order of their offsets (`btf_datasec_check_meta`, kernel/bpf/btf.c).
+    pub(super) fn define_maps(&self) -> Option<Vec<(usize, u32)>> {
+        let variables = self.map_variables()?;
+        let (named, defined): (Vec<_>, Vec<_>) =
+            variables.iter().partition(|(_, _, named)| *named);
+        let mut edits = Vec::new();
+        for ((entry, _, _), (from, variable, named)) in
+            variables.iter().zip(defined.iter().chain(&named))
+        {
+            for field in [0, 4, 8] {
+                edits.push((entry + field, u32_at(self.bytes, from + field)?));
+            }
+            if *named {
+                edits.push((self.start(*variable)? + 12, VAR_GLOBAL));
             }
         }
         Some(edits)

@@ -14,6 +14,7 @@ use object::{
 
 use super::{
     btf::Types,
+    define,
     initial::{self, Initial},
     kconfig::Kconfig,
     rename,
@@ -62,6 +63,8 @@ pub(super) struct Elf {
     pub(super) bytes: Vec<u8>,
     pub(super) programs: Vec<Program>,
     pub(super) externs: Vec<Extern>,
+    /// The maps that it only names, and another extension defines.
+    pub(super) extern_maps: Vec<String>,
     pub(super) initials: Vec<Initial>,
     pub(super) kconfig: Kconfig,
     pub(super) manifest: Vec<u8>,
@@ -180,6 +183,7 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         bytes: Vec::new(),
         programs: Vec::new(),
         externs: Vec::new(),
+        extern_maps: Vec::new(),
         initials: initial::read(&file)
             .ok_or_else(|| bad("malformed initial values of maps".to_owned()))?,
         kconfig: Kconfig::default(),
@@ -195,11 +199,10 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         }
         // Every one: aya-obj reads them all.
         if title == ".BTF"
-            && section
-                .data()
-                .is_ok_and(|types| Types::parse(types).is_none())
+            && let Ok(types) = section.data()
         {
-            return Err(bad("malformed BTF".to_owned()));
+            let types = Types::parse(types).ok_or_else(|| bad("malformed BTF".to_owned()))?;
+            elf.extern_maps = types.extern_maps();
         }
         if title == ".nke" {
             elf.manifest = section.data().map_err(malformed)?.to_vec();
@@ -236,7 +239,15 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         renamed.push((section.index().0, title));
     }
     elf.kconfig = Kconfig::read(name, &file, &mut elf.externs)?;
-    elf.bytes = rename::programs(bytes, &renamed)
+    elf.externs
+        .retain(|reference| !elf.extern_maps.contains(&reference.symbol));
+    let defined = if elf.extern_maps.is_empty() {
+        None
+    } else {
+        let defined = define::maps(bytes, &elf.extern_maps);
+        Some(defined.ok_or_else(|| bad("malformed ELF: extern maps".to_owned()))?)
+    };
+    elf.bytes = rename::programs(defined.as_deref().unwrap_or(bytes), &renamed)
         .ok_or_else(|| bad("malformed ELF: section table or BTF".to_owned()))?;
     Ok(elf)
 }

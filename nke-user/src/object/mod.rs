@@ -16,11 +16,13 @@
 
 pub(crate) mod btf;
 mod co_re;
+mod define;
 mod elf;
 mod externs;
 mod guard;
 mod initial;
 pub(crate) mod kconfig;
+pub(crate) mod layout;
 mod manifest;
 mod needs;
 mod rename;
@@ -76,6 +78,7 @@ pub struct Object {
     beside: Option<Vec<u8>>,
     programs: Vec<Program>,
     externs: Vec<elf::Extern>,
+    extern_maps: Vec<String>,
     manifest: Manifest,
     initials: Vec<Initial>,
     kconfig: Kconfig,
@@ -238,6 +241,7 @@ impl Object {
             bytes: renamed,
             programs,
             externs,
+            extern_maps,
             initials,
             kconfig,
             manifest,
@@ -270,6 +274,7 @@ impl Object {
             beside,
             programs,
             externs,
+            extern_maps,
             manifest,
             initials,
             kconfig,
@@ -404,6 +409,10 @@ impl Object {
     pub(crate) fn variables(&self) -> Vec<Variable> {
         let is_map = |section: &str| self.parsed.maps.contains_key(section);
         variables::read(&self.bytes, self.btf().as_deref(), is_map)
+
+    /// The maps that it only names: those of extensions that it depends on.
+    pub fn extern_maps(&self) -> &[String] {
+        &self.extern_maps
     }
 
     /// Its type information, as it goes to the kernel.

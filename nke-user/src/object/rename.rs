@@ -15,9 +15,9 @@ use object::{
 
 use super::btf::Types;
 
-const ENDIAN: LittleEndian = LittleEndian;
+pub(super) const ENDIAN: LittleEndian = LittleEndian;
 
-type Section = SectionHeader64<LittleEndian>;
+pub(super) type Section = SectionHeader64<LittleEndian>;
 
 /// The name of the program section with this index: a kind that aya-obj knows, and a part that
 /// keeps it apart from others.
@@ -80,20 +80,20 @@ pub(super) fn programs(bytes: &[u8], renamed: &[(usize, &str)]) -> Option<Vec<u8
     Some(output)
 }
 
-fn contents<'a>(bytes: &'a [u8], section: &Section) -> Option<&'a [u8]> {
+pub(super) fn contents<'a>(bytes: &'a [u8], section: &Section) -> Option<&'a [u8]> {
     let start = usize::try_from(section.sh_offset.get(ENDIAN)).ok()?;
     let length = usize::try_from(section.sh_size.get(ENDIAN)).ok()?;
     bytes.get(start..start.checked_add(length)?)
 }
 
-fn find(bytes: &[u8], sections: &[Section], names: usize, name: &[u8]) -> Option<usize> {
+pub(super) fn find(bytes: &[u8], sections: &[Section], names: usize, name: &[u8]) -> Option<usize> {
     let strings = contents(bytes, sections.get(names)?)?;
     sections
         .iter()
         .position(|section| string_at(strings, section.sh_name.get(ENDIAN)) == Some(name))
 }
 
-fn string_at(strings: &[u8], offset: u32) -> Option<&[u8]> {
+pub(super) fn string_at(strings: &[u8], offset: u32) -> Option<&[u8]> {
     strings
         .get(offset as usize..)?
         .split(|byte| *byte == 0)
@@ -101,7 +101,7 @@ fn string_at(strings: &[u8], offset: u32) -> Option<&[u8]> {
 }
 
 /// Puts a section's new contents at the end of the file.
-fn append(output: &mut Vec<u8>, section: &mut Section, contents: &[u8]) {
+pub(super) fn append(output: &mut Vec<u8>, section: &mut Section, contents: &[u8]) {
     output.resize(output.len().next_multiple_of(8), 0);
     section.sh_offset.set(ENDIAN, output.len() as u64);
     section.sh_size.set(ENDIAN, contents.len() as u64);
@@ -114,7 +114,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     ))
 }
 
-fn set_u32(bytes: &mut [u8], at: usize, value: u32) -> Option<()> {
+pub(super) fn set_u32(bytes: &mut [u8], at: usize, value: u32) -> Option<()> {
     bytes
         .get_mut(at..at.checked_add(4)?)?
         .copy_from_slice(&value.to_le_bytes());
