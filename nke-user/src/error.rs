@@ -12,6 +12,7 @@ pub(crate) use self::words::CAPABILITIES;
 use self::words::{remedy_of, some, some_or_none};
 
 use crate::{
+    depend::Unmet,
     hook::Hook,
     kernel::Version,
     mode::Mode,
@@ -366,6 +367,101 @@ pub enum Error {
         name: String,
         /// What was asked for.
         stage: &'static str,
+    },
+
+    /// Extensions need each other.
+    #[error("{object}: dependencies: {unmet}")]
+    DependencyCycle {
+        /// What was to be loaded.
+        object: String,
+        /// Who needs whom.
+        unmet: Box<Unmet>,
+    },
+
+    /// An extension that is needed is not there, or not in a version that will do.
+    #[error("{object}: dependencies: {unmet}")]
+    NoProvider {
+        /// What was to be loaded.
+        object: String,
+        /// What it needs, and what was seen.
+        unmet: Box<Unmet>,
+    },
+
+    /// No one version of an extension will do for all that need it.
+    #[error("{object}: dependencies: {unmet}")]
+    DependencyConflict {
+        /// What was to be loaded.
+        object: String,
+        /// Who needs what, and what was seen.
+        unmet: Box<Unmet>,
+    },
+
+    /// An extension that is needed is loaded in a version that will not do.
+    #[error("{object}: dependencies: {unmet}")]
+    ProviderVersion {
+        /// What was to be loaded.
+        object: String,
+        /// What it needs, and what is loaded.
+        unmet: Box<Unmet>,
+    },
+
+    /// Ranges of versions that allow too many choices.
+    #[error("{object}: dependencies: {unmet}")]
+    TooManyChoices {
+        /// What was to be loaded.
+        object: String,
+        /// That.
+        unmet: Box<Unmet>,
+    },
+
+    /// A map that another extension does not share.
+    #[error(
+        "{object}: map {map}: extension {provider} does not provide it: {cause}; correct the \
+         dependencies of the manifest"
+    )]
+    NotShared {
+        /// What was to be loaded.
+        object: String,
+        /// The map.
+        map: String,
+        /// Whose it was to be.
+        provider: String,
+        /// Why it cannot be.
+        cause: &'static str,
+    },
+
+    /// A map of another extension is not what an object takes it for.
+    #[error(
+        "{object}: map {map}: it is not what extension {provider} has: {difference}; define it as \
+         that does"
+    )]
+    MapMismatch {
+        /// What was to be loaded.
+        object: String,
+        /// The map.
+        map: String,
+        /// Whose it is.
+        provider: String,
+        /// Where they differ.
+        difference: String,
+    },
+
+    /// An object uses another extension's map and does not say whose.
+    #[error(
+        "{object}: map {map}: it is another extension's, and no dependency names it; {}",
+        if lines.is_empty() {
+            "no extension that is loaded or on the search path has such a map".to_owned()
+        } else {
+            format!("add to the manifest, under [dependencies]: {}", lines.join("; or: "))
+        }
+    )]
+    Undeclared {
+        /// What was to be loaded.
+        object: String,
+        /// The map.
+        map: String,
+        /// The lines that could be added to its manifest, each with the extension that it names.
+        lines: Vec<String>,
     },
 
     /// An extension is in use.

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use semver::Version;
+use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -48,6 +48,41 @@ pub(crate) struct Record {
     pub(crate) description: String,
     pub(crate) identifier: Option<Identifier>,
     pub(crate) version: Version,
+    /// Unless it is the version itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) compatible_since: Option<Version>,
+    /// What it needs, which stays loaded as long as it does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) needs: Vec<Needed>,
+}
+
+/// A dependency of a loaded extension.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Needed {
+    /// The provider's kmid.
+    pub(crate) kmid: u32,
+    /// The versions of it that will do; any, if the user supplied it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) range: Option<VersionReq>,
+    /// The maps of it that are used: pinned with the dependant's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) maps: Vec<String>,
+}
+
+/// What other extensions give to one that is loaded.
+#[derive(Debug, Default)]
+pub(crate) struct Given {
+    /// Who they are.
+    pub(crate) needs: Vec<Needed>,
+    /// The maps of theirs that it uses.
+    pub(crate) shared: Maps,
+}
+
+impl Record {
+    /// The oldest version that it can stand in for.
+    pub(crate) fn compatible_since(&self) -> &Version {
+        self.compatible_since.as_ref().unwrap_or(&self.version)
+    }
 }
 
 /// A loaded extension.
@@ -155,18 +190,20 @@ fn read_beside(state: &State, directory: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 impl Extension {
-    /// Loads an object: its bytes and its shared maps go into the state. A successor lies beside
-    /// the extension of its name until [`Extension::settle`].
+    /// Loads an object: its bytes and its maps go into the state, and those of the extensions that
+    /// it needs, which are made already. A successor lies beside the extension of its name until
+    /// [`Extension::settle`].
     pub(crate) fn load(
         state: &State,
         object: &Object,
         path: &Path,
         users: Users,
         successor: bool,
+        given: Given,
     ) -> Result<Self> {
         refuse_from(Level::NoNewCode)?;
         let directory = state.extension(&pin_name(object.name(), successor));
-        let made = Self::make(state, object, &directory, path, users);
+        let made = Self::make(state, object, &directory, path, users, given);
         if made.is_err() {
             // What cannot be removed now, the next command sweeps.
             let _: Result<()> = state.remove(&directory);
@@ -180,6 +217,7 @@ impl Extension {
         directory: &Path,
         path: &Path,
         users: Users,
+        given: Given,
     ) -> Result<Self> {
         let name = object.name().to_owned();
         state.make_directory(directory)?;
@@ -195,9 +233,13 @@ impl Extension {
             keep_file(state, text, &name, &directory.join(MANIFEST))?;
         }
         let own = |map: &str| object.manifest().own_maps().any(|name| name == map);
-        let maps = loader::make_maps(object, |map| !own(map))?;
+        let Given { needs, mut shared } = given;
+        let made = |map: &str| !own(map) && !shared.contains_key(map);
+        let mut maps = loader::make_maps(object, made)?;
+        let filled: Vec<_> = maps.keys().cloned().collect();
+        maps.append(&mut shared);
         state.pin_maps(&maps, &directory.join("maps"))?;
-        loader::fill_maps(object, &maps)?;
+        loader::fill_maps(object, &maps, |map| filled.iter().any(|name| name == map))?;
         let record = Record {
             path: path.to_owned(),
             users,
@@ -206,6 +248,8 @@ impl Extension {
             description: object.manifest().description.clone(),
             identifier: object.manifest().identifier.clone(),
             version: object.manifest().version.clone(),
+            compatible_since: object.manifest().compatible_since.clone(),
+            needs,
         };
         state.write_record(&directory.join("record"), &record)?;
         Ok(Self {

@@ -5,7 +5,7 @@
 //! on becomes a jump to the next node; the program's author need not know.
 //!
 //! In reading order: words ([`hook`], [`order`], [`netfilter`], [`kernel`], [`error`]); from a file to a node
-//! ([`find`], [`object`], [`place`]); the verbs ([`control`]); the rules of the bundled packet
+//! ([`find`], [`object`], [`depend`], [`place`]); the verbs ([`control`]); the rules of the bundled packet
 //! filter ([`filter`]); and the system calls ([`sys`]).
 
 pub mod error;
@@ -15,6 +15,7 @@ pub mod mode;
 pub mod netfilter;
 pub mod order;
 
+pub mod depend;
 pub mod find;
 mod loader;
 pub mod object;

@@ -142,10 +142,12 @@ fn fit(map: &mut aya_obj::Map) {
     }
 }
 
-/// Fills the slots of an object's maps that it fills itself: with its other maps, and with its
-/// other programs, which are loaded as they are. A chain goes on when what they answer comes back.
-pub(crate) fn fill_maps(object: &Object, maps: &Maps) -> Result<()> {
-    for Initial { map, index, value } in object.initials() {
+/// Fills the slots of those of an object's maps that `wanted` names and that it fills itself: with
+/// its other maps, and with its other programs, which are loaded as they are. A chain goes on when
+/// what they answer comes back.
+pub(crate) fn fill_maps(object: &Object, maps: &Maps, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    let initials = object.initials().iter();
+    for Initial { map, index, value } in initials.filter(|initial| wanted(&initial.map)) {
         let failed = |source| Error::Kernel {
             object: format!("{}: map {map}", object.name()),
             stage: "fill",

@@ -50,11 +50,6 @@ impl Control {
         holders
     }
 
-    /// The loaded extensions that need this one.
-    pub(super) fn dependants(&self, _kmid: u32) -> Vec<Holder> {
-        Vec::new()
-    }
-
     /// How many attachments and extensions hold an extension: its use count.
     pub(super) fn use_count(&self, kmid: u32) -> usize {
         self.uses(kmid).count() + self.dependants(kmid).len()

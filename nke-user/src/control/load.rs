@@ -92,11 +92,7 @@ impl Control {
         let mut users = Users::default();
         by.into_iter().for_each(|user| users.add(user));
         let object = Object::parse_beside(&name, found.bytes, found.manifest)?;
-        object.refuse_unmet()?;
-        let extension = Extension::load(&self.state, &object, &found.path, users, successor)?;
-        let kmid = extension.kmid;
-        self.extensions.push(extension);
-        Ok(kmid)
+        self.load_all(&object, &found.path, users, successor)
     }
 
     /// As [`Control::obtain`], for what takes the place of an attachment of the extension `old`: if

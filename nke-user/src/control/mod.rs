@@ -16,10 +16,12 @@
 mod apply;
 mod attach;
 mod declared;
+mod depend;
 mod edit;
 mod enable;
 mod existing;
 mod holders;
+mod libs;
 mod load;
 mod maps;
 mod opt_in;
@@ -54,6 +56,7 @@ use crate::{
     chain::{self, Chain, Change, Ground, Node, Prepared, Role, Workshop},
     error::{Error, Result},
     extension::{Extension, Record, Source},
+    find::Wanted,
     hook::{Family, Hook},
     interface::Namespace,
     loader::Maps,
@@ -71,6 +74,8 @@ pub struct Control {
     extensions: Vec<Extension>,
     chains: Vec<Chain>,
     sources: RefCell<HashMap<u32, Rc<Source>>>,
+    /// What the next extension is to be given beyond what it says that it needs.
+    with: Vec<Wanted>,
 }
 
 /// Where to look for attachments: what is not said is everywhere.
@@ -209,6 +214,7 @@ impl Control {
             extensions,
             chains,
             sources: RefCell::default(),
+            with: Vec::new(),
         };
         control.go_on_unloading()?;
         control.disclaim_unused()?;
@@ -236,26 +242,31 @@ impl Control {
 
     /// An extension's object and maps, read once.
     fn source(&self, role: &Role) -> Result<Option<Rc<Source>>> {
-        let Role::Extension { name, kmid, .. } = role else {
-            return Ok(None);
-        };
-        if let Some(source) = self.sources.borrow().get(kmid) {
-            return Ok(Some(Rc::clone(source)));
+        match role {
+            Role::Extension { kmid, .. } => self.source_of(*kmid).map(Some),
+            Role::DropPolicy | Role::Claim { .. } => Ok(None),
+        }
+    }
+
+    /// The object and maps of the extension with this kmid, read once.
+    fn source_of(&self, kmid: u32) -> Result<Rc<Source>> {
+        if let Some(source) = self.sources.borrow().get(&kmid) {
+            return Ok(Rc::clone(source));
         }
         let extension = self
             .extensions
             .iter()
-            .find(|extension| extension.kmid == *kmid);
+            .find(|extension| extension.kmid == kmid);
         let not_loaded = || Error::NotLoaded {
-            name: name.clone(),
+            name: kmid.to_string(),
             stage: "find its object",
         };
         let source = Rc::new(Source::open(
             &self.state,
             extension.ok_or_else(not_loaded)?,
         )?);
-        self.sources.borrow_mut().insert(*kmid, Rc::clone(&source));
-        Ok(Some(source))
+        self.sources.borrow_mut().insert(kmid, Rc::clone(&source));
+        Ok(source)
     }
 
     /// Prepares a change of a chain: see [`chain::prepare`].

@@ -1,6 +1,7 @@
 //! Dependencies: which extensions must be loaded before another, and which of several versions.
 //!
-//! A pure decision over what is known of extensions; nothing here reads a file or asks the kernel.
+//! A pure decision over what is known of extensions: only the catalog reads files, and nothing asks
+//! the kernel.
 //! One provider is chosen for each identifier, and all its dependants share it: the one that is
 //! loaded, or else the highest version whose own dependencies can be met too. It must never choose
 //! a provider that one of the ranges does not allow.
@@ -17,6 +18,7 @@
 //! assert_eq!(plan.order, [0]);
 //! ```
 
+pub(crate) mod catalog;
 mod resolve;
 
 use std::{fmt, path::PathBuf};

@@ -27,7 +27,7 @@ pub struct Plan {
 /// # Errors
 ///
 /// What is in the way of the choice that would be the best.
-pub fn resolve(wanted: &Candidate, pool: &[Candidate]) -> Result<Plan, Unmet> {
+pub fn resolve(wanted: &Candidate, pool: &[Candidate]) -> Result<Plan, Box<Unmet>> {
     let mut search = Search {
         wanted,
         pool,
@@ -42,7 +42,7 @@ pub fn resolve(wanted: &Candidate, pool: &[Candidate]) -> Result<Plan, Unmet> {
             providers: search.providers,
         });
     }
-    Err(search.first.unwrap_or(Unmet::TooMany))
+    Err(Box::new(search.first.unwrap_or(Unmet::TooMany)))
 }
 
 struct Search<'a> {
@@ -224,8 +224,7 @@ impl<'a> Search<'a> {
         }
         way.pop();
         done.insert(at);
-        self.order
-            .extend(at.filter(|_| dependant.loaded.is_none()));
+        self.order.extend(at.filter(|_| dependant.loaded.is_none()));
         Ok(())
     }
 }

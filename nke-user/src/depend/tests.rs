@@ -29,9 +29,19 @@ fn since(candidate: Candidate, since: &str) -> Candidate {
 #[test]
 fn providers_come_before_those_that_need_them() {
     let pool = [
-        Candidate::new("top", "t.top", "1.0.0", &[("t.left", "*"), ("t.right", "*")]),
+        Candidate::new(
+            "top",
+            "t.top",
+            "1.0.0",
+            &[("t.left", "*"), ("t.right", "*")],
+        ),
         Candidate::new("left", "t.left", "1.0.0", &[("t.base", "^1")]),
-        Candidate::new("right", "t.right", "1.0.0", &[("t.base", ">=1.1"), ("t.left", "*")]),
+        Candidate::new(
+            "right",
+            "t.right",
+            "1.0.0",
+            &[("t.base", ">=1.1"), ("t.left", "*")],
+        ),
         Candidate::new("base", "t.base", "1.2.0", &[]),
         Candidate::new("other", "t.other", "1.0.0", &[]),
     ];
@@ -45,7 +55,11 @@ fn the_highest_version_that_will_do_is_taken() {
     let pool = ["1.0.0", "1.10.0", "1.9.0", "2.0.0"]
         .map(|version| Candidate::new(version, "t.base", version, &[]));
     let check = |range, expected: &str| {
-        assert_eq!(check(&[("t.base", range)], &pool).unwrap(), [expected], "{range}");
+        assert_eq!(
+            check(&[("t.base", range)], &pool).unwrap(),
+            [expected],
+            "{range}"
+        );
     };
     check("^1", "1.10.0");
     check("*", "2.0.0");
@@ -76,19 +90,30 @@ fn a_newer_one_can_stand_in_for_what_it_still_is() {
 fn the_lower_bound_counts() {
     let old = [Candidate::new("old", "t.base", "1.1.0", &[])];
     let error = check(&[("t.base", "^1.2")], &old).unwrap_err();
-    assert!(error.starts_with("t.base: wanted needs ^1.2, and there is 1.1.0 in old.o"), "{error}");
+    assert!(
+        error.starts_with("t.base: wanted needs ^1.2, and there is 1.1.0 in old.o"),
+        "{error}"
+    );
 }
 
 #[test]
 fn what_is_loaded_is_taken_and_nothing_else() {
     let pool = [
         Candidate::new("newer", "t.base", "1.9.0", &[]),
-        loaded(Candidate::new("base", "t.base", "1.2.0", &[("t.gone", "*")])),
+        loaded(Candidate::new(
+            "base",
+            "t.base",
+            "1.2.0",
+            &[("t.gone", "*")],
+        )),
     ];
     let wanted = Candidate::new("wanted", "t.wanted", "1.0.0", &[("t.base", "^1")]);
     let plan = resolve(&wanted, &pool).unwrap();
     assert_eq!(plan.order, [0; 0]);
-    assert_eq!(plan.providers["t.base".parse::<Identifier>().as_ref().unwrap()], 1);
+    assert_eq!(
+        plan.providers["t.base".parse::<Identifier>().as_ref().unwrap()],
+        1
+    );
     assert_eq!(
         check(&[("t.base", "^1.5")], &pool).unwrap_err(),
         "t.base: wanted needs ^1.5, and base 1.2.0 is loaded; upgrade or unload it first"
@@ -149,9 +174,15 @@ fn cycles_are_named() {
     let error = check(&[("t.a", "*")], &pool).unwrap_err();
     assert!(error.starts_with("b -> c -> b need each other"), "{error}");
     let error = check(&[("t.d", "*")], &pool).unwrap_err();
-    assert!(error.starts_with("wanted -> d -> wanted need each other"), "{error}");
+    assert!(
+        error.starts_with("wanted -> d -> wanted need each other"),
+        "{error}"
+    );
     let error = check(&[("t.wanted", "*")], &pool).unwrap_err();
-    assert!(error.starts_with("wanted -> wanted need each other"), "{error}");
+    assert!(
+        error.starts_with("wanted -> wanted need each other"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -161,11 +192,19 @@ fn the_search_comes_to_an_end() {
     for nth in 0..20 {
         for version in ["1.0.0", "2.0.0", "3.0.0"] {
             let next = format!("t.x{}", nth + 1);
-            pool.push(Candidate::new("x", &format!("t.x{nth}"), version, &[(&next, "*")]));
+            pool.push(Candidate::new(
+                "x",
+                &format!("t.x{nth}"),
+                version,
+                &[(&next, "*")],
+            ));
         }
     }
     let error = check(&[("t.x0", "*")], &pool).unwrap_err();
-    assert!(error.starts_with("t.x20: x needs *, and none is loaded"), "{error}");
+    assert!(
+        error.starts_with("t.x20: x needs *, and none is loaded"),
+        "{error}"
+    );
     // A chain of any length does not exhaust the stack.
     let long: Vec<_> = (0..5000)
         .map(|nth| {
@@ -173,12 +212,22 @@ fn the_search_comes_to_an_end() {
             Candidate::new("x", &format!("t.x{nth}"), "1.0.0", &[(&next, "*")])
         })
         .collect();
-    assert!(check(&[("t.x0", "*")], &long).unwrap_err().contains("too many ways"));
+    assert!(
+        check(&[("t.x0", "*")], &long)
+            .unwrap_err()
+            .contains("too many ways")
+    );
 }
 
 /// A few extensions in a few versions, of which some are loaded.
 fn pools() -> impl Strategy<Value = Vec<Candidate>> {
-    let range = prop_oneof![Just("*"), Just("^1"), Just(">=2"), Just("<3"), Just("=2.0.0")];
+    let range = prop_oneof![
+        Just("*"),
+        Just("^1"),
+        Just(">=2"),
+        Just("<3"),
+        Just("=2.0.0")
+    ];
     let need = (0..4u8, range).prop_map(|(who, range)| Need {
         identifier: format!("t.x{who}").parse().unwrap(),
         range: range.parse().unwrap(),
@@ -187,7 +236,12 @@ fn pools() -> impl Strategy<Value = Vec<Candidate>> {
     let candidate = candidate.prop_map(|(who, version, needs, loaded)| Candidate {
         needs,
         loaded: (loaded == 0).then_some(9),
-        ..Candidate::new(&format!("x{who}-{version}"), &format!("t.x{who}"), &format!("{version}.0.0"), &[])
+        ..Candidate::new(
+            &format!("x{who}-{version}"),
+            &format!("t.x{who}"),
+            &format!("{version}.0.0"),
+            &[],
+        )
     });
     prop::collection::vec(candidate, 0..8)
 }

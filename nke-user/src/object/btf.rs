@@ -408,8 +408,7 @@ impl<'a> Types<'a> {
     /// the order of their offsets (`btf_datasec_check_meta`, kernel/bpf/btf.c).
     pub(super) fn define_maps(&self) -> Option<Vec<(usize, u32)>> {
         let variables = self.map_variables()?;
-        let (named, defined): (Vec<_>, Vec<_>) =
-            variables.iter().partition(|(_, _, named)| *named);
+        let (named, defined): (Vec<_>, Vec<_>) = variables.iter().partition(|(_, _, named)| *named);
         let mut edits = Vec::new();
         for ((entry, _, _), (from, variable, named)) in
             variables.iter().zip(defined.iter().chain(&named))

@@ -51,13 +51,24 @@ pub(super) fn maps(bytes: &[u8], names: &[String]) -> Option<Vec<u8>> {
         set_u32(&mut types, at, word)?;
     }
     append(&mut output, sections.get_mut(btf)?, &types);
-    define_symbols(bytes, &mut sections, names, &mut definitions, at, &mut output)?;
+    define_symbols(
+        bytes,
+        &mut sections,
+        names,
+        &mut definitions,
+        at,
+        &mut output,
+    )?;
     append(&mut output, sections.get_mut(at)?, &definitions);
 
     // The table has grown, and moves.
     output.resize(output.len().next_multiple_of(8), 0);
-    header.e_shoff.set(ENDIAN, u64::try_from(output.len()).ok()?);
-    header.e_shnum.set(ENDIAN, u16::try_from(sections.len()).ok()?);
+    header
+        .e_shoff
+        .set(ENDIAN, u64::try_from(output.len()).ok()?);
+    header
+        .e_shnum
+        .set(ENDIAN, u16::try_from(sections.len()).ok()?);
     output.extend_from_slice(bytes_of_slice(&sections));
     output
         .get_mut(..size_of_val(&header))?

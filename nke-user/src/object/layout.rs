@@ -231,7 +231,10 @@ mod tests {
         assert_eq!(found.2, "count at byte 0");
         let found = check(&[&U32, &c], &[&I32, &c], 2).unwrap();
         let expected = (".port", "4 bytes, unsigned", "4 bytes, signed");
-        assert_eq!(found, (expected.0.into(), expected.1.into(), expected.2.into()));
+        assert_eq!(
+            found,
+            (expected.0.into(), expected.1.into(), expected.2.into())
+        );
     }
 
     #[test]
@@ -247,7 +250,10 @@ mod tests {
         let array = |count| [0, 3 << 24, 0, 1, 1, count];
         assert_eq!(check(&[&U32, &array(4)], &[&U32, &array(4)], 2), None);
         let found = check(&[&U32, &array(4)], &[&U32, &array(5)], 2).unwrap();
-        assert_eq!((found.1.as_str(), found.2.as_str()), ("an array of 4", "an array of 5"));
+        assert_eq!(
+            (found.1.as_str(), found.2.as_str()),
+            ("an array of 4", "an array of 5")
+        );
         let found = check(&[&U32, &array(4)], &[&U64, &array(4)], 2).unwrap();
         assert_eq!(found.0, "[]");
     }
@@ -257,7 +263,14 @@ mod tests {
         assert!(check(&[&U32], &[&U32], 9).is_some());
         // A typedef of itself, an array of itself, a structure in itself.
         assert!(check(&[&[FLOW, 8 << 24, 1]], &[&[FLOW, 8 << 24, 1]], 1).is_some());
-        assert!(check(&[&[0, 3 << 24, 0, 1, 1, 2]], &[&[0, 3 << 24, 0, 1, 1, 2]], 1).is_some());
+        assert!(
+            check(
+                &[&[0, 3 << 24, 0, 1, 1, 2]],
+                &[&[0, 3 << 24, 0, 1, 1, 2]],
+                1
+            )
+            .is_some()
+        );
         let own = flow(FLOW, PORT, COUNT);
         assert_eq!(check(&[&own], &[&own], 1), None);
     }

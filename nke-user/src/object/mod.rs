@@ -22,11 +22,12 @@ mod externs;
 mod guard;
 mod initial;
 pub(crate) mod kconfig;
-pub(crate) mod layout;
+mod layout;
 mod manifest;
 mod needs;
 mod rename;
 mod serving;
+mod shared;
 mod variables;
 
 use std::{
@@ -52,6 +53,7 @@ pub use self::needs::{Need, Needs, ProgramNeeds};
 pub(crate) use self::{
     btf::packet_length_offset,
     initial::{Initial, Value},
+    shared::map_difference,
     variables::Variable,
 };
 pub use self::{
@@ -409,10 +411,31 @@ impl Object {
     pub(crate) fn variables(&self) -> Vec<Variable> {
         let is_map = |section: &str| self.parsed.maps.contains_key(section);
         variables::read(&self.bytes, self.btf().as_deref(), is_map)
+    }
 
     /// The maps that it only names: those of extensions that it depends on.
     pub fn extern_maps(&self) -> &[String] {
         &self.extern_maps
+    }
+
+    /// The map of this name, as aya-obj describes it.
+    fn map_named(&self, name: &str) -> Option<&aya_obj::Map> {
+        self.parsed.maps.get(name)
+    }
+
+    /// Whether a map is a section of global variables.
+    pub(crate) fn is_data(&self, map: &str) -> bool {
+        let map = self.map_named(map);
+        map.is_some_and(|map| map.symbol_index().is_none())
+    }
+
+    /// The functions and variables of the kernel that it needs, and whether this one has them.
+    pub(crate) fn kernel_symbols(&self) -> BTreeMap<&str, bool> {
+        let symbols = self.externs.iter().filter(|reference| !reference.weak);
+        let has = |reference| missing(reference).is_none();
+        symbols
+            .map(|reference| (reference.symbol.as_str(), has(reference)))
+            .collect()
     }
 
     /// Its type information, as it goes to the kernel.
