@@ -51,7 +51,9 @@ fn compile(source: &str, name: &str, flags: &[&str]) -> String {
 }
 
 fn headers() -> String {
-    fs::read_to_string(sources().join("stranger.h")).expect("the strangers' header is there")
+    let read = |name| fs::read_to_string(sources().join(name));
+    let texts = ["stranger.h", "flow.h"].map(|name| read(name).expect("the header is there"));
+    texts.concat()
 }
 
 fn make(source: &Path, name: &str, flags: &[&str], key: u64) -> String {

@@ -36,7 +36,7 @@ fn shape(value: &Value) -> String {
 }
 
 const EXTENSION: &str = "description string, holders array, hooks array, identifier string, kmid number, \
-                         loads number, name string, opt_in number, path string, size number, \
+                         loads number, name string, needs array, opt_in number, path string, size number, \
                          uses number, version string";
 const CHAIN: &str = "cgroup null, claims array, foreign array, hook string, ifindex number, \
                      interface string, mode string, netfilter null, netns string, nodes array, \

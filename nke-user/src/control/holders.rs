@@ -55,11 +55,15 @@ impl Control {
         self.uses(kmid).count() + self.dependants(kmid).len()
     }
 
-    /// Unloads extensions that nobody asked for by name, and that nothing uses (any more).
+    /// Unloads extensions that nobody asked for by name, and that nothing uses (any more): dependants
+    /// first, and then what only they needed.
     pub(super) fn unload_unused(&mut self) -> Result<()> {
-        let unused = |e: &&Extension| e.record.users.count() == 0 && self.use_count(e.kmid) == 0;
-        let unused = self.extensions.iter().filter(unused).map(|e| e.kmid);
-        for kmid in unused.collect::<Vec<_>>() {
+        let unused = |control: &Self| {
+            let unused =
+                |e: &&Extension| e.record.users.count() == 0 && control.use_count(e.kmid) == 0;
+            control.extensions.iter().find(unused).map(|e| e.kmid)
+        };
+        while let Some(kmid) = unused(self) {
             self.remove(kmid)?;
         }
         Ok(())

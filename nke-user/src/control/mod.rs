@@ -43,7 +43,8 @@ pub use self::{
     apply::Terms,
     attach::{Attach, Attached},
     edit::Policy,
-    status::{ChainStatus, Counts, ExtensionStatus, NodeStatus},
+    libs::{Lib, LibKind, Libs, Outcome, Provider},
+    status::{ChainStatus, Counts, ExtensionStatus, NeedStatus, NodeStatus},
     unload::{Unload, Unloaded},
     way::{HookStatus, WayStatus},
 };

@@ -1,7 +1,7 @@
 //! `list`, `show` and `chain`: what is, as the kernel has it. The shapes here are what `--json`
 //! prints, and stay as they are.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use semver::Version;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::{
     chain::{Anchor, Chain, Node, Role},
     counters,
     error::{Error, Result},
-    extension::Extension,
+    extension::{Extension, Needed},
     foreign::{self, Foreign},
     hook::Hook,
     mode::Mode,
@@ -47,6 +47,51 @@ pub struct ExtensionStatus {
     pub identifier: Option<Identifier>,
     /// Its version; 0.0.0 if it says none.
     pub version: Version,
+    /// The extensions that it needs, which stay loaded as long as it does.
+    pub needs: Vec<NeedStatus>,
+}
+
+/// An extension that another needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct NeedStatus {
+    /// Its kmid.
+    pub kmid: u32,
+    /// Its name.
+    pub name: String,
+    /// Who it is; `null` if it does not say.
+    pub identifier: Option<Identifier>,
+    /// Its version.
+    pub version: Version,
+    /// The versions that will do; `null` if it was supplied by `--with`.
+    pub range: Option<String>,
+    /// The maps of it that are used.
+    pub maps: Vec<String>,
+}
+
+impl fmt::Display for NeedStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kmid,
+            name,
+            identifier,
+            version,
+            range,
+            maps,
+        } = self;
+        write!(f, "{name} {kmid} (")?;
+        if let Some(identifier) = identifier {
+            write!(f, "{identifier} ")?;
+        }
+        write!(f, "{version}")?;
+        match range {
+            Some(range) => write!(f, ", any of {range} will do)")?,
+            None => f.write_str(", by --with)")?,
+        }
+        if maps.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": {}", maps.join(" "))
+    }
 }
 
 /// A chain.
@@ -150,7 +195,25 @@ impl Control {
             description: record.description,
             identifier: record.identifier,
             version: record.version,
+            needs: record
+                .needs
+                .iter()
+                .filter_map(|needed| self.need(needed))
+                .collect(),
         }
+    }
+
+    fn need(&self, needed: &Needed) -> Option<NeedStatus> {
+        let Needed { kmid, range, maps } = needed;
+        let provider = self.known(*kmid)?;
+        Some(NeedStatus {
+            kmid: *kmid,
+            name: provider.name.clone(),
+            identifier: provider.record.identifier.clone(),
+            version: provider.record.version.clone(),
+            range: range.as_ref().map(ToString::to_string),
+            maps: maps.clone(),
+        })
     }
 
     pub(super) fn extension_status(&self, kmid: u32) -> Result<ExtensionStatus> {

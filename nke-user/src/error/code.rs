@@ -116,6 +116,14 @@ codes! { Error:
     // 60 to 69: rules, below.
     // 70 to 79: identity, versions, dependencies.
     70 "unmet" Unmet,
+    72 "dependency-cycle" DependencyCycle,
+    73 "no-provider" NoProvider,
+    74 "dependency-conflict" DependencyConflict,
+    75 "provider-version" ProviderVersion,
+    76 "too-many-choices" TooManyChoices,
+    77 "not-shared" NotShared,
+    78 "map-mismatch" MapMismatch,
+    79 "undeclared" Undeclared,
     // 80 to 89: finding, counts, init and exit.
     // 90 to 99: upgrades.
     // 100 to 109: declared states.

@@ -16,7 +16,7 @@ use nke::{
 
 use crate::{
     apply::{Apply, Diff, Save},
-    info, load,
+    info, libs, load,
     map::Maps,
     path, query,
     rules::{FilterTarget, GuardTarget, Rules},
@@ -75,6 +75,13 @@ pub(crate) enum Verb {
     ///
     /// Needs no privilege. HERE tells whether the running kernel has what is needed.
     Info(info::Info),
+    /// Show what an extension needs, and which extensions provide it
+    ///
+    /// A dependency is provided by what is loaded, or else by the highest version on the search path
+    /// that will do; a map that no dependency names, by every extension that has one of exactly this
+    /// name and layout, and the lines to add to the manifest are printed. Exit status: 0 when each
+    /// is provided once, 1 when one is not provided, 2 when one is provided by several.
+    Libs(libs::LibsOf),
     /// Attach an extension to an interface
     ///
     /// An extension that is not loaded is loaded, and goes again with its last attachment.
@@ -211,6 +218,10 @@ pub(crate) struct Attach {
     /// socket/connect4, socket/connect6 and socket/connect-unix, as far as it serves them
     #[arg(long)]
     pub(crate) hook: Option<Family>,
+    /// Have this extension provide what it lacks, if it has to be loaded: a dependency that its
+    /// manifest does not name
+    #[arg(long, value_name = "EXTENSION")]
+    pub(crate) with: Vec<Wanted>,
     /// The program to take, by its symbol; needed if several serve the hook
     #[arg(long, value_name = "SYMBOL")]
     pub(crate) program: Option<String>,

@@ -22,6 +22,9 @@ pub(crate) struct Load {
     /// Leave alone what is loaded already: do not count one more
     #[arg(short = 'n', long)]
     if_absent: bool,
+    /// Have this extension provide what they lack: a dependency that their manifests do not name
+    #[arg(long, value_name = "EXTENSION")]
+    with: Vec<Wanted>,
     /// Print what went wrong only
     #[arg(short, long)]
     quiet: bool,
@@ -33,6 +36,7 @@ impl Load {
             extensions,
             instance,
             if_absent,
+            with,
             quiet,
         } = self;
         let mut failed = None;
@@ -41,6 +45,7 @@ impl Load {
                 Some(instance) => &wanted.instance(instance),
                 None => wanted,
             };
+            control.supply(with);
             let done = if *if_absent {
                 control.load_if_absent(wanted)
             } else {

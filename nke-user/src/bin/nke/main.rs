@@ -6,6 +6,7 @@ mod arguments;
 mod enable;
 mod failure;
 mod info;
+mod libs;
 mod load;
 mod log;
 mod map;

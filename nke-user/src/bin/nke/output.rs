@@ -76,7 +76,7 @@ pub(crate) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn table<const N: usize>(headings: [&str; N]) -> Table {
+pub(crate) fn table<'a>(headings: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -222,13 +222,19 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
         line(format_args!("no extension is loaded"));
         return Ok(());
     }
-    let headings = [
+    let needy = extensions
+        .iter()
+        .any(|extension| !extension.needs.is_empty());
+    let mut head = vec![
         "KMID", "LOADS", "USES", "SIZE", "NAME", "VERSION", "HELD BY", "HOOKS",
     ];
-    let mut table = table(headings);
+    if needy {
+        head.insert(7, "NEEDS");
+    }
+    let mut table = table(head);
     for extension in extensions {
         let hooks: Vec<_> = extension.hooks.iter().map(|hook| hook.row().name).collect();
-        table.add_row([
+        let mut row = vec![
             extension.kmid.to_string(),
             extension.loads.to_string(),
             extension.uses.to_string(),
@@ -241,7 +247,16 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
             extension.version.to_string(),
             held_by(&extension.holders),
             hooks.join(" ").replace(" interface/", " "),
-        ]);
+        ];
+        if needy {
+            let needs: Vec<_> = extension
+                .needs
+                .iter()
+                .map(|need| need.name.as_str())
+                .collect();
+            row.insert(7, needs.join(" "));
+        }
+        table.add_row(row);
     }
     right(&mut table, &[0, 1, 2, 3]);
     print_table(&table);
@@ -428,6 +443,9 @@ pub(crate) fn show(
         field("use count", extension.uses);
         for holder in &extension.holders {
             field("held by", holder);
+        }
+        for need in &extension.needs {
+            field("needs", need);
         }
         field("hooks", hooks.join(" "));
     }

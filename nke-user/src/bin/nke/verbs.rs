@@ -39,6 +39,7 @@ fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
         Verb::Apply(_) | Verb::Diff(_) | Verb::Save(_) => {}
         Verb::Load(load) => load.run(&mut control, manner)?,
         Verb::Unload(unload) => unload.run(&mut control)?,
+        Verb::Libs(libs) => libs.run(&control)?,
         Verb::Query(query) => query.run(&control)?,
         Verb::Attach(attach) => self::attach(&mut control, attach)?,
         Verb::Detach {
@@ -168,6 +169,7 @@ fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
         opt_in: typed.opt_in,
     };
     let before = control.extensions();
+    control.supply(&typed.with);
     let attached = control.attach_family(&attach, typed.hook.as_ref())?;
     if typed.format.json {
         return output::attached_json(&attached);
