@@ -25,40 +25,33 @@ pub(super) fn maps(bytes: &[u8], names: &[String]) -> Option<Vec<u8>> {
     let mut header = *header;
     let table = usize::try_from(header.e_shoff.get(ENDIAN)).ok()?;
     let sections = slice_from_bytes(bytes.get(table..)?, header.e_shnum.get(ENDIAN).into());
-    let mut sections: Vec<Section> = sections.ok()?.0.to_vec();
+    let sections: &[Section] = sections.ok()?.0;
     let titles = usize::from(header.e_shstrndx.get(ENDIAN));
-    let mut output = bytes.to_vec();
-
-    let present = find(bytes, &sections, titles, b".maps");
+    let btf = find(bytes, sections, titles, b".BTF")?;
+    let present = find(bytes, sections, titles, b".maps");
     let mut definitions = match present {
         Some(at) => contents(bytes, sections.get(at)?)?.to_vec(),
         None => Vec::new(),
     };
-    let at = match present {
-        Some(at) => at,
-        None => {
-            let mut strings = contents(bytes, sections.get(titles)?)?.to_vec();
-            sections.push(new_section(u32::try_from(strings.len()).ok()?));
-            strings.extend_from_slice(b".maps\0");
-            append(&mut output, sections.get_mut(titles)?, &strings);
-            sections.len() - 1
-        }
-    };
-    let btf = find(bytes, &sections, titles, b".BTF")?;
+    let at = present.unwrap_or(sections.len());
+    let (table, symbols) = define_symbols(bytes, sections, names, &mut definitions, at)?;
     let mut types = contents(bytes, sections.get(btf)?)?.to_vec();
     let edits = Types::parse(&types)?.define_maps()?;
     for (at, word) in edits {
         set_u32(&mut types, at, word)?;
     }
+
+    let mut sections = sections.to_vec();
+    let mut output = bytes.to_vec();
+    if present.is_none() {
+        let mut strings = contents(bytes, sections.get(titles)?)?.to_vec();
+        sections.push(new_section(u32::try_from(strings.len()).ok()?));
+        strings.extend_from_slice(b".maps\0");
+        append(&mut output, sections.get_mut(titles)?, &strings);
+    }
     append(&mut output, sections.get_mut(btf)?, &types);
-    define_symbols(
-        bytes,
-        &mut sections,
-        names,
-        &mut definitions,
-        at,
-        &mut output,
-    )?;
+    let symbols = bytes_of_slice(&symbols);
+    append(&mut output, sections.get_mut(table)?, symbols);
     append(&mut output, sections.get_mut(at)?, &definitions);
 
     // The table has grown, and moves.
@@ -98,23 +91,25 @@ fn new_section(name: u32) -> Section {
 /// A definition's bytes; nobody reads them.
 const DEFINITION: usize = 32;
 
-/// Gives each name a place behind the definitions that there are.
+type Symbol = Sym64<LittleEndian>;
+
+/// Gives each name a place behind the definitions that there are: the symbol table's number, and
+/// its contents.
 fn define_symbols(
     bytes: &[u8],
-    sections: &mut [Section],
+    sections: &[Section],
     names: &[String],
     definitions: &mut Vec<u8>,
     section: usize,
-    output: &mut Vec<u8>,
-) -> Option<()> {
+) -> Option<(usize, Vec<Symbol>)> {
     let is_table = |section: &Section| section.sh_type.get(ENDIAN) == SHT_SYMTAB;
     let table = sections.iter().position(is_table)?;
     let strings = usize::try_from(sections.get(table)?.sh_link.get(ENDIAN)).ok()?;
     let strings = contents(bytes, sections.get(strings)?)?;
     let symbols = contents(bytes, sections.get(table)?)?;
-    let count = symbols.len() / size_of::<Sym64<LittleEndian>>();
-    let symbols = slice_from_bytes(symbols, count).ok()?.0;
-    let mut symbols: Vec<Sym64<LittleEndian>> = symbols.to_vec();
+    let count = symbols.len() / size_of::<Symbol>();
+    let symbols: &[Symbol] = slice_from_bytes(symbols, count).ok()?.0;
+    let mut symbols = symbols.to_vec();
     for symbol in &mut symbols {
         let name = string_at(strings, symbol.st_name.get(ENDIAN))?;
         let named = names.iter().any(|other| other.as_bytes() == name);
@@ -127,6 +122,5 @@ fn define_symbols(
         symbol.st_size.set(ENDIAN, DEFINITION as u64);
         definitions.resize(definitions.len() + DEFINITION, 0);
     }
-    append(output, sections.get_mut(table)?, bytes_of_slice(&symbols));
-    Some(())
+    Some((table, symbols))
 }

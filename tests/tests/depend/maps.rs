@@ -166,10 +166,8 @@ fn a_map_of_another_shape_is_refused() {
 
 #[test]
 fn a_map_of_another_layout_is_refused() {
-    let words = "its key is source at byte 0 here, and destination at byte 0 there";
-    let reversed = "its key is destination at byte 0 here, and source at byte 0 there";
-    assert_ne!(words, reversed);
-    differs(&["-DKEY=struct reversed"], reversed);
+    let words = "its key is destination at byte 0 here, and source at byte 0 there";
+    differs(&["-DKEY=struct reversed"], words);
 }
 
 #[test]
@@ -306,12 +304,13 @@ fn tally(world: &World, needs: &[(&str, &str)], flags: &[&str]) {
 fn rust_counter(world: &World, manifest: &str) {
     let bundled = nke_tests::binaries::extensions().join("counter.o");
     let mut bytes = fs::read(bundled).expect("the bundled counter is built");
-    let section = b"\0.nke\0";
-    let mut at = bytes
-        .windows(section.len())
-        .position(|part| part == section);
-    let at = at.as_mut().expect("it has a manifest");
-    bytes[*at + 4] = b'x';
+    // Both the file and its types know the section by name, and this one means nothing.
+    let section = b".nke\0";
+    for at in 0..bytes.len() - section.len() {
+        if bytes[at..].starts_with(section) {
+            bytes[at + 3] = b'x';
+        }
+    }
     let path = world.directory().join("counter.o");
     fs::write(&path, bytes).expect("it can be written");
     place(world, "counting", path.to_str().expect("UTF-8"), manifest);
