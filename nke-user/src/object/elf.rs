@@ -241,15 +241,17 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
     elf.kconfig = Kconfig::read(name, &file, &mut elf.externs)?;
     elf.externs
         .retain(|reference| !elf.extern_maps.contains(&reference.symbol));
-    let defined = if elf.extern_maps.is_empty() {
-        None
-    } else {
-        let defined = define::maps(bytes, &elf.extern_maps);
-        Some(defined.ok_or_else(|| bad("malformed ELF: extern maps".to_owned()))?)
-    };
-    elf.bytes = rename::programs(defined.as_deref().unwrap_or(bytes), &renamed)
-        .ok_or_else(|| bad("malformed ELF: section table or BTF".to_owned()))?;
+    elf.bytes = parsable(bytes, &elf.extern_maps, &renamed)
+        .ok_or_else(|| bad("malformed ELF: section table, symbols or BTF".to_owned()))?;
     Ok(elf)
+}
+
+/// The file as aya-obj can parse it.
+fn parsable(bytes: &[u8], extern_maps: &[String], renamed: &[(usize, &str)]) -> Option<Vec<u8>> {
+    if extern_maps.is_empty() {
+        return rename::programs(bytes, renamed);
+    }
+    rename::programs(&define::maps(bytes, extern_maps)?, renamed)
 }
 
 /// Notes the section's references to symbols that the object does not define.

@@ -79,10 +79,7 @@ fn providers_are_loaded_first_and_go_last() {
     assert_eq!(base["holders"][0]["name"], "mid");
     assert_eq!(base["holders"][1]["name"], "top");
     let text = world.nke(&["list"]).ok().stdout;
-    assert!(
-        text.contains("NEEDS"),
-        "{text}"
-    );
+    assert!(text.contains("NEEDS"), "{text}");
     let text = world.nke(&["show", "top"]).ok().stdout;
     assert!(
         text.contains("(t.base 1.2.0, any of >=1.1, <2 will do)"),
