@@ -70,7 +70,9 @@ impl Control {
                     range: None,
                     maps: maps.into_iter().filter(has).collect(),
                 },
-                name: wanted.name(),
+                name: self
+                    .known(kmid)
+                    .map_or_else(|| wanted.name(), |e| e.name.clone()),
             });
         }
         Ok(bound)

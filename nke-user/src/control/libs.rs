@@ -129,7 +129,7 @@ impl Control {
     /// Those of finding and parsing an object.
     pub fn libs(&self, wanted: &Wanted) -> Result<Libs> {
         let found = find(wanted)?;
-        let object = Object::parse_beside(&wanted.name(), found.bytes, found.manifest);
+        let object = Object::parse_beside(&found.name, found.bytes, found.manifest);
         let object = match object {
             Ok(object) => object,
             // It cannot be used for anything, and this says why.
@@ -264,9 +264,8 @@ impl Control {
 }
 
 fn file_shelf(path: PathBuf) -> Option<Shelf> {
-    let wanted = Wanted::Path(path);
-    let found = find(&wanted).ok()?;
-    let object = Object::parse_beside(&wanted.name(), found.bytes, found.manifest).ok()?;
+    let found = find(&Wanted::Path(path)).ok()?;
+    let object = Object::parse_beside(&found.name, found.bytes, found.manifest).ok()?;
     Some(Shelf::new(found.path, None, object))
 }
 

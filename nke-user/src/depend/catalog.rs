@@ -8,9 +8,8 @@ use std::{
 
 use super::{Candidate, Need};
 use crate::{
-    error::Result,
     find::{Wanted, find, search_path},
-    object::{Manifest, read_manifest},
+    object::{Manifest, manifest_of},
     state::names,
 };
 
@@ -39,8 +38,8 @@ pub(crate) fn files() -> Vec<PathBuf> {
     let mut seen = BTreeSet::new();
     let mut files = Vec::new();
     for directory in search_path() {
-        for name in names(&directory) {
-            let path = directory.join(&name);
+        for name in names(&directory.path) {
+            let path = directory.path.join(&name);
             let is_object = name.ends_with(".o") && path.is_file();
             if is_object && path.canonicalize().is_ok_and(|path| seen.insert(path)) {
                 files.push(path);
@@ -53,12 +52,11 @@ pub(crate) fn files() -> Vec<PathBuf> {
 /// The extensions on the search path; what is no extension is passed over.
 pub(crate) fn on_path() -> Vec<Candidate> {
     let files = files().into_iter();
-    files.filter_map(|path| candidate(path).ok()).collect()
+    files.filter_map(candidate).collect()
 }
 
-fn candidate(path: PathBuf) -> Result<Candidate> {
-    let wanted = Wanted::Path(path);
-    let found = find(&wanted)?;
-    let manifest = read_manifest(&wanted.name(), &found.bytes, found.manifest.as_deref())?;
-    Ok(Candidate::of(wanted.name(), &manifest, &found.path))
+fn candidate(path: PathBuf) -> Option<Candidate> {
+    let found = find(&Wanted::Path(path)).ok()?;
+    let manifest = manifest_of(&found.bytes, found.manifest.as_deref()).ok()?;
+    Some(Candidate::of(found.name, &manifest, &found.path))
 }

@@ -136,9 +136,11 @@ fn without_lock(arguments: &Arguments, manner: Manner) -> Option<anyhow::Result<
 /// Takes the lock: to look, where a verb changes nothing and is there on a sealed host as well.
 fn open(arguments: &Arguments) -> nke::error::Result<Control> {
     match &arguments.verb {
-        Verb::List { .. } | Verb::Show { .. } | Verb::Chain { .. } | Verb::Query(_) => {
-            Control::look(&arguments.state)
-        }
+        Verb::List { .. }
+        | Verb::Show { .. }
+        | Verb::Chain { .. }
+        | Verb::Libs(_)
+        | Verb::Query(_) => Control::look(&arguments.state),
         #[expect(
             clippy::wildcard_enum_match_arm,
             reason = "a verb that nobody thought of changes something: a sealed host refuses it"
