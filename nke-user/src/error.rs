@@ -19,6 +19,7 @@ use crate::{
     netfilter::{Netfilter, Priority},
     seal::Level,
     so_nke::Descriptor,
+    trust::{Distrust, remedy},
     value::ValueError,
 };
 
@@ -78,6 +79,21 @@ pub enum Error {
     Sealed {
         /// The level in force.
         level: Level,
+    },
+
+    /// Others than root can change what is to be loaded.
+    #[error(
+        "{}: trust: {why}, and could change what the kernel runs; {}",
+        path.display(),
+        remedy(*why, path, file)
+    )]
+    Untrusted {
+        /// The file, or a directory on the way to it.
+        path: PathBuf,
+        /// The file that was asked for.
+        file: PathBuf,
+        /// Who can change it.
+        why: Distrust,
     },
 
     /// Nobody said yes.

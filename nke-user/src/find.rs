@@ -17,7 +17,12 @@ pub use self::search::{
 use crate::{
     error::{Error, Result},
     object::LONGEST_MANIFEST,
+    trust,
 };
+
+/// Bytes of the largest object: one far larger is not read into memory.
+const LARGEST: u64 = 64 << 20;
+const LARGEST_IN_WORDS: &str = "64 MiB";
 
 /// How an extension is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,23 +169,52 @@ pub struct Found {
     pub manifest: Option<Vec<u8>>,
 }
 
-/// Reads the file that is wanted.
+impl Wanted {
+    /// Where its file is, as far as that is known without opening it.
+    fn path(&self) -> Result<PathBuf> {
+        match self {
+            Self::Path(path) | Self::Instance(path, _) => Ok(path.clone()),
+            Self::Name(_) => search(self.original()),
+        }
+    }
+}
+
+/// Reads the file that is wanted, to load what is in it: nobody but root may be able to change it,
+/// nor the manifest beside it.
+///
+/// # Errors
+///
+/// [`Error::NoExtension`], [`Error::Read`], [`Error::Untrusted`].
+pub fn find(wanted: &Wanted) -> Result<Found> {
+    let (path, bytes) = trust::open(&wanted.path()?)?.read(LARGEST, LARGEST_IN_WORDS)?;
+    let trusted = |path: &Path| {
+        let file = trust::open(path)?;
+        file.read(LONGEST_MANIFEST as u64, "64 KiB")
+            .map(|(_, text)| text)
+    };
+    let manifest = manifest_beside(&path, trusted)?;
+    Ok(Found {
+        name: wanted.name_of(&path),
+        path,
+        bytes,
+        manifest,
+    })
+}
+
+/// Reads the file that is wanted, only to look at it: whoever can change it.
 ///
 /// # Errors
 ///
 /// [`Error::NoExtension`], [`Error::Read`].
-pub fn find(wanted: &Wanted) -> Result<Found> {
-    let path = match wanted {
-        Wanted::Path(path) | Wanted::Instance(path, _) => path.clone(),
-        Wanted::Name(_) => search(wanted.original())?,
-    };
+pub fn peek(wanted: &Wanted) -> Result<Found> {
+    let path = wanted.path()?;
     let bytes = contents(&path)?;
     let failed = |source| Error::Read {
         path: path.clone(),
         source,
     };
     let path = fs::canonicalize(&path).map_err(failed)?;
-    let manifest = manifest_beside(&path)?;
+    let manifest = manifest_beside(&path, manifest_text)?;
     Ok(Found {
         name: wanted.name_of(&path),
         path,
@@ -214,20 +248,27 @@ pub fn overlooked(wanted: &Wanted, taken: &Path) -> Option<PathBuf> {
     objects.find(|path| fs::canonicalize(path).ok().as_deref() != Some(taken))
 }
 
-/// Reads an object's file. One far larger than any object is not read into memory.
+/// Reads an object's file.
 fn contents(path: &Path) -> Result<Vec<u8>> {
-    const LARGEST: u64 = 64 << 20;
-    read(path, LARGEST, "64 MiB")
+    read(path, LARGEST, LARGEST_IN_WORDS)
+}
+
+/// Reads a manifest.
+fn manifest_text(path: &Path) -> Result<Vec<u8>> {
+    read(path, LONGEST_MANIFEST as u64, "64 KiB")
 }
 
 /// Reads the manifest that lies beside a file, if one does.
-fn manifest_beside(path: &Path) -> Result<Option<Vec<u8>>> {
+fn manifest_beside(
+    path: &Path,
+    read: impl Fn(&Path) -> Result<Vec<u8>>,
+) -> Result<Option<Vec<u8>>> {
     let manifest = path.with_extension("toml");
     // Somebody may have compiled to a file of that name.
     if manifest == path {
         return Ok(None);
     }
-    match read(&manifest, LONGEST_MANIFEST as u64, "64 KiB") {
+    match read(&manifest) {
         Ok(text) => Ok(Some(text)),
         Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     error::Result,
-    find::{Wanted, find},
+    find::{Wanted, peek},
     hook::Hook,
     kernel::known::{self, Kind},
     object::{Manifest, Needs, Object},
@@ -65,7 +65,7 @@ impl Info {
     ///
     /// Those of finding and parsing an object, but none of what the running kernel lacks.
     pub fn of(wanted: &Wanted) -> Result<Self> {
-        let found = find(wanted)?;
+        let found = peek(wanted)?;
         let size = found.bytes.len();
         let manifest_beside = found.manifest.is_some();
         let object = Object::read(&wanted.name(), found.bytes, found.manifest)?;

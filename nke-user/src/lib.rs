@@ -36,6 +36,7 @@ mod nftables;
 pub mod seal;
 mod state;
 pub mod target;
+pub mod trust;
 
 pub mod control;
 pub mod declare;

@@ -1,13 +1,16 @@
 //! The files of a declaration.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read},
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
 use super::Declaration;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    trust,
+};
 
 /// More than a declaration of 32 attachments at each of 10,000 hooks takes.
 const LARGEST: u64 = 32 << 20;
@@ -18,14 +21,11 @@ impl Declaration {
     ///
     /// # Errors
     ///
-    /// [`Error::Read`], [`Error::Declaration`].
+    /// [`Error::Read`], [`Error::Untrusted`], [`Error::Declaration`].
     pub fn read(path: &Path) -> Result<Self> {
         let mut declaration = Self::default();
         for path in files(path)? {
-            let text = text(&path).map_err(|source| Error::Read {
-                path: path.clone(),
-                source,
-            })?;
+            let text = text(&path)?;
             declaration.append(Self::parse(&path.display().to_string(), &text)?);
         }
         Ok(declaration)
@@ -55,17 +55,22 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let length = if path == Path::new("-") {
-        io::stdin().take(LARGEST + 1).read_to_string(&mut text)?
-    } else {
-        File::open(path)?
-            .take(LARGEST + 1)
-            .read_to_string(&mut text)?
+/// A file decides what runs in the kernel as much as an object does: nobody but root may be able to
+/// change it. What is piped in is the caller's.
+fn text(path: &Path) -> Result<String> {
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
     };
-    match u64::try_from(length) {
-        Ok(length) if length <= LARGEST => Ok(text),
-        Ok(_) | Err(_) => Err(io::Error::other("it is larger than 32 MiB")),
-    }
+    let bytes = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let read = io::stdin().take(LARGEST + 1).read_to_end(&mut bytes);
+        match read.map_err(failed)? as u64 {
+            ..=LARGEST => bytes,
+            _ => return Err(failed(io::Error::other("it is larger than 32 MiB"))),
+        }
+    } else {
+        trust::open(path)?.read(LARGEST, "32 MiB")?.1
+    };
+    String::from_utf8(bytes).map_err(|error| failed(io::Error::other(error)))
 }

@@ -140,6 +140,7 @@ codes! { Error:
     // 115 to 125: seal and trust.
     115 "sealed" Sealed,
     116 "not-confirmed" NotConfirmed,
+    117 "untrusted" Untrusted,
 }
 
 codes! { filter::Error:

@@ -18,7 +18,7 @@ use std::{
 
 use semver::Version;
 
-use super::{contents, manifest_beside, stem};
+use super::{contents, manifest_beside, manifest_text, stem};
 use crate::{
     object::{self, Identifier},
     state::names,
@@ -208,7 +208,7 @@ fn rank(candidate: &Candidate) -> impl Ord + use<> {
 
 fn identify(path: &Path) -> Result<Identity, String> {
     let bytes = contents(path).map_err(|error| error.to_string())?;
-    let beside = manifest_beside(path).map_err(|error| error.to_string())?;
+    let beside = manifest_beside(path, manifest_text).map_err(|error| error.to_string())?;
     let manifest = object::manifest_of(&bytes, beside.as_deref())?;
     Ok(Identity {
         compatible_since: manifest.compatible_since().clone(),
