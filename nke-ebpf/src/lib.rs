@@ -62,6 +62,8 @@ mod netfilter;
 #[cfg(feature = "bpf")]
 mod observer;
 #[cfg(feature = "bpf")]
+mod setting;
+#[cfg(feature = "bpf")]
 mod socket;
 #[cfg(feature = "bpf")]
 mod tally;
@@ -84,6 +86,8 @@ pub use packet::{Direction, Frame, Packet};
 #[cfg(feature = "bpf")]
 pub use packet::{InPacket, OutPacket, XdpPacket};
 pub use rules::Decision;
+#[cfg(feature = "bpf")]
+pub use setting::Setting;
 #[cfg(feature = "bpf")]
 pub use socket::{AddressCall, Operation, SocketCall};
 #[cfg(feature = "bpf")]

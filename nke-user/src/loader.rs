@@ -49,8 +49,14 @@ pub(crate) fn make_maps(object: &Object, wanted: impl Fn(&str) -> bool) -> Resul
         None => None,
     };
     for (name, map) in object.maps().filter(|(name, _)| wanted(name)) {
-        let fd = make_map(name, map.clone(), btf.as_ref().map(OwnedFd::as_fd))
-            .map_err(|source| failed(name, source))?;
+        let contents = object.contents(name);
+        let fd = make_map(
+            name,
+            map.clone(),
+            &contents,
+            btf.as_ref().map(OwnedFd::as_fd),
+        )
+        .map_err(|source| failed(name, source))?;
         maps.insert(name.to_owned(), fd);
     }
     if !object.kconfig().is_empty() && wanted(kconfig::MAP) {
@@ -75,7 +81,12 @@ fn make_constant(name: &str, value: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// Makes one map, as libbpf would, with the contents that the object gives it.
-fn make_map(name: &str, mut map: aya_obj::Map, btf: Option<BorrowedFd<'_>>) -> io::Result<OwnedFd> {
+fn make_map(
+    name: &str,
+    mut map: aya_obj::Map,
+    contents: &[u8],
+    btf: Option<BorrowedFd<'_>>,
+) -> io::Result<OwnedFd> {
     let other = |error| {
         if let MapError::CreateError { io_error, .. } = error {
             io_error
@@ -106,8 +117,8 @@ fn make_map(name: &str, mut map: aya_obj::Map, btf: Option<BorrowedFd<'_>>) -> i
         let data = MapData::create(map.clone(), name, btf).map_err(other)?;
         data.fd().as_fd().try_clone_to_owned()?
     };
-    if !map.data().is_empty() {
-        sys::map::update(&fd, &0u32.to_ne_bytes(), map.data())?;
+    if !contents.is_empty() {
+        sys::map::update(&fd, &0u32.to_ne_bytes(), contents)?;
     }
     if map.section_kind() == EbpfSectionKind::Rodata {
         sys::map::freeze(&fd)?;

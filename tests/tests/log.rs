@@ -89,6 +89,20 @@ fn send(world: &World) {
 }
 
 #[test]
+fn a_setting_says_how_many_lines() {
+    let world = World::with_addresses();
+    attach_logging(&world, "packet-filter");
+    let mut log = Log::start(&world, &["packet-filter"]);
+    world.nke(&["set", "packet-filter", "log-lines=0"]).ok();
+    send(&world);
+    world.nke(&["set", "packet-filter", "log-lines=100"]).ok();
+    send(&world);
+    assert!(log.line().contains("rule 1: pass in"));
+    let (_, rest, _) = log.end(Signal::INT);
+    assert_eq!(rest, "", "there is one line for two packets");
+}
+
+#[test]
 fn a_line_says_when_and_who_and_what() {
     let world = World::with_addresses();
     attach_logging(&world, "packet-filter");

@@ -7,8 +7,11 @@ use nke_ebpf::{
     aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map},
 };
 
-/// How many lines each CPU may write in a second. What is beyond is counted, and not written.
-const LINES_A_SECOND: u64 = 100;
+nke_ebpf::setting!(
+    /// How many lines each CPU may write in a second. What is beyond is counted, and
+    /// not written.
+    LOG_LINES: u32 = 100
+);
 
 #[btf_map]
 static LOG_LIMIT: PerCpuArray<Window, 1> = PerCpuArray::new();
@@ -16,7 +19,7 @@ static LOG_LIMIT: PerCpuArray<Window, 1> = PerCpuArray::new();
 /// Writes one line for a packet.
 #[inline(always)]
 pub(crate) fn line(packet: &impl Packet, flow: &Flow, decision: &Decision) {
-    if !LOG_LIMIT.allows(0, LINES_A_SECOND) {
+    if !LOG_LIMIT.allows(0, LOG_LINES.get().into()) {
         return;
     }
     // Both of one length: the verifier knows how much is copied.

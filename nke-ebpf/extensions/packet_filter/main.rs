@@ -31,6 +31,12 @@ description = "Passes or drops packets by rules: see nke filter"
 license = "MIT OR Apache-2.0"
 hooks = ["interface/xdp"]
 attachment-maps = ["RULES", "HITS"]
+
+[settings.log-lines]
+type = "u32"
+default = 100
+maximum = 1000000
+description = "Log lines a second, on each CPU"
 "#
 ));
 

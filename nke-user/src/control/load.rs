@@ -1,12 +1,13 @@
 //! `load`: extensions held by name, and how any verb comes by the extension that it needs.
 
-use super::{Control, ExtensionStatus};
+use super::{Control, ExtensionStatus, Scope};
 use crate::{
     error::{Error, Result},
     extension::Extension,
     find::{Found, Wanted, find, original},
     holder::{self, Users},
     object::{Identifier, Object},
+    order::Selector,
 };
 
 impl Control {
@@ -78,6 +79,17 @@ impl Control {
     }
 
     fn bring_in(&mut self, wanted: &Wanted, by: Option<&str>, successor: bool) -> Result<u32> {
+        self.bring_in_set(wanted, by, successor, &[])
+    }
+
+    /// Loads an extension, whose settings begin with these values.
+    pub(super) fn bring_in_set(
+        &mut self,
+        wanted: &Wanted,
+        by: Option<&str>,
+        successor: bool,
+        values: &[(String, String)],
+    ) -> Result<u32> {
         let found = find(wanted)?;
         let name = found.name.clone();
         if name.is_empty() {
@@ -87,11 +99,13 @@ impl Control {
         // By its identifier, a file can be found whose name another has.
         if let Some(kmid) = self.extension(&name).map(|e| e.kmid).filter(|_| !successor) {
             self.same(kmid, &found)?;
+            self.set(&Selector::Name(name), &Scope::default(), values)?;
             return self.count(kmid, by);
         }
         let mut users = Users::default();
         by.into_iter().for_each(|user| users.add(user));
-        let object = Object::parse_beside(&name, found.bytes, found.manifest)?;
+        let mut object = Object::parse_beside(&name, found.bytes, found.manifest)?;
+        super::settings::preset(&mut object, values)?;
         self.load_all(&object, &found.path, users, successor)
     }
 

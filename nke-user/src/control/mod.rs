@@ -27,6 +27,7 @@ mod maps;
 mod opt_in;
 mod save;
 mod seal;
+mod settings;
 mod status;
 mod unload;
 mod way;
@@ -44,6 +45,7 @@ pub use self::{
     attach::{Attach, Attached},
     edit::Policy,
     libs::{Lib, LibKind, Libs, Outcome, Provider},
+    settings::{Origin, SettingStatus},
     status::{ChainStatus, Counts, ExtensionStatus, NeedStatus, NodeStatus},
     unload::{Unload, Unloaded},
     way::{HookStatus, WayStatus},

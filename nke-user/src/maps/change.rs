@@ -1,5 +1,7 @@
 //! Changes of a map's entries.
 
+use aya_obj::generated::BPF_F_MMAPABLE;
+
 use super::{Access, Entry, Map};
 use crate::{
     error::Result,
@@ -10,10 +12,11 @@ use crate::{
 /// The largest value that a processor writes at once.
 const AT_ONCE: usize = 8;
 
-const FROZEN: &str =
-    "it is frozen: the verifier has relied on its contents; load the extension anew";
+const FROZEN: &str = "it is frozen: the verifier has relied on its contents; unload the extension, and load it anew (load --set)";
 const DESCRIPTORS: &str =
     "its values are descriptors of programs, maps or sockets, which cannot be typed";
+const NOT_MEMORY: &str = "its bytes cannot be written at once: give the array BPF_F_MMAPABLE, or its element \
+    a bpf_spin_lock";
 const WHOLE: &str = "its bytes cannot be written at once, and a program could see half of them; \
     give it when the extension is loaded (load --set)";
 
@@ -45,7 +48,7 @@ impl Map {
             let bytes = bytes.map_err(|source| self.not_a_value(STAGE, source))?;
             return self
                 .check(STAGE, variable)
-                .and_then(|()| self.store(variable, &bytes));
+                .and_then(|()| self.put(variable, &bytes));
         }
         let key = self.key_bytes(STAGE, key)?;
         let value = self.value.parse(value);
@@ -94,22 +97,40 @@ impl Map {
         Ok(all)
     }
 
-    /// Whether a variable can be written while programs use it.
-    pub(crate) fn check(&self, stage: &'static str, variable: &Variable) -> Result<()> {
-        let size = variable.of.size;
+    /// Whether a variable, or a part of an array's first element, can be written while programs use
+    /// it.
+    pub(crate) fn check(&self, stage: &'static str, place: &Variable) -> Result<()> {
+        let size = place.of.size;
         if self.frozen {
             return Err(self.refused(stage, FROZEN));
         }
-        if !size.is_power_of_two() || size > AT_ONCE || !variable.offset.is_multiple_of(size) {
+        if self.locks() {
+            return Ok(());
+        }
+        if !size.is_power_of_two() || size > AT_ONCE || !place.offset.is_multiple_of(size) {
             return Err(self.refused(stage, WHOLE));
+        }
+        if self.described.flags & BPF_F_MMAPABLE == 0 {
+            return Err(self.refused(stage, NOT_MEMORY));
         }
         Ok(())
     }
 
-    /// Writes a variable by one store.
-    pub(crate) fn store(&self, variable: &Variable, bytes: &[u8]) -> Result<()> {
+    /// Writes a variable, or a part of an array's first element, at once: by one store, or while its
+    /// spin lock is held.
+    pub(crate) fn put(&self, place: &Variable, bytes: &[u8]) -> Result<()> {
+        if self.locks() {
+            let key = 0u32.to_ne_bytes();
+            let mut value = vec![0; self.described.entry_size()];
+            map::lookup_with(&self.fd, &key, &mut value, true)
+                .map_err(|source| self.failed("read", source))?;
+            if let Some(there) = value.get_mut(place.offset..place.offset + bytes.len()) {
+                there.copy_from_slice(bytes);
+            }
+            return self.write(&key, &value);
+        }
         Memory::map(&self.fd)
-            .and_then(|memory| memory.store(variable.offset, bytes))
+            .and_then(|memory| memory.store(place.offset, bytes))
             .map_err(|source| self.failed("update", source))
     }
 

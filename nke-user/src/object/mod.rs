@@ -27,6 +27,7 @@ mod manifest;
 mod needs;
 mod rename;
 mod serving;
+mod settings;
 mod shared;
 mod variables;
 
@@ -53,6 +54,7 @@ pub use self::needs::{Need, Needs, ProgramNeeds};
 pub(crate) use self::{
     btf::packet_length_offset,
     initial::{Initial, Value},
+    settings::{Preset, Settable},
     shared::map_difference,
     variables::Variable,
 };
@@ -85,6 +87,8 @@ pub struct Object {
     initials: Vec<Initial>,
     kconfig: Kconfig,
     parsed: aya_obj::Object,
+    /// Bytes that its maps begin with, by map and place, other than the file's.
+    presets: BTreeMap<String, BTreeMap<usize, Vec<u8>>>,
 }
 
 /// What is wrong with an object that could be parsed.
@@ -269,8 +273,8 @@ impl Object {
             },
             iterates: programs.iter().any(Program::is_iterator),
         };
-        let (manifest, problems) = Manifest::examine(&manifest, beside.as_deref(), &facts);
-        let object = Self {
+        let (manifest, mut problems) = Manifest::examine(&manifest, beside.as_deref(), &facts);
+        let mut object = Self {
             name: name.to_owned(),
             bytes,
             beside,
@@ -281,7 +285,9 @@ impl Object {
             initials,
             kconfig,
             parsed,
+            presets: BTreeMap::new(),
         };
+        problems.extend(object.preset_defaults());
         let flaws = Flaws {
             unknown_sections,
             nameless_sections,

@@ -57,12 +57,23 @@ pub enum Cause {
         /// The type.
         of: String,
     },
+    /// What a manifest's declaration does not allow.
+    #[error("{problem}")]
+    Declared {
+        /// In words.
+        problem: String,
+    },
     /// Members that share bytes were given values that differ.
     #[error("it shares bytes with another member, and they differ; give one of them")]
     Disagree,
 }
 
 impl ValueError {
+    /// One of a whole value.
+    pub(crate) const fn of(cause: Cause) -> Self {
+        Self::new(cause)
+    }
+
     pub(super) const fn new(cause: Cause) -> Self {
         Self {
             path: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
 /// A value as it is written: as text, or as JSON.
@@ -67,6 +68,12 @@ fn json_of_word(word: &str) -> Json {
         word.contains(['.', 'e']) && word.starts_with(|c: char| c == '-' || c.is_ascii_digit());
     let fraction = is_fraction.then(|| word.parse::<f64>().ok()).flatten();
     fraction.map_or_else(|| word.into(), Json::from)
+}
+
+impl Serialize for Literal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json().serialize(serializer)
+    }
 }
 
 impl fmt::Display for Literal {

@@ -21,7 +21,7 @@ use crate::{
     path, query,
     rules::{FilterTarget, GuardTarget, Rules},
     seal::Seal,
-    unload,
+    set, unload,
 };
 
 /// Attach packet filters to live interfaces, in order, and take them away again.
@@ -189,6 +189,15 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Guard(Rules<GuardTarget>),
     Seal(Seal),
+    /// Change settings of an extension, live
+    ///
+    /// All values are checked before any is written, and each is written at once: a program sees
+    /// the old one or the new one. Values are written as `get` prints them.
+    Set(set::Set),
+    /// Show an extension's settings: their values, and where these come from
+    ///
+    /// Without settings in its manifest, an extension's global variables are its settings.
+    Get(set::Get),
     /// See and change the maps of loaded extensions
     ///
     /// Keys and values are printed as their object declares them: `{source: 10.0.0.1, port: 80}`,

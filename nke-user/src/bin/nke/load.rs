@@ -9,6 +9,7 @@ use nke::{
 use crate::{
     failure::{self, Manner, Told},
     output,
+    set::{self, Assignment},
 };
 
 #[derive(Args, Debug)]
@@ -25,6 +26,9 @@ pub(crate) struct Load {
     /// Have this extension provide what they lack: a dependency that their manifests do not name
     #[arg(long, value_name = "EXTENSION")]
     with: Vec<Wanted>,
+    /// Give a setting this value; `nke get` shows which there are
+    #[arg(long, value_name = "SETTING=VALUE", conflicts_with = "if_absent")]
+    set: Vec<Assignment>,
     /// Print what went wrong only
     #[arg(short, long)]
     quiet: bool,
@@ -37,8 +41,10 @@ impl Load {
             instance,
             if_absent,
             with,
+            set,
             quiet,
         } = self;
+        let set = set::pairs(set);
         let mut failed = None;
         for wanted in extensions {
             let wanted = match instance {
@@ -48,6 +54,8 @@ impl Load {
             control.supply(with);
             let done = if *if_absent {
                 control.load_if_absent(wanted)
+            } else if !set.is_empty() {
+                control.load_set(wanted, &set).map(|loaded| (true, loaded))
             } else {
                 control.load(wanted).map(|loaded| (true, loaded))
             };

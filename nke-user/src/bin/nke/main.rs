@@ -15,6 +15,7 @@ mod path;
 mod query;
 mod rules;
 mod seal;
+mod set;
 mod unload;
 mod verbs;
 mod way;

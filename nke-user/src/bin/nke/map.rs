@@ -166,6 +166,7 @@ fn list(maps: &[MapStatus], as_json: bool) -> anyhow::Result<()> {
             match (&map.value, map.variables) {
                 (Some(value), _) => output::escaped(value),
                 (None, 0) => "-".to_owned(),
+                (None, 1) => "1 variable".to_owned(),
                 (None, variables) => format!("{variables} variables"),
             },
         ]);

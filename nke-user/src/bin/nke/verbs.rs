@@ -83,15 +83,12 @@ fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
             let hook = control.policy(&place, *hook, *policy)?;
             output::line(format_args!("{hook} of {}: policy {policy}", place.open()?));
         }
+        Verb::Set(set) => set.run(&mut control)?,
+        Verb::Get(get) => get.run(&control)?,
         Verb::List { format } => output::list(&control.extensions(), format.json)?,
         Verb::Show { which, format } => show(&control, which, format.json)?,
         Verb::Chain { way, place, format } => {
-            let scope = Scope::from(place);
-            if *way {
-                way::print(&control.ways(&scope)?, format.json)?;
-            } else {
-                output::chains(&control.chains(&scope)?, format.json)?;
-            }
+            chain(&control, *way, &Scope::from(place), format.json)?;
         }
     }
     Ok(())
@@ -138,12 +135,25 @@ fn without_lock(arguments: &Arguments, manner: Manner) -> Option<anyhow::Result<
 fn open(arguments: &Arguments) -> nke::error::Result<Control> {
     let looks = matches!(
         &arguments.verb,
-        Verb::List { .. } | Verb::Show { .. } | Verb::Chain { .. } | Verb::Libs(_) | Verb::Query(_)
+        Verb::List { .. }
+            | Verb::Show { .. }
+            | Verb::Chain { .. }
+            | Verb::Libs(_)
+            | Verb::Query(_)
+            | Verb::Get(_)
     );
     if looks {
         Control::look(&arguments.state)
     } else {
         Control::open(&arguments.state)
+    }
+}
+
+fn chain(control: &Control, way: bool, scope: &Scope, json: bool) -> anyhow::Result<()> {
+    if way {
+        way::print(&control.ways(scope)?, json)
+    } else {
+        output::chains(&control.chains(scope)?, json)
     }
 }
 
