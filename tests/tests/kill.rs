@@ -8,7 +8,7 @@
 
 use std::{path::Path, process::Command};
 
-use nke_tests::{Call, Chain, End, Hook, World, trace, trail, tree};
+use nke_tests::{Call, Chain, End, Hook, World, stranger, trace, trail, tree};
 use serde_json::Value;
 
 /// Of the calls that change nothing, one in this many is tried.
@@ -122,6 +122,7 @@ impl Case {
                 .expect("an object has a name");
             std::fs::copy(&object, world.extensions().join(name)).expect("it can be copied");
         }
+        put_dependencies(&world);
         let command = || world.command(&place(&world, self.command));
         run(&world, self.before);
         let old = picture(&world);
@@ -213,6 +214,24 @@ impl Case {
             assert_eq!(picture(world), *old, "the way back from {at:?}");
         }
         killed.end == End::Killed
+    }
+}
+
+/// Three that need each other: limit uses a map of flows, and both need base.
+fn put_dependencies(world: &World) {
+    let needs_base = "[dependencies]\n't.base' = '^1'\n";
+    let needs_flows = "'t.flows' = { version = '^1', maps = ['FLOWS'] }\n";
+    let flows = stranger::object("flows.c", "flows", &[]);
+    let limit = stranger::object("limit.c", "limit", &["-DEXTERN", "-DMORE"]);
+    for (name, object, needs) in [
+        ("base", trail::object(1), String::new()),
+        ("flows", flows, needs_base.to_owned()),
+        ("limit", limit, format!("{needs_base}{needs_flows}")),
+    ] {
+        let path = world.extensions().join(format!("{name}.o"));
+        std::fs::copy(object, &path).expect("it can be copied");
+        let manifest = format!("identifier = 't.{name}'\nversion = '1.0.0'\n{needs}");
+        std::fs::write(path.with_extension("toml"), manifest).expect("it can be written");
     }
 }
 
@@ -455,6 +474,46 @@ fn load() {
         before: &[],
         command: "load packet-filter",
         undo: &["unload packet-filter"],
+    }
+    .check();
+}
+
+#[test]
+fn load_with_what_it_needs() {
+    Case {
+        before: &[],
+        command: "load limit",
+        undo: &["unload limit"],
+    }
+    .check();
+}
+
+#[test]
+fn attach_with_some_of_what_it_needs() {
+    Case {
+        before: &["attach trail1 HERE", "load base"],
+        command: "attach limit HERE",
+        undo: &["detach limit"],
+    }
+    .check();
+}
+
+#[test]
+fn unload_with_what_only_it_needed() {
+    Case {
+        before: &["attach trail1 HERE", "load base", "load limit"],
+        command: "unload limit",
+        undo: &["load limit"],
+    }
+    .check();
+}
+
+#[test]
+fn detach_with_what_only_it_needed() {
+    Case {
+        before: &["attach limit HERE"],
+        command: "detach limit",
+        undo: &["attach limit HERE"],
     }
     .check();
 }

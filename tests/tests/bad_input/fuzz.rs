@@ -52,6 +52,10 @@ fn strangers() -> Vec<String> {
     ];
     let mut all: Vec<_> = sources.map(object).into();
     all.push(trail::object(1));
+    // A map that it only names, beside others and alone.
+    for flags in [&["-DEXTERN", "-DMORE"][..], &["-DEXTERN"]] {
+        all.push(stranger::object("limit.c", "limit", flags));
+    }
     all.push(stranger::object_without_btf("plain.c", "plain", &["-DMAP"]));
     all
 }
