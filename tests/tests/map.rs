@@ -355,3 +355,36 @@ fn a_large_map_is_printed_whole() {
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(ended.stderr, b"");
 }
+
+#[test]
+fn a_map_that_changes_meanwhile_comes_to_an_end() {
+    let world = loaded();
+    let maps = world.state().join("extensions/every_map/maps");
+    // Prefixes come and go; the kernel walks them from key to key.
+    let line = |n: u32| {
+        let [a, b, c, d] = (n % 60).to_be_bytes().map(|byte| byte.to_string());
+        let key = format!(
+            "pinned {} key 32 0 0 0 {a} {b} {c} {d}",
+            maps.join("nets").display()
+        );
+        match n / 60 % 2 {
+            0 => format!("map update {key} value 1 0 0 0\n"),
+            _ => format!("map delete {key}\n"),
+        }
+    };
+    let lines = world.directory().join("lines");
+    std::fs::write(&lines, (0..60_000).map(line).collect::<String>()).expect("the file is ours");
+    let mut churn = std::process::Command::new("bpftool")
+        .args(["batch", "file", &lines.display().to_string()])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("bpftool is there");
+    let mut dumps = 0;
+    while churn.try_wait().expect("it is ours").is_none() {
+        let entries = told(&world, &["dump", "nets"]);
+        assert!(entries.len() <= 64, "{}", entries.len());
+        dumps += 1;
+    }
+    assert!(dumps > 0, "the map was read while it changed");
+    assert!(churn.wait().expect("it has ended").success());
+}
