@@ -785,6 +785,81 @@ pub enum Error {
         /// What to do.
         remedy: &'static str,
     },
+
+    /// A version is not newer than the one that it is to take the place of.
+    #[error(
+        "{name}: upgrade: {found} is not newer than {loaded}, which is loaded; --force takes it"
+    )]
+    NotNewer {
+        /// The extension.
+        name: String,
+        /// Its version.
+        loaded: semver::Version,
+        /// The version that was found.
+        found: semver::Version,
+    },
+
+    /// A map is laid out differently in two versions, and nothing says what becomes of its contents.
+    #[error(
+        "{object}: upgrade: map {map} has changed: {difference}; give its contents up with \
+         --reset-maps {map}, or have the new version say `migrate` in [maps.\"{map}\"]"
+    )]
+    MapChanged {
+        /// The extension.
+        object: String,
+        /// The map.
+        map: String,
+        /// How it differs.
+        difference: String,
+    },
+
+    /// The file is another extension.
+    #[error("{name}: upgrade: {was} is loaded, and the file's identifier is {is}; unload it first")]
+    OtherIdentity {
+        /// The extension's name.
+        name: String,
+        /// Its identifier.
+        was: String,
+        /// The file's.
+        is: String,
+    },
+
+    /// There is no version to go back to.
+    #[error("{name}: roll back: there is no version before this one; `nke upgrade` brings one")]
+    NoPrevious {
+        /// The extension's name.
+        name: String,
+    },
+
+    /// A command was killed as it upgraded an extension, and it cannot be undone for now.
+    #[error(
+        "{name}: upgrade: one that was killed is not undone yet; each command tries, and `nke -v \
+         rollback {name}` says why it fails"
+    )]
+    HalfUpgraded {
+        /// The extension's name.
+        name: String,
+    },
+
+    /// An extension that needs this one cannot do with the other version.
+    #[error("{name}: upgrade: {dependant} {cause}; upgrade or unload {dependant} first")]
+    DependantRefuses {
+        /// The extension.
+        name: String,
+        /// The one that needs it.
+        dependant: String,
+        /// Why not, in words.
+        cause: String,
+    },
+
+    /// There is no map of this name to reset.
+    #[error("{object}: upgrade: the new version has no map {map}; `nke info` shows its maps")]
+    NoMapToReset {
+        /// The extension.
+        object: String,
+        /// As given.
+        map: String,
+    },
 }
 
 impl Error {

@@ -23,15 +23,48 @@ use crate::{
     sys::{self, map::Shape},
 };
 
-/// Behind the name of a successor's directory; no extension's name has it.
-const SUCCESSOR: char = '~';
+/// Which of the builds of an extension one is. Its directory has the extension's name and a sign that
+/// no extension's name has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// The one that is loaded.
+    Current,
+    /// The one that is taking its place: `~`.
+    Successor,
+    /// The one before it, which a rollback goes back to: `^`.
+    Previous,
+}
 
-fn pin_name(name: &str, successor: bool) -> String {
-    if successor {
-        format!("{name}{SUCCESSOR}")
-    } else {
-        name.to_owned()
+impl Build {
+    const fn sign(self) -> &'static str {
+        match self {
+            Self::Current => "",
+            Self::Successor => "~",
+            Self::Previous => "^",
+        }
     }
+
+    pub(crate) fn pin_name(self, name: &str) -> String {
+        format!("{name}{}", self.sign())
+    }
+
+    /// The extension's name, and which of its builds has this directory.
+    fn parse(pin_name: &str) -> (&str, Self) {
+        let signed = [Self::Successor, Self::Previous].into_iter();
+        let mut signed =
+            signed.filter_map(|build| Some((pin_name.strip_suffix(build.sign())?, build)));
+        signed.next().unwrap_or((pin_name, Self::Current))
+    }
+}
+
+/// How far a build has come that takes another's place by an upgrade or a rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Takeover {
+    /// It is being prepared, or put in force: killed then, the other stays or comes back.
+    Begun,
+    /// All of its attachments are in force; only its place in the state is left to take.
+    InForce,
 }
 
 /// What is written of a loaded extension.
@@ -54,6 +87,9 @@ pub(crate) struct Record {
     /// What it needs, which stays loaded as long as it does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) needs: Vec<Needed>,
+    /// How far it has come in taking another's place, if it does so by an upgrade or a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) takeover: Option<Takeover>,
 }
 
 /// A dependency of a loaded extension.
@@ -85,12 +121,35 @@ impl Record {
     }
 }
 
+/// What is to be loaded, and as what.
+pub(crate) struct Load<'a> {
+    pub(crate) object: &'a Object,
+    pub(crate) path: &'a Path,
+    pub(crate) users: Users,
+    pub(crate) build: Build,
+    pub(crate) takeover: Option<Takeover>,
+    pub(crate) given: Given,
+}
+
+impl<'a> Load<'a> {
+    /// An extension with maps of its own.
+    pub(crate) fn new(object: &'a Object, path: &'a Path, users: Users, build: Build) -> Self {
+        Self {
+            object,
+            path,
+            users,
+            build,
+            takeover: None,
+            given: Given::default(),
+        }
+    }
+}
+
 /// A loaded extension.
 #[derive(Clone, Debug)]
 pub(crate) struct Extension {
     pub(crate) name: String,
-    /// Whether another of its name is still there, whose place it takes.
-    pub(crate) successor: bool,
+    pub(crate) build: Build,
     pub(crate) kmid: u32,
     /// Bytes of its object.
     pub(crate) size: u32,
@@ -125,6 +184,11 @@ impl Source {
     /// The maps that its attachments share.
     pub(crate) fn maps(&self) -> impl Iterator<Item = (&str, &OwnedFd)> {
         self.maps.iter().map(|(name, map)| (name.as_str(), map))
+    }
+
+    /// The kernel's id of such a map.
+    pub(crate) fn map_id(&self, name: &str) -> Option<u32> {
+        Some(sys::map::describe(self.map(name)?).ok()?.id)
     }
 
     /// Makes the maps that a new attachment has of its own. Those of its target it takes from
@@ -193,32 +257,26 @@ impl Extension {
     /// Loads an object: its bytes and its maps go into the state, and those of the extensions that
     /// it needs, which are made already. A successor lies beside the extension of its name until
     /// [`Extension::settle`].
-    pub(crate) fn load(
-        state: &State,
-        object: &Object,
-        path: &Path,
-        users: Users,
-        successor: bool,
-        given: Given,
-    ) -> Result<Self> {
+    pub(crate) fn load(state: &State, load: Load<'_>) -> Result<Self> {
         refuse_from(Level::NoNewCode)?;
-        let directory = state.extension(&pin_name(object.name(), successor));
-        let made = Self::make(state, object, &directory, path, users, given);
+        let directory = state.extension(&load.build.pin_name(load.object.name()));
+        let made = Self::make(state, load, &directory);
         if made.is_err() {
             // What cannot be removed now, the next command sweeps.
             let _: Result<()> = state.remove(&directory);
         }
-        made.map(|made| Self { successor, ..made })
+        made
     }
 
-    fn make(
-        state: &State,
-        object: &Object,
-        directory: &Path,
-        path: &Path,
-        users: Users,
-        given: Given,
-    ) -> Result<Self> {
+    fn make(state: &State, load: Load<'_>, directory: &Path) -> Result<Self> {
+        let Load {
+            object,
+            path,
+            users,
+            build,
+            takeover,
+            given,
+        } = load;
         let name = object.name().to_owned();
         state.make_directory(directory)?;
         let bytes = keep_file(state, object.bytes(), &name, &directory.join(OBJECT))?;
@@ -250,23 +308,24 @@ impl Extension {
             version: object.manifest().version.clone(),
             compatible_since: object.manifest().compatible_since.clone(),
             needs,
+            takeover,
         };
         state.write_record(&directory.join("record"), &record)?;
         Ok(Self {
             name,
-            successor: false,
+            build,
             kmid: described.id,
             size: described.value_size,
             record,
         })
     }
 
-    fn directory(&self, state: &State) -> PathBuf {
-        state.extension(&pin_name(&self.name, self.successor))
+    pub(crate) fn directory(&self, state: &State) -> PathBuf {
+        state.extension(&self.build.pin_name(&self.name))
     }
 
     /// Reads the extension in a directory: `None` if it is not whole.
-    fn read(state: &State, pin_name: &str) -> Result<Option<Self>> {
+    pub(crate) fn read(state: &State, pin_name: &str) -> Result<Option<Self>> {
         let directory = state.extension(pin_name);
         let Some(record) = state.read_record(&directory.join("record"))? else {
             return Ok(None);
@@ -274,9 +333,10 @@ impl Extension {
         let pin = directory.join(OBJECT);
         let described = sys::map::describe(state.get(&pin)?)
             .map_err(|source| state.failed(&pin, "query", source))?;
+        let (name, build) = Build::parse(pin_name);
         Ok(Some(Self {
-            name: pin_name.trim_end_matches(SUCCESSOR).to_owned(),
-            successor: pin_name.ends_with(SUCCESSOR),
+            name: name.to_owned(),
+            build,
             kmid: described.id,
             size: described.value_size,
             record,
@@ -324,8 +384,29 @@ impl Extension {
         Ok(())
     }
 
-    /// Removes it: its record first, so that half of it is never taken for whole.
+    /// Removes it, and the build before it.
     pub(crate) fn unload(&self, state: &State) -> Result<()> {
+        self.remove(state)?;
+        if self.build == Build::Current {
+            Self::remove_previous(state, &self.name)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the build before this extension's, if there is one.
+    pub(crate) fn remove_previous(state: &State, name: &str) -> Result<()> {
+        let previous = Self::read(state, &Build::Previous.pin_name(name))?;
+        previous.map_or(Ok(()), |previous| previous.remove(state))
+    }
+
+    /// Where the maps are kept that attachments had before it, as long as it can be rolled back:
+    /// by the attachment's id.
+    pub(crate) fn before(&self, state: &State) -> PathBuf {
+        self.directory(state).join("before")
+    }
+
+    /// Removes this build: its record first, so that half of it is never taken for whole.
+    pub(crate) fn remove(&self, state: &State) -> Result<()> {
         let directory = self.directory(state);
         let record = directory.join("record");
         std::fs::remove_file(&record).map_err(|source| state.failed(&record, "remove", source))?;
@@ -340,9 +421,14 @@ impl Extension {
             self.edit(state, |record| record.users = users)?;
             old.unload(state)?;
         }
-        let (from, to) = (self.directory(state), state.extension(&self.name));
-        std::fs::rename(&from, &to).map_err(|source| state.failed(&from, "rename", source))?;
-        self.successor = false;
+        self.move_to(state, Build::Current)
+    }
+
+    /// Gives it another place in the state, which must be free.
+    pub(crate) fn move_to(&mut self, state: &State, build: Build) -> Result<()> {
+        let from = self.directory(state);
+        state.rename(&from, &state.extension(&build.pin_name(&self.name)))?;
+        self.build = build;
         Ok(())
     }
 }

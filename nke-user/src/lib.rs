@@ -37,6 +37,7 @@ pub mod seal;
 mod state;
 pub mod target;
 pub mod trust;
+mod upgrade;
 
 pub mod control;
 pub mod declare;

@@ -1,4 +1,4 @@
-//! Runs a command and kills it at the entry of a chosen system call.
+//! Runs a command and kills it at the entry of a chosen system call, or has that call fail.
 
 use std::{
     io::Read,
@@ -34,6 +34,30 @@ pub struct Traced {
     pub stderr: String,
 }
 
+/// What becomes of a system call that a traced command is about to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Happens,
+    /// It fails with `ENOSYS`.
+    Fails,
+    /// It never happens, and the process is killed there.
+    Kills,
+}
+
+/// Runs a command to its end, but has the system calls that `fail` says yes to fail with `ENOSYS`.
+///
+/// # Panics
+///
+/// As [`trace`].
+#[must_use]
+#[cfg(target_arch = "x86_64")]
+pub fn trace_failing(command: &mut Command, mut fail: impl FnMut(&Call) -> bool) -> Traced {
+    run(command, |call| match fail(call) {
+        true => Fate::Fails,
+        false => Fate::Happens,
+    })
+}
+
 /// Runs a command to its end, or to the entry of the first system call that `kill` says yes to,
 /// which never happens: there all of the process is killed.
 ///
@@ -41,11 +65,18 @@ pub struct Traced {
 ///
 /// When the command cannot be traced, or another signal ends it.
 #[must_use]
+pub fn trace(command: &mut Command, mut kill: impl FnMut(&Call) -> bool) -> Traced {
+    run(command, |call| match kill(call) {
+        true => Fate::Kills,
+        false => Fate::Happens,
+    })
+}
+
 #[expect(
     clippy::zombie_processes,
     reason = "the waits of ptrace reap the child"
 )]
-pub fn trace(command: &mut Command, mut kill: impl FnMut(&Call) -> bool) -> Traced {
+fn run(command: &mut Command, mut decide: impl FnMut(&Call) -> Fate) -> Traced {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -62,10 +93,14 @@ pub fn trace(command: &mut Command, mut kill: impl FnMut(&Call) -> bool) -> Trac
                     number: number.cast_signed(),
                     arguments,
                 };
-                if end.is_none() && kill(&call) {
-                    end = Some(End::Killed);
-                    ptrace::kill(main);
-                    continue;
+                match decide(&call) {
+                    Fate::Kills if end.is_none() => {
+                        end = Some(End::Killed);
+                        ptrace::kill(main);
+                        continue;
+                    }
+                    Fate::Fails => ptrace::fail(who).expect("a stopped thread can be changed"),
+                    Fate::Happens | Fate::Kills => {}
                 }
                 calls.push(call);
                 ptrace::go_on(who, 0).expect("a thread can be resumed");

@@ -20,22 +20,26 @@ struct trail {
 	u8 seen[ROOM];
 } __attribute__((packed));
 
-static __always_inline void leave(void *data, void *end)
+// Whether it was a trail frame.
+static __always_inline int leave(void *data, void *end)
 {
 	struct trail *trail = data;
 
 	if ((void *)(trail + 1) > end || trail->header.h_proto != bpf_htons(KIND))
-		return;
+		return 0;
 	u32 at = trail->count;
 	if (at >= ROOM)
-		return;
+		return 1;
 	u8 *place = trail->seen + at;
 	asm volatile("" : "+r"(place));
 	if ((void *)(place + 1) > end)
-		return;
+		return 1;
 	*place = ID;
 	trail->count = at + 1;
+	return 1;
 }
+
+#ifndef OTHER_PROGRAMS
 
 SEC(XDP_SECTION)
 int trail_xdp(struct xdp_md *ctx)
@@ -58,4 +62,4 @@ int trail_tc(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 #endif
 }
-
+#endif

@@ -57,6 +57,8 @@ pub(crate) struct Fresh {
     pub(crate) enabled: bool,
     /// The node of the present chain whose own maps and counters it takes over.
     pub(crate) inherits: Option<usize>,
+    /// The maps that it has of its own, if not those of the node that it inherits from, or new ones.
+    pub(crate) maps: Option<Rc<Maps>>,
 }
 
 impl Fresh {
@@ -70,6 +72,7 @@ impl Fresh {
             opt_in: record.opt_in,
             enabled: record.enabled,
             inherits: Some(position),
+            maps: None,
         }
     }
 }
@@ -329,6 +332,7 @@ mod tests {
                 opt_in: false,
                 enabled: true,
                 inherits: None,
+                maps: None,
             })
         };
         let keep = |positions: &[usize]| {

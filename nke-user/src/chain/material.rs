@@ -55,12 +55,17 @@ fn off(shop: &Workshop<'_, '_>, frags: bool) -> Linked {
     off
 }
 
-/// The maps that a node has of its own: those of the node whose place it takes, or new ones.
+/// The maps that a node has of its own: those it is given, those of the node whose place it takes,
+/// or new ones.
 pub(super) fn own_maps(
     shop: &Workshop<'_, '_>,
     fresh: &Fresh,
     inherited: Option<&Path>,
 ) -> Result<Maps> {
+    if let Some(given) = &fresh.maps {
+        let copy = |(name, map): (&String, &OwnedFd)| Ok((name.clone(), shop.state.copy(map)?));
+        return given.iter().map(copy).collect();
+    }
     if let Some(directory) = inherited {
         return shop.state.maps(&directory.join("maps"));
     }

@@ -171,6 +171,7 @@ impl Control {
             opt_in: false,
             enabled: true,
             inherits: None,
+            maps: None,
         })
     }
 

@@ -271,6 +271,7 @@ impl Control {
             opt_in: attach.opt_in,
             enabled: true,
             inherits: None,
+            maps: None,
         });
         let programs = match present {
             None => {

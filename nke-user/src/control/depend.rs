@@ -10,7 +10,7 @@ use super::{Control, Holder};
 use crate::{
     depend::{self, Candidate, Plan, Unmet, catalog},
     error::{Error, Result},
-    extension::{Extension, Given, Needed},
+    extension::{Build, Extension, Given, Load, Needed},
     find::{Wanted, find},
     holder::Users,
     loader::Maps,
@@ -44,12 +44,12 @@ impl Control {
         object: &Object,
         path: &Path,
         users: Users,
-        successor: bool,
+        build: Build,
     ) -> Result<u32> {
         let with = std::mem::take(&mut self.with);
         let loaded = self
             .load_needed(object, path, &with)
-            .and_then(|bound| self.make(object, path, users, successor, &bound));
+            .and_then(|bound| self.make(object, path, users, build, &bound));
         if loaded.is_err() {
             // What was loaded for its sake goes again.
             self.unload_unused()?;
@@ -94,7 +94,13 @@ impl Control {
             let object = open(chosen)?;
             self.refuse_name_clash(chosen)?;
             let bound = bind(&object, &loaded);
-            let kmid = self.make(&object, &chosen.path, Users::default(), false, &bound)?;
+            let kmid = self.make(
+                &object,
+                &chosen.path,
+                Users::default(),
+                Build::Current,
+                &bound,
+            )?;
             if let Some(identifier) = &chosen.identifier {
                 loaded.insert(identifier.clone(), (kmid, chosen.name.clone()));
             }
@@ -113,7 +119,8 @@ impl Control {
 
     /// What is loaded: an extension before its copies.
     pub(super) fn loaded_candidates(&self) -> Vec<Candidate> {
-        let loaded = self.extensions.iter().filter(|e| !e.successor);
+        let loaded = self.extensions.iter();
+        let loaded = loaded.filter(|e| e.build == Build::Current);
         let mut loaded: Vec<_> = loaded
             .map(|extension| Candidate {
                 name: extension.name.clone(),
@@ -145,19 +152,31 @@ impl Control {
         object: &Object,
         path: &Path,
         users: Users,
-        successor: bool,
+        build: Build,
         bound: &[Bound],
     ) -> Result<u32> {
         object.refuse_unmet()?;
-        let shared = self.shared_maps(object, bound)?;
-        let given = Given {
-            needs: bound.iter().map(|bound| bound.needed.clone()).collect(),
-            shared,
+        let load = Load {
+            given: self.given(object, bound)?,
+            ..Load::new(object, path, users, build)
         };
-        let extension = Extension::load(&self.state, object, path, users, successor, given)?;
+        let extension = Extension::load(&self.state, load)?;
         let kmid = extension.kmid;
         self.extensions.push(extension);
         Ok(kmid)
+    }
+
+    /// Loads what a new version of an extension needs; what it is given of it.
+    pub(super) fn load_for_upgrade(&mut self, object: &Object, path: &Path) -> Result<Given> {
+        let bound = self.load_needed(object, path, &[])?;
+        self.given(object, &bound)
+    }
+
+    fn given(&self, object: &Object, bound: &[Bound]) -> Result<Given> {
+        Ok(Given {
+            needs: bound.iter().map(|bound| bound.needed.clone()).collect(),
+            shared: self.shared_maps(object, bound)?,
+        })
     }
 
     /// The maps of its providers that an object uses.
@@ -227,7 +246,9 @@ impl Control {
     /// The loaded extensions that need this one.
     pub(super) fn dependants(&self, kmid: u32) -> Vec<Holder> {
         let needs = |e: &&Extension| e.record.needs.iter().any(|needed| needed.kmid == kmid);
-        let dependants = self.extensions.iter().filter(needs);
+        // The version before an upgrade finds what it needs when it comes back.
+        let all = self.extensions.iter().chain(&self.previous);
+        let dependants = all.filter(needs);
         dependants
             .map(|extension| Holder::Dependant {
                 name: extension.name.clone(),

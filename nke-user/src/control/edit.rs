@@ -56,6 +56,7 @@ pub(super) fn drop_policy() -> Change {
         opt_in: false,
         enabled: true,
         inherits: None,
+        maps: None,
     })
 }
 

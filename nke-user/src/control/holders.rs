@@ -4,7 +4,7 @@ use super::{Control, ExtensionStatus, Holder, place};
 use crate::{
     chain::{Chain, Node},
     error::{Error, Result},
-    extension::Extension,
+    extension::{Build, Extension},
     find::Wanted,
     order::Selector,
 };
@@ -73,6 +73,10 @@ impl Control {
     pub(super) fn remove(&mut self, kmid: u32) -> Result<()> {
         if let Some(extension) = self.known(kmid) {
             extension.unload(&self.state)?;
+            let (name, build) = (extension.name.clone(), extension.build);
+            // With it goes the version before it.
+            self.previous
+                .retain(|e| e.name != name || build != Build::Current);
         }
         self.sources.borrow_mut().remove(&kmid);
         self.extensions.retain(|extension| extension.kmid != kmid);

@@ -9,6 +9,7 @@ use super::Control;
 use crate::{
     depend::catalog,
     error::{Error, Result},
+    extension::Build,
     find::{Wanted, find},
     object::{Identifier, Object, map_difference},
 };
@@ -223,7 +224,8 @@ impl Control {
     /// The extensions that have a map which will do; of several versions of one the one that is
     /// loaded, or else the highest.
     fn shelves(&self, object: &Object, map: &str) -> Vec<Shelf> {
-        let loaded = self.extensions.iter().filter(|e| !e.successor);
+        let loaded = self.extensions.iter();
+        let loaded = loaded.filter(|e| e.build == Build::Current);
         let loaded = loaded.filter_map(|e| self.loaded_shelf(e.kmid));
         let files = catalog::files().into_iter().filter_map(file_shelf);
         let mut best: BTreeMap<String, Shelf> = BTreeMap::new();

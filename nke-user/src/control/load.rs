@@ -3,7 +3,7 @@
 use super::{Control, ExtensionStatus, Scope};
 use crate::{
     error::{Error, Result},
-    extension::Extension,
+    extension::{Build, Extension},
     find::{Found, Wanted, find, original},
     holder::{self, Users},
     object::{Identifier, Object},
@@ -40,7 +40,7 @@ impl Control {
     pub(super) fn obtain(&mut self, wanted: &Wanted, by: Option<&str>) -> Result<u32> {
         let loaded = self.meant(wanted).map(|found| found.kmid);
         let Some(kmid) = loaded else {
-            return self.bring_in(wanted, by, false);
+            return self.bring_in(wanted, by, Build::Current);
         };
         if wanted.is_exact() {
             self.same(kmid, &find(wanted)?)?;
@@ -78,8 +78,8 @@ impl Control {
         Ok(kmid)
     }
 
-    fn bring_in(&mut self, wanted: &Wanted, by: Option<&str>, successor: bool) -> Result<u32> {
-        self.bring_in_set(wanted, by, successor, &[])
+    fn bring_in(&mut self, wanted: &Wanted, by: Option<&str>, build: Build) -> Result<u32> {
+        self.bring_in_set(wanted, by, build, &[])
     }
 
     /// Loads an extension, whose settings begin with these values.
@@ -87,7 +87,7 @@ impl Control {
         &mut self,
         wanted: &Wanted,
         by: Option<&str>,
-        successor: bool,
+        build: Build,
         values: &[(String, String)],
     ) -> Result<u32> {
         let found = find(wanted)?;
@@ -97,7 +97,11 @@ impl Control {
             return Err(Error::NoName { path: found.path });
         }
         // By its identifier, a file can be found whose name another has.
-        if let Some(kmid) = self.extension(&name).map(|e| e.kmid).filter(|_| !successor) {
+        if let Some(kmid) = self
+            .extension(&name)
+            .map(|e| e.kmid)
+            .filter(|_| build != Build::Successor)
+        {
             self.same(kmid, &found)?;
             self.set(&Selector::Name(name), &Scope::default(), values)?;
             return self.count(kmid, by);
@@ -106,7 +110,7 @@ impl Control {
         by.into_iter().for_each(|user| users.add(user));
         let mut object = Object::parse_beside(&name, found.bytes, found.manifest)?;
         super::settings::preset(&mut object, values)?;
-        self.load_all(&object, &found.path, users, successor)
+        self.load_all(&object, &found.path, users, build)
     }
 
     /// As [`Control::obtain`], for what takes the place of an attachment of the extension `old`: if
@@ -116,16 +120,19 @@ impl Control {
         let same_name = |e: &Extension| e.kmid == old && e.name == wanted.name();
         let alone = self.extensions.iter().any(same_name) && self.uses(old).count() == 1;
         match obtained {
-            Err(Error::NameClash { .. }) if alone => self.bring_in(wanted, None, true),
+            Err(Error::NameClash { .. }) if alone => self.bring_in(wanted, None, Build::Successor),
             obtained => obtained,
         }
     }
 
     /// Puts extensions in the place of those that they succeed.
     pub(super) fn settle(&mut self) -> Result<()> {
-        let successors = self.extensions.iter().filter(|e| e.successor);
+        let successors = self
+            .extensions
+            .iter()
+            .filter(|e| e.build == Build::Successor && e.record.takeover.is_none());
         for mut successor in successors.cloned().collect::<Vec<_>>() {
-            let is_old = |e: &&Extension| e.name == successor.name && !e.successor;
+            let is_old = |e: &&Extension| e.name == successor.name && e.build == Build::Current;
             let old = self.extensions.iter().find(is_old).cloned();
             successor.settle(&self.state, old.as_ref())?;
             let gone = old.map(|old| old.kmid);

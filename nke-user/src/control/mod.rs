@@ -25,11 +25,14 @@ mod libs;
 mod load;
 mod maps;
 mod opt_in;
+mod rollback;
 mod save;
 mod seal;
 mod settings;
 mod status;
+mod takeover;
 mod unload;
+mod upgrade;
 mod way;
 
 use std::{
@@ -48,6 +51,7 @@ pub use self::{
     settings::{Origin, SettingStatus},
     status::{ChainStatus, Counts, ExtensionStatus, NeedStatus, NodeStatus},
     unload::{Unload, Unloaded},
+    upgrade::{MapFate, MapStatus, Upgrade, Upgraded},
     way::{HookStatus, WayStatus},
 };
 pub use crate::chain::RecordedForm as Form;
@@ -58,7 +62,7 @@ use crate::{
     cgroup::Cgroup,
     chain::{self, Chain, Change, Ground, Node, Prepared, Role, Workshop},
     error::{Error, Result},
-    extension::{Extension, Record, Source},
+    extension::{Build, Extension, Record, Source},
     find::Wanted,
     hook::{Family, Hook},
     interface::Namespace,
@@ -75,6 +79,8 @@ use crate::{
 pub struct Control {
     state: State,
     extensions: Vec<Extension>,
+    /// The builds before these, which nothing uses but a rollback.
+    previous: Vec<Extension>,
     chains: Vec<Chain>,
     sources: RefCell<HashMap<u32, Rc<Source>>>,
     /// What the next extension is to be given beyond what it says that it needs.
@@ -212,13 +218,17 @@ impl Control {
         let state = State::open(path)?;
         let chains = chain::sweep(&state)?;
         let extensions = Extension::sweep(&state)?;
+        let is_previous = |e: &Extension| e.build == Build::Previous;
+        let (previous, extensions) = extensions.into_iter().partition(is_previous);
         let mut control = Self {
             state,
             extensions,
+            previous,
             chains,
             sources: RefCell::default(),
             with: Vec::new(),
         };
+        control.recover()?;
         control.go_on_unloading()?;
         control.disclaim_unused()?;
         control.unload_unused()?;
@@ -229,7 +239,7 @@ impl Control {
     fn extension(&self, name: &str) -> Option<&Extension> {
         self.extensions
             .iter()
-            .find(|extension| extension.name == name)
+            .find(|extension| extension.name == name && extension.build == Build::Current)
     }
 
     /// The extension of this kmid.
@@ -259,6 +269,7 @@ impl Control {
         let extension = self
             .extensions
             .iter()
+            .chain(&self.previous)
             .find(|extension| extension.kmid == kmid);
         let not_loaded = || Error::NotLoaded {
             name: kmid.to_string(),
@@ -315,8 +326,8 @@ impl Control {
         let places: Vec<_> = changes.iter().filter_map(Prepared::place).collect();
         let programs = chain::put_in_force(changes)?;
         for (hook, target) in places {
-            if let Some(chain) = Chain::read(&self.state, hook, target)? {
-                // The change is in force. If this cannot be had, `nke chain` shows who comes behind.
+            // The change is in force. If this cannot be had, `nke chain` shows who comes behind.
+            if let Ok(Some(chain)) = Chain::read(&self.state, hook, target) {
                 let _: Result<()> = chain::speak_last(&self.state, &chain);
             }
         }

@@ -62,6 +62,7 @@ impl Control {
             opt_in: false,
             enabled: true,
             inherits: None,
+            maps: None,
         });
         match present {
             None => {

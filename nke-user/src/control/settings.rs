@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::{Control, ExtensionStatus, Scope};
 use crate::{
     error::{Error, Result},
+    extension::Build,
     extension::Source,
     find::Wanted,
     holder,
@@ -150,7 +151,7 @@ impl Control {
             self.set(&selector, &Scope::default(), values)?;
             return self.load(wanted);
         }
-        let kmid = self.bring_in_set(wanted, Some(&holder::caller()), false, values)?;
+        let kmid = self.bring_in_set(wanted, Some(&holder::caller()), Build::Current, values)?;
         self.extension_status(kmid)
     }
 

@@ -174,7 +174,7 @@ impl Control {
     fn status_of(&self, extension: &Extension) -> ExtensionStatus {
         let Extension {
             name,
-            successor: _,
+            build: _,
             kmid,
             size,
             record,

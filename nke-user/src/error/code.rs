@@ -126,6 +126,13 @@ codes! { Error:
     79 "undeclared" Undeclared,
     // 80 to 89: finding, counts, init and exit.
     // 90 to 99: upgrades.
+    90 "not-newer" NotNewer,
+    91 "map-changed" MapChanged,
+    92 "other-identity" OtherIdentity,
+    93 "no-previous" NoPrevious,
+    94 "half-upgraded" HalfUpgraded,
+    95 "no-map-to-reset" NoMapToReset,
+    96 "dependant-refuses" DependantRefuses,
     // 100 to 109: declared states.
     100 "declaration" Declaration,
     101 "declared-rules" Rules,

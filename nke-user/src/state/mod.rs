@@ -4,6 +4,8 @@
 //! extensions/<name>/object            the object file's bytes, in a one-entry array map
 //! extensions/<name>/maps/<map>        the maps that its attachments share
 //! extensions/<name>/record            a link whose target is JSON: committed by its existence
+//! extensions/<name>/before/<id>/<map> the maps that attachments had in the version before
+//! extensions/<name>~/…, <name>^/…     a version that is taking its place, and the version before
 //! chains/<hook>/<target>/link or filter            what calls the root
 //! chains/<hook>/<target>/join                      what has connections join, at the stream hooks
 //! chains/<hook>/<target>/mode, netfilter           and how
@@ -171,6 +173,12 @@ impl State {
         }
         maps.iter()
             .try_for_each(|(name, map)| self.pin(map, &directory.join(escape(name))))
+    }
+
+    /// Pins a map among others, in a directory that need not exist.
+    pub(crate) fn pin_map(&self, map: &OwnedFd, directory: &Path, name: &str) -> Result<()> {
+        self.make_directory(directory)?;
+        self.pin(map, &directory.join(escape(name)))
     }
 
     /// The maps pinned in a directory, which need not exist.

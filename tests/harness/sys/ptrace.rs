@@ -114,6 +114,14 @@ pub(crate) fn go_on(pid: i32, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Has the system call at whose entry a thread stands fail with `ENOSYS`: the kernel knows no call
+/// of this number.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn fail(pid: i32) -> io::Result<()> {
+    let number = std::mem::offset_of!(libc::user_regs_struct, orig_rax);
+    request(libc::PTRACE_POKEUSER as _, pid, number, usize::MAX).map(drop)
+}
+
 /// Kills a process with all its threads, wherever they are.
 pub(crate) fn kill(pid: i32) {
     // SAFETY: no pointers; the process is our child and not yet reaped.

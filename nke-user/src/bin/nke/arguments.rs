@@ -22,6 +22,7 @@ use crate::{
     rules::{FilterTarget, GuardTarget, Rules},
     seal::Seal,
     set, unload,
+    upgrade::{Rollback, Upgrade},
 };
 
 /// Attach packet filters to live interfaces, in order, and take them away again.
@@ -130,6 +131,13 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "SYMBOL")]
         program: Option<String>,
     },
+    /// Put another version of an extension in its place, everywhere, under traffic
+    ///
+    /// Attachments keep their ids, places and counters, and maps that have not changed their contents.
+    /// All chains get it or none does; each by one step, in which no packet is lost.
+    Upgrade(Upgrade),
+    /// Go back to the version that was there before an upgrade
+    Rollback(Rollback),
     /// Say what a chain does with packets that every extension lets go on
     Policy {
         /// pass or drop

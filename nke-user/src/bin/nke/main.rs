@@ -17,6 +17,7 @@ mod rules;
 mod seal;
 mod set;
 mod unload;
+mod upgrade;
 mod verbs;
 mod way;
 

@@ -102,6 +102,14 @@ pub(crate) fn print_table(table: &Table) {
     }
 }
 
+/// So many of something, in words.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
 /// Prints which file an extension is from, and what else might be thought to be it.
 pub(crate) fn loaded(wanted: &Wanted, counted: bool, extension: &ExtensionStatus) {
     let ExtensionStatus {

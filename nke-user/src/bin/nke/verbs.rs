@@ -78,6 +78,8 @@ fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
             let (was, replaced) = control.replace(attachment, &scope, new, program.as_deref())?;
             output::replaced(&was, &replaced);
         }
+        Verb::Upgrade(upgrade) => upgrade.run(&mut control)?,
+        Verb::Rollback(rollback) => rollback.run(&mut control)?,
         Verb::Policy { policy, spot, hook } => {
             let place = Where::from(spot);
             let hook = control.policy(&place, *hook, *policy)?;
