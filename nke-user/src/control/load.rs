@@ -118,7 +118,7 @@ impl Control {
     pub(super) fn obtain_for(&mut self, old: u32, wanted: &Wanted) -> Result<u32> {
         let obtained = self.obtain(wanted, None);
         let same_name = |e: &Extension| e.kmid == old && e.name == wanted.name();
-        let alone = self.extensions.iter().any(same_name) && self.uses(old).count() == 1;
+        let alone = self.extensions.iter().any(same_name) && self.use_count(old) == 1;
         match obtained {
             Err(Error::NameClash { .. }) if alone => self.bring_in(wanted, None, Build::Successor),
             obtained => obtained,

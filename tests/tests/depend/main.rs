@@ -170,6 +170,24 @@ fn a_replacement_brings_what_it_needs() {
 }
 
 #[test]
+fn what_others_need_is_not_replaced_by_another_of_its_name() {
+    let world = World::new();
+    three(&world);
+    world.nke(&["load", "top"]).ok();
+    world.on(&["attach", "base"]).ok();
+    let other = world.directory().join("base.o");
+    fs::copy(trail::object(7), &other).expect("it can be copied");
+    let other = other.display().to_string();
+    let before = (world.list(), world.chains());
+    let _error = world.on(&["replace", "base", &other]).fails("name-clash");
+    assert_eq!((world.list(), world.chains()), before);
+    // Nobody else needs it any more.
+    world.nke(&["unload", "top"]).ok();
+    world.on(&["replace", "base", &other]).ok();
+    world.assert_trail(Hook::Xdp, &[7]);
+}
+
+#[test]
 fn what_fails_leaves_nothing_of_its_providers() {
     let world = World::new();
     three(&world);
