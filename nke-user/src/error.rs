@@ -19,7 +19,7 @@ use crate::{
     netfilter::{Netfilter, Priority},
     seal::Level,
     so_nke::Descriptor,
-    trust::{Distrust, remedy},
+    trust::{DIRECTORY, Distrust, remedy},
     value::ValueError,
 };
 
@@ -94,6 +94,48 @@ pub enum Error {
         file: PathBuf,
         /// Who can change it.
         why: Distrust,
+    },
+
+    /// A signature is required, and there is none.
+    #[error("{}: trust: it is not signed; sign it with `nke sign FILE --key KEY`", path.display())]
+    Unsigned {
+        /// The object.
+        path: PathBuf,
+    },
+
+    /// The signature is of a key that is not trusted.
+    #[error(
+        "{}: trust: key {signer} has signed it, which is not trusted; put that key into {DIRECTORY}, \
+         with a name that ends in .pub",
+        path.display()
+    )]
+    UnknownSigner {
+        /// The object.
+        path: PathBuf,
+        /// The public key of the signature that it has.
+        signer: String,
+    },
+
+    /// The signature is not of these bytes.
+    #[error(
+        "{}: trust: it, or the manifest beside it, is not what {signer} has signed; get it anew, or \
+         sign it again",
+        path.display()
+    )]
+    BadSignature {
+        /// The object.
+        path: PathBuf,
+        /// The name of the key.
+        signer: String,
+    },
+
+    /// A key, a signature or a policy is malformed.
+    #[error("{}: trust: {cause}; write it anew, or remove it", path.display())]
+    TrustFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
     },
 
     /// Nobody said yes.

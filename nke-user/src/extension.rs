@@ -375,6 +375,13 @@ impl Extension {
             && read_beside(state, &directory)?.unwrap_or_default() == manifest)
     }
 
+    /// The bytes that it was loaded from, and those of the manifest that lay beside them.
+    pub(crate) fn contents(&self, state: &State) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+        let directory = self.directory(state);
+        let object = read_file(state, &directory.join(OBJECT))?;
+        Ok((object, read_beside(state, &directory)?))
+    }
+
     /// Changes what is written of it.
     pub(crate) fn edit(&mut self, state: &State, edit: impl FnOnce(&mut Record)) -> Result<()> {
         let mut record = self.record.clone();

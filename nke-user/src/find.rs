@@ -180,7 +180,7 @@ impl Wanted {
 }
 
 /// Reads the file that is wanted, to load what is in it: nobody but root may be able to change it,
-/// nor the manifest beside it.
+/// nor the manifest beside it, and where signatures are required they must have one.
 ///
 /// # Errors
 ///
@@ -193,12 +193,15 @@ pub fn find(wanted: &Wanted) -> Result<Found> {
             .map(|(_, text)| text)
     };
     let manifest = manifest_beside(&path, trusted)?;
-    Ok(Found {
+    let found = Found {
         name: wanted.name_of(&path),
         path,
         bytes,
         manifest,
-    })
+    };
+    // Of the bytes that were read, which are those that will be loaded.
+    trust::admit(&found)?;
+    Ok(found)
 }
 
 /// Reads the file that is wanted, only to look at it: whoever can change it.

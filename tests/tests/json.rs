@@ -94,7 +94,10 @@ fn extensions_and_chains_and_nodes() {
 
     // Both, of whatever is asked for.
     let shown = json(&world, &["show", "counter"]);
-    assert_eq!(shape(&shown), "chains array, extensions array");
+    assert_eq!(
+        shape(&shown),
+        "chains array, extensions array, signers array"
+    );
     assert_eq!(
         (&shown["extensions"][0], &shown["chains"][0]["nodes"][0]),
         (&list["extensions"][0], counted)

@@ -29,6 +29,7 @@ mod rollback;
 mod save;
 mod seal;
 mod settings;
+mod signer;
 mod status;
 mod takeover;
 mod unload;

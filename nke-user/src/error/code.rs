@@ -148,6 +148,10 @@ codes! { Error:
     115 "sealed" Sealed,
     116 "not-confirmed" NotConfirmed,
     117 "untrusted" Untrusted,
+    118 "unsigned" Unsigned,
+    119 "unknown-signer" UnknownSigner,
+    120 "bad-signature" BadSignature,
+    121 "trust-file" TrustFile,
 }
 
 codes! { filter::Error:

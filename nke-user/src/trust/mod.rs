@@ -11,6 +11,9 @@
 //! # Ok::<(), nke::error::Error>(())
 //! ```
 
+mod key;
+mod policy;
+mod signature;
 mod walk;
 
 use std::{
@@ -18,7 +21,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use self::walk::{Trusted, open};
+pub(crate) use self::signature::{admit, signer};
+pub use self::{
+    key::{Malformed, PublicKey, SecretKey, Signature},
+    policy::DIRECTORY,
+    signature::{beside, generate, sign, verify},
+    walk::{Trusted, open},
+};
 use crate::error::{Error, Result};
 
 /// Why something is not trusted.

@@ -21,7 +21,9 @@ use crate::{
     path, query,
     rules::{FilterTarget, GuardTarget, Rules},
     seal::Seal,
-    set, unload,
+    set,
+    sign::{Keygen, Sign, Verify},
+    unload,
     upgrade::{Rollback, Upgrade},
 };
 
@@ -197,6 +199,9 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Guard(Rules<GuardTarget>),
     Seal(Seal),
+    Keygen(Keygen),
+    Sign(Sign),
+    Verify(Verify),
     /// Change settings of an extension, live
     ///
     /// All values are checked before any is written, and each is written at once: a program sees

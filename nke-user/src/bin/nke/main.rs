@@ -16,6 +16,7 @@ mod query;
 mod rules;
 mod seal;
 mod set;
+mod sign;
 mod unload;
 mod upgrade;
 mod verbs;

@@ -428,13 +428,16 @@ fn nodes(chain: &ChainStatus) -> Table {
 
 pub(crate) fn show(
     extensions: &[ExtensionStatus],
+    signers: &[Option<String>],
     chains: &[ChainStatus],
     as_json: bool,
 ) -> anyhow::Result<()> {
     if as_json {
-        return print_json(&json!({ "extensions": extensions, "chains": chains }));
+        return print_json(
+            &json!({ "extensions": extensions, "signers": signers, "chains": chains }),
+        );
     }
-    for extension in extensions {
+    for (extension, signer) in extensions.iter().zip(signers) {
         let hooks: Vec<_> = extension.hooks.iter().map(|hook| hook.row().name).collect();
         line(format_args!("extension {}", extension.name));
         field("kmid", extension.kmid);
@@ -446,6 +449,9 @@ pub(crate) fn show(
             field("description", &extension.description);
         }
         field("file", extension.path.display());
+        if let Some(signer) = signer {
+            field("signed by", signer);
+        }
         field("size", bytes(extension.size.into()));
         field("load count", extension.loads);
         field("use count", extension.uses);

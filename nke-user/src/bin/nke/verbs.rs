@@ -35,7 +35,10 @@ fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
         | Verb::Info(_)
         | Verb::Path(_)
         | Verb::Map(_)
-        | Verb::Seal(_) => {}
+        | Verb::Seal(_)
+        | Verb::Keygen(_)
+        | Verb::Sign(_)
+        | Verb::Verify(_) => {}
         Verb::Apply(_) | Verb::Diff(_) | Verb::Save(_) => {}
         Verb::Load(load) => load.run(&mut control, manner)?,
         Verb::Unload(unload) => unload.run(&mut control)?,
@@ -114,6 +117,16 @@ fn without_lock(arguments: &Arguments, manner: Manner) -> Option<anyhow::Result<
     }
     if let Verb::Path(path) = &arguments.verb {
         return Some(path.run(manner));
+    }
+    // They need no state.
+    if let Verb::Keygen(keygen) = &arguments.verb {
+        return Some(keygen.run());
+    }
+    if let Verb::Sign(sign) = &arguments.verb {
+        return Some(sign.run());
+    }
+    if let Verb::Verify(verify) = &arguments.verb {
+        return Some(verify.run());
     }
     // It asks first.
     if let Verb::Seal(seal) = &arguments.verb {
@@ -217,5 +230,8 @@ fn show(control: &Control, which: &Selector, json: bool) -> anyhow::Result<()> {
         }
         .into());
     }
-    output::show(&extension, &chains, json)
+    // A file that was replaced since has another's signature: what is loaded has none then.
+    let signers = extension.iter();
+    let signers = signers.map(|it| control.signer(it.kmid).unwrap_or_default());
+    output::show(&extension, &signers.collect::<Vec<_>>(), &chains, json)
 }
