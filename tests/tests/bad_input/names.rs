@@ -185,7 +185,6 @@ fn words_that_mean_nothing() {
         &["attahc", "counter"],
         &["attach"],
         &["load"],
-        &["load", "counter", "trail1"],
         &["detach"],
         &["policy", "reject", "-i", IFACE],
         &["list", "--jsno"],
