@@ -139,6 +139,23 @@ fn only_the_socket_that_opted_in_is_filtered() {
 }
 
 #[test]
+fn disabled_it_filters_no_socket_and_enabled_the_same() {
+    let place = Place::new();
+    let (own, sibling) = (place.udp(), place.udp());
+    place.attach(&deny("deny"), "socket/data-in").ok();
+    assert_eq!(opt_in(&own, "deny"), 0);
+    assert_eq!(place.reached(&[&own, &sibling]), [false, true]);
+    place.world.nke(&["disable", "deny"]).ok();
+    assert_eq!(place.reached(&[&own, &sibling]), [true, true]);
+    assert_eq!(place.dropped("socket/data-in"), Some(1));
+    // Its marks are there still.
+    place.world.nke(&["enable", "deny"]).ok();
+    assert_eq!(place.reached(&[&own, &sibling]), [false, true]);
+    assert_eq!(place.dropped("socket/data-in"), Some(2));
+    place.detached("deny");
+}
+
+#[test]
 fn connections_of_tcp() {
     let place = Place::new();
     let listener = place

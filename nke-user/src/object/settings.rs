@@ -45,7 +45,7 @@ impl Settable {
         let refused = |problem| ValueError::of(Cause::Declared { problem });
         let bytes = setting.parse(text).map_err(refused)?.encode(setting.kind);
         if bytes.len() > self.place.of.size {
-            let most = self.place.of.size - 1;
+            let most = self.place.of.size.saturating_sub(1);
             return Err(refused(format!("the text has more than {most} bytes")));
         }
         Ok(self.padded(bytes))
@@ -212,8 +212,9 @@ impl Object {
             return Vec::new();
         };
         let mut contents = map.data().to_vec();
-        if let Some(presets) = self.presets.get(name) {
-            contents.resize(map.value_size() as usize, 0);
+        let size = map.value_size() as usize;
+        if let Some(presets) = self.presets.get(name).filter(|_| size <= LARGEST) {
+            contents.resize(size, 0);
             for (offset, bytes) in presets {
                 if let Some(there) = contents.get_mut(*offset..offset + bytes.len()) {
                     there.copy_from_slice(bytes);
@@ -223,6 +224,9 @@ impl Object {
         contents
     }
 }
+
+/// Bytes of an element that settings can be in. The kernel makes none larger than its pages allow.
+const LARGEST: usize = 64 << 20;
 
 /// Why a setting cannot be given a value.
 #[derive(Debug)]

@@ -44,8 +44,10 @@ fn strangers() -> Vec<String> {
     let sources = [
         "core.c",
         "data.c",
+        "every_map.c",
         "kfuncs.c",
         "maps.c",
+        "settings.c",
         "several.c",
         "subprograms.c",
         "tailcalls.c",

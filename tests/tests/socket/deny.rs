@@ -56,6 +56,28 @@ fn the_first_denial_ends_a_call() {
 }
 
 #[test]
+fn who_is_disabled_denies_nothing() {
+    let place = Place::new();
+    for (hook, call) in CALLS {
+        place.guard(hook, &deny());
+        let denied = |v6| {
+            let marked = place.udp(v6);
+            mark(&marked);
+            call(&marked, v6, true).is_err()
+        };
+        assert_eq!([false, true].map(denied), [true, true], "{hook}");
+        for verb in ["disable", "enable"] {
+            // All hooks of the family.
+            let ran = place.world.nke(&[verb, "deny"]).ok();
+            assert!(ran.stdout.lines().count() >= 2, "{ran:?}");
+            let enabled = verb == "enable";
+            assert_eq!([false, true].map(denied), [enabled; 2], "{hook} {verb}");
+        }
+        place.clear(hook);
+    }
+}
+
+#[test]
 fn an_errno_arrives_at_the_caller() {
     let place = Place::new();
     for (hook, call) in CALLS {
