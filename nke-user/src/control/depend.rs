@@ -11,7 +11,7 @@ use crate::{
     depend::{self, Candidate, Plan, Unmet, catalog},
     error::{Error, Result},
     extension::{Build, Extension, Given, Load, Needed},
-    find::{Wanted, find},
+    find::{self, Wanted, find},
     holder::Users,
     loader::Maps,
     object::{Identifier, Object, map_difference},
@@ -113,7 +113,9 @@ impl Control {
         let mut pool = self.loaded_candidates();
         pool.extend(catalog::on_path());
         let plan = depend::resolve(&wanted, &pool);
-        let plan = plan.map_err(|unmet| unmet_error(object.name(), unmet))?;
+        let plan = plan.map_err(|unmet| {
+            passed_over(&unmet).unwrap_or_else(|| unmet_error(object.name(), unmet))
+        })?;
         Ok(Choice { pool, plan })
     }
 
@@ -288,6 +290,20 @@ fn bind(object: &Object, loaded: &BTreeMap<Identifier, (u32, String)>) -> Vec<Bo
         })
     };
     declared.filter_map(bind).collect()
+}
+
+/// Why the extension that is missing is not to be had, though it is on the search path: its file may
+/// be one that others can write to.
+fn passed_over(unmet: &Unmet) -> Option<Error> {
+    let Unmet::Missing {
+        identifier, seen, ..
+    } = unmet
+    else {
+        return None;
+    };
+    let files = find::candidates(identifier.as_str()).into_iter();
+    let mut files = files.filter(|_| seen.is_empty());
+    files.find_map(|file| find(&Wanted::Path(file.path)).err())
 }
 
 fn unmet_error(object: &str, unmet: Box<Unmet>) -> Error {

@@ -177,6 +177,21 @@ fn what_is_not_there_is_named() {
 }
 
 #[test]
+fn what_others_can_write_to_is_not_taken_and_said_to_be_there() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    versions(&world, &["1.2.0"], "'^1'");
+    let path = world.extensions().join("base-1-2-0.o");
+    let allow = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+    allow(0o666).expect("the mode can be changed");
+    let error = world.nke(&["load", "top"]).fails("untrusted");
+    assert!(error.contains("base-1-2-0.o"), "{error}");
+    assert!(!world.is_mounted());
+    allow(0o644).expect("the mode can be changed");
+    world.nke(&["load", "top"]).ok();
+}
+
+#[test]
 fn another_of_the_providers_name_is_in_its_way() {
     let world = World::new();
     let elsewhere = nke_tests::trail::object(7);
