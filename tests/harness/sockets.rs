@@ -11,7 +11,9 @@ use crate::{Deadline, INSIDE_V4, INSIDE_V6, World};
 
 impl World {
     /// The inside's address of the family of another address.
-    fn inside_address(v6: bool) -> IpAddr {
+    /// The address inside.
+    #[must_use]
+    pub fn inside_address(v6: bool) -> IpAddr {
         if v6 {
             INSIDE_V6.into()
         } else {

@@ -227,17 +227,12 @@ impl Control {
                 written.map_err(|source| bad_rules(plan.hook, source))?;
             }
         }
-        // A kernel that cannot run it cannot be asked.
-        let cut = |root: &dyn std::os::fd::AsFd| {
-            let cut = flow.is_cut_by(plan.hook, *target, root.as_fd());
-            cut.unwrap_or(false)
-        };
-        if !cut(&trial) {
+        if !flow.is_cut_by(plan.hook, *target, &trial) {
             return Ok(false);
         }
         // What runs answers the same, and the connection lives: so this does not cut it.
         let running = present.and_then(|chain| program::open(chain.anchor.root()).ok());
-        Ok(!running.is_some_and(|root| cut(&root)))
+        Ok(!running.is_some_and(|root| flow.is_cut_by(plan.hook, *target, root)))
     }
 
     /// Prepares all chains, and puts them in force.

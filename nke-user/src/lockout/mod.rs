@@ -18,7 +18,7 @@
 mod connection;
 mod packet;
 
-use std::{fmt, io, net::SocketAddr, os::fd::AsFd};
+use std::{fmt, net::SocketAddr, os::fd::AsFd};
 
 use crate::{
     hook::{Hook, ProgramType, Way},
@@ -74,33 +74,27 @@ impl Flow {
         judged && here && hook.row().way != Way::Forward
     }
 
-    /// Whether a chain cuts it: what a root answers to packets of it, with data and without.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's, if it cannot run programs of this type: before 5.10 `sk_buff` programs of
-    /// another interface, before 6.4 netfilter's.
-    pub(crate) fn is_cut_by(
-        &self,
-        hook: Hook,
-        target: Target,
-        root: impl AsFd,
-    ) -> io::Result<bool> {
-        let ifindex = target.ifindex();
-        for payload in [&[0x5a; 64][..], &[]] {
+    /// Whether a chain cuts it: what a root answers to packets of it, with data and without. One
+    /// that cannot be asked is taken to.
+    pub(crate) fn is_cut_by(&self, hook: Hook, target: Target, root: impl AsFd) -> bool {
+        let passes = |payload: &[u8]| {
             let packet = packet::tcp(self.ends(hook), payload);
-            let probe = packet::probe(hook, ifindex, packet);
+            let probe = packet::probe(hook, target.ifindex(), packet);
             let run = TestRun {
                 packet: &probe.packet,
                 context: &probe.context,
                 ..TestRun::default()
             };
-            let (verdict, _) = program::test_run(&root, &run)?;
-            if !lets_through(hook, verdict.cast_signed()) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+            // Before 5.15 XDP takes no context.
+            let bare = TestRun {
+                context: &[],
+                ..run
+            };
+            let ran = program::test_run(&root, &run);
+            let ran = ran.or_else(|_| program::test_run(&root, &bare));
+            ran.is_ok_and(|(verdict, _)| lets_through(hook, verdict.cast_signed()))
+        };
+        !(passes(&[0x5a; 64]) && passes(&[]))
     }
 
     /// From whom to whom its packets are at a hook.

@@ -12,8 +12,8 @@ pub(super) struct Probe {
     pub(super) context: Vec<u8>,
 }
 
-/// A packet for the hook's type of program: the kernel wants a link header before all but
-/// netfilter's, and in the context where the packet is.
+/// A packet for the hook's type of program: the kernel wants a link header at all layers, and in the
+/// context where the packet is.
 pub(super) fn probe(hook: Hook, ifindex: Option<u32>, ip: Vec<u8>) -> Probe {
     let is_v4 = ip.first().is_some_and(|byte| byte >> 4 == 4);
     let ether_type: [u8; 2] = if is_v4 { [0x08, 0x00] } else { [0x86, 0xdd] };
@@ -31,7 +31,7 @@ pub(super) fn probe(hook: Hook, ifindex: Option<u32>, ip: Vec<u8>) -> Probe {
             context[0] = row.attach_type.to_le_bytes()[0];
             context[1] = family.to_le_bytes()[0];
             Probe {
-                packet: ip,
+                packet: framed(),
                 context,
             }
         }
