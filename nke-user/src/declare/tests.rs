@@ -227,3 +227,16 @@ fn hostile_text_is_refused_and_no_more() {
     let long = format!("[[load]]\nextension = '{}'", "x".repeat(1 << 20));
     assert!(Declaration::parse("a.toml", &long).is_ok());
 }
+
+#[test]
+fn the_pages_examples_are_declarations() {
+    let page = include_str!("../../../docs/apply.md");
+    let blocks = page.split("```toml\n").skip(1);
+    let blocks: Vec<_> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 2);
+    let [one, host] = blocks.as_slice() else {
+        return;
+    };
+    assert_eq!(parse(one).attachments.len(), 1);
+    assert_eq!(parse(host).attachments.len(), 2);
+}

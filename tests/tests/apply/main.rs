@@ -5,6 +5,7 @@ mod kill;
 mod lockout;
 mod many;
 mod save;
+mod unit;
 
 use nke_tests::{Hook, IFACE, Ran, World, trail};
 use serde_json::Value;
