@@ -141,7 +141,7 @@ impl fmt::Display for Spot {
 }
 
 /// What a chain is attached to, as the state knows it: by the kernel's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Target {
     /// Indexes are not unique across namespaces.
     Interface {

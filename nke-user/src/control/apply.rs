@@ -69,7 +69,26 @@ impl Control {
         }
         self.disclaim_unused()?;
         self.unload_unused()?;
-        done.map(|()| survey.plan)
+        done?;
+        self.show_existing_of(&survey.covered)?;
+        Ok(survey.plan)
+    }
+
+    /// Shows extensions that have come to a cgroup the sockets that it has already.
+    fn show_existing_of(&self, covered: &[Covered]) -> Result<()> {
+        let mut shown = HashSet::new();
+        for Covered { target, plan, .. } in covered {
+            for (step, slot) in plan.steps.iter().zip(&plan.wanted.slots) {
+                let kmid = self.extension(&slot.extension).map(|found| found.kmid);
+                // No socket has opted in for what has just come.
+                if let (Step::New, false, Some(kmid)) = (step, slot.opt_in, kmid)
+                    && shown.insert((kmid, *target))
+                {
+                    self.show_existing(kmid, *target)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn carry_out(&mut self, survey: &Survey, terms: Terms) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::{
         plan::{self, ChainPlan, Outline, Plan, Slot, Step, Waiting},
     },
     error::{Error, Result},
-    extension::Source,
+    extension::{Extension, Source},
     filter::{RuleSet, Table},
     find::{Wanted, find},
     hook::Hook,
@@ -68,8 +68,12 @@ impl Body {
     }
 }
 
-/// Objects by their extensions' names, each with how it was asked for.
-type Bodies = HashMap<String, (Wanted, Rc<Body>)>;
+/// Objects: by their extensions' names, each with how it was first asked for; and by how they were.
+#[derive(Default)]
+struct Bodies {
+    named: HashMap<String, (Wanted, Rc<Body>)>,
+    spelt: HashMap<String, (String, Rc<Body>)>,
+}
 
 /// Opens what is to be attached to; `None` if it is not there (yet).
 fn present(place: &Where) -> Result<Option<Spot>> {
@@ -96,11 +100,12 @@ impl Control {
     }
 
     pub(super) fn survey(&self, declaration: &Declaration, prune: bool) -> Result<Survey> {
-        let mut bodies = Bodies::new();
+        let mut bodies = Bodies::default();
         let mut plan = Plan::default();
+        let mut declared = Vec::new();
         for Declared { what, .. } in &declaration.loads {
-            self.body(&mut bodies, what)?;
-            let name = what.name();
+            let (name, _) = self.body(&mut bodies, what)?;
+            declared.push(name.clone());
             let held = self
                 .extension(&name)
                 .is_some_and(|e| e.record.users.count() > 0);
@@ -115,7 +120,6 @@ impl Control {
             covered.push(self.cover(hook, target, draft)?);
         }
         if prune {
-            let declared: Vec<_> = declaration.loads.iter().map(|l| l.what.name()).collect();
             let held = self
                 .extensions
                 .iter()
@@ -127,7 +131,10 @@ impl Control {
         }
         covered.sort_by_cached_key(|c| (c.plan.place.clone(), c.plan.hook));
         plan.chains = covered.iter().map(|chain| chain.plan.clone()).collect();
-        let wanted = bodies.into_iter().map(|(name, (wanted, _))| (name, wanted));
+        let wanted = bodies
+            .named
+            .into_iter()
+            .map(|(name, (wanted, _))| (name, wanted));
         Ok(Survey {
             plan,
             covered,
@@ -135,52 +142,58 @@ impl Control {
         })
     }
 
-    /// The object of an extension, read once.
-    fn body(&self, bodies: &mut Bodies, wanted: &Wanted) -> Result<Rc<Body>> {
-        let name = wanted.name();
-        if let Some((known, body)) = bodies.get(&name) {
-            // A name means whatever has it; two paths must mean the same.
-            if known == wanted || matches!(wanted, Wanted::Name(_)) {
-                return Ok(Rc::clone(body));
-            }
+    /// The name and the object of an extension, read once.
+    fn body(&self, bodies: &mut Bodies, wanted: &Wanted) -> Result<(String, Rc<Body>)> {
+        let spelt = wanted.to_string();
+        if let Some(known) = bodies.spelt.get(&spelt) {
+            return Ok(known.clone());
         }
-        let loaded = self.extension(&name);
-        let body = match (wanted, loaded) {
-            (Wanted::Name(_), Some(extension)) => {
-                let role = Role::Extension {
-                    name: name.clone(),
-                    kmid: extension.kmid,
-                    symbol: String::new(),
-                };
-                self.source(&role)?.map(Body::Loaded)
+        let (name, body) = match self.meant(wanted) {
+            Some(extension) if !wanted.is_exact() => {
+                let name = extension.name.clone();
+                (name, self.loaded_body(extension)?)
             }
-            _ => None,
+            _ => self.body_of_file(bodies, wanted)?,
         };
-        let body = match body {
-            Some(body) => body,
-            None => {
-                let found = find(wanted)?;
-                let clash = |path| Error::NameClash {
-                    name: name.clone(),
-                    path,
-                };
-                if let Some(extension) = loaded
-                    && !extension.is(&self.state, &found)?
-                {
-                    return Err(clash(extension.record.path.clone()));
-                }
-                if let Some((known, body)) = bodies.get(&name)
-                    && body.object().bytes() != found.bytes
-                {
-                    return Err(clash(known.to_string().into()));
-                }
-                let object = Object::parse_beside(&name, found.bytes, found.manifest)?;
-                Body::File(Box::new(object))
+        let named = (wanted.clone(), Rc::clone(&body));
+        bodies.named.entry(name.clone()).or_insert(named);
+        bodies.spelt.insert(spelt, (name.clone(), Rc::clone(&body)));
+        Ok((name, body))
+    }
+
+    fn loaded_body(&self, extension: &Extension) -> Result<Rc<Body>> {
+        let role = Role::Extension {
+            name: extension.name.clone(),
+            kmid: extension.kmid,
+            symbol: String::new(),
+        };
+        let source = self.source(&role)?.ok_or_else(|| Error::NotLoaded {
+            name: extension.name.clone(),
+            stage: "find its object",
+        })?;
+        Ok(Rc::new(Body::Loaded(source)))
+    }
+
+    /// What a file holds, which must be what is loaded or declared under its name.
+    fn body_of_file(&self, bodies: &Bodies, wanted: &Wanted) -> Result<(String, Rc<Body>)> {
+        let found = find(wanted)?;
+        let name = found.name.clone();
+        if let Some(extension) = self.extension(&name) {
+            if extension.is(&self.state, &found)? {
+                return Ok((name, self.loaded_body(extension)?));
             }
-        };
-        let body = Rc::new(body);
-        bodies.insert(name, (wanted.clone(), Rc::clone(&body)));
-        Ok(body)
+            let path = extension.record.path.clone();
+            return Err(Error::NameClash { name, path });
+        }
+        if let Some((known, body)) = bodies.named.get(&name) {
+            if body.object().bytes() == found.bytes {
+                return Ok((name, Rc::clone(body)));
+            }
+            let path = known.to_string().into();
+            return Err(Error::NameClash { name, path });
+        }
+        let object = Object::parse_beside(&name, found.bytes, found.manifest)?;
+        Ok((name, Rc::new(Body::File(Box::new(object)))))
     }
 
     /// Gathers what is declared of each chain.
@@ -192,9 +205,9 @@ impl Control {
     ) -> Result<BTreeMap<(Target, Hook), Draft>> {
         let mut drafts = BTreeMap::new();
         for Declared { what, origin } in &declaration.attachments {
-            let body = self.body(bodies, &what.extension)?;
+            let (name, body) = self.body(bodies, &what.extension)?;
             let Some(spot) = present(&what.place)? else {
-                waiting.push(wait(&what.place, origin, what.extension.name()));
+                waiting.push(wait(&what.place, origin, name));
                 continue;
             };
             let (kind, family) = (what.place.kind(), what.hook.as_ref());
@@ -205,7 +218,7 @@ impl Control {
                 let draft = draft_of(&mut drafts, &what.place, hook)?;
                 draft.agree(what, origin)?;
                 let slot = Slot {
-                    extension: what.extension.name(),
+                    extension: name.clone(),
                     program,
                     priority: DEFAULT_PRIORITY,
                     counters: what.counters,
@@ -383,7 +396,7 @@ impl Draft {
 /// Attachments that share their rules have the same, whichever of them says so.
 fn share_rules(drafts: &mut BTreeMap<(Target, Hook), Draft>, bodies: &Bodies) -> Result<()> {
     let shares = |name: &str| {
-        let body = bodies.get(name).map(|(_, body)| body);
+        let body = bodies.named.get(name).map(|(_, body)| body);
         body.is_some_and(|body| !body.object().manifest().target_maps.is_empty())
     };
     let mut shared: BTreeMap<(Target, String), (RuleSet, Origin)> = BTreeMap::new();

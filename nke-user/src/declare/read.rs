@@ -1,7 +1,7 @@
-//! The files of a declaration.
+//! The files of a declaration. What lies on a disk must be root's alone, as extensions must.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
@@ -62,15 +62,21 @@ fn text(path: &Path) -> Result<String> {
         path: path.to_owned(),
         source,
     };
-    let bytes = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        let read = io::stdin().take(LARGEST + 1).read_to_end(&mut bytes);
-        match read.map_err(failed)? as u64 {
-            ..=LARGEST => bytes,
-            _ => return Err(failed(io::Error::other("it is larger than 32 MiB"))),
-        }
+    if path.is_file() {
+        let (_, bytes) = trust::open(path)?.read(LARGEST, "32 MiB")?;
+        let text = String::from_utf8(bytes);
+        return text.map_err(|error| failed(io::Error::other(error.utf8_error())));
+    }
+    // Whoever gives a pipe knows who writes to it.
+    let mut text = String::new();
+    let length = if path == Path::new("-") {
+        io::stdin().take(LARGEST + 1).read_to_string(&mut text)
     } else {
-        trust::open(path)?.read(LARGEST, "32 MiB")?.1
+        let file = File::open(path);
+        file.and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text))
     };
-    String::from_utf8(bytes).map_err(|error| failed(io::Error::other(error)))
+    match u64::try_from(length.map_err(failed)?) {
+        Ok(length) if length <= LARGEST => Ok(text),
+        Ok(_) | Err(_) => Err(failed(io::Error::other("it is larger than 32 MiB"))),
+    }
 }
