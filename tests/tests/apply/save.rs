@@ -4,10 +4,9 @@ use nke_tests::{Cgroup, Hook, IFACE, World};
 
 use crate::{apply, trails};
 
-#[test]
-fn what_was_saved_comes_back() {
-    let (world, cgroup) = (World::new(), Cgroup::new());
-    trails(&world, 1..=4);
+/// Attaches something of everything.
+fn fill(world: &World, cgroup: &Cgroup) {
+    trails(world, 1..=4);
     let netns = world.inside.name();
     world.attach(Hook::In, "trail1", &["--priority", "-7"]);
     world.attach(Hook::In, "trail2", &[]);
@@ -50,7 +49,12 @@ fn what_was_saved_comes_back() {
         "drop connect port { 22, 23 }",
     ];
     world.nke(&guard).ok();
+}
 
+#[test]
+fn what_was_saved_comes_back() {
+    let (world, cgroup) = (World::new(), Cgroup::new());
+    fill(&world, &cgroup);
     let saved = world.nke(&["save"]).ok().stdout;
     assert_eq!(world.nke(&["save"]).ok().stdout, saved, "byte for byte");
     world.nke(&["save", "saved.toml"]).ok();
