@@ -25,6 +25,31 @@ pub struct Count {
     pub bytes: u64,
 }
 
+/// What a routine of an extension is run for, the word that its context is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Event {
+    /// It has been loaded.
+    Load = 0,
+    /// It is about to be unloaded.
+    Unload = 1,
+    /// After `exit` had answered well, it could not be unloaded after all: `init` is run again.
+    Resume = 2,
+    /// It is about to be unloaded, whatever the answer.
+    Force = 3,
+}
+
+impl From<u32> for Event {
+    fn from(word: u32) -> Self {
+        match word {
+            0 => Self::Load,
+            2 => Self::Resume,
+            3 => Self::Force,
+            _ => Self::Unload,
+        }
+    }
+}
+
 /// Names of the maps of the packet filter, and of the connection guard.
 pub mod map {
     /// An array of one map, which is an array of one [`super::RuleSet`]. Where there is none yet,

@@ -62,6 +62,9 @@ mod netfilter;
 #[cfg(feature = "bpf")]
 mod observer;
 #[cfg(feature = "bpf")]
+#[doc(hidden)]
+pub mod routine;
+#[cfg(feature = "bpf")]
 mod setting;
 #[cfg(feature = "bpf")]
 mod socket;

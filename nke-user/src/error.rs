@@ -534,6 +534,34 @@ pub enum Error {
         holders: Vec<String>,
     },
 
+    /// An extension's init program does not want it loaded.
+    #[error(
+        "extension {name}: load: its init program {program} answered {answer}; nothing of it is \
+         loaded, and its author says what the answer means"
+    )]
+    InitFailed {
+        /// The name.
+        name: String,
+        /// The program's symbol.
+        program: String,
+        /// What it answered, in words.
+        answer: String,
+    },
+
+    /// An extension's exit program does not want it unloaded.
+    #[error(
+        "extension {name}: unload: its exit program {program} answered {answer}; it stays loaded and \
+         works on, --force unloads it in spite of that"
+    )]
+    ExitVetoed {
+        /// The name.
+        name: String,
+        /// The program's symbol.
+        program: String,
+        /// What it answered, in words.
+        answer: String,
+    },
+
     /// No such attachment.
     #[error("attachment {name}: {stage}: none such{place}; `nke chain` shows those that are")]
     NoAttachment {

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nke_ebpf::abi::Event;
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,7 @@ use crate::{
     holder::Users,
     loader::{self, Maps},
     object::{Identifier, Linked, Object},
+    routine::{self, Routine},
     seal::{Level, refuse_from},
     state::{State, names},
     sys::{self, map::Shape},
@@ -77,6 +79,12 @@ pub(crate) struct Record {
     /// command goes on with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) leaving: Option<usize>,
+    /// What is run when it has been loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) init: Option<Routine>,
+    /// What is run before it goes. An answer that is there is a veto.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exit: Option<Routine>,
     pub(crate) hooks: Vec<crate::hook::Hook>,
     pub(crate) description: String,
     pub(crate) identifier: Option<Identifier>,
@@ -253,6 +261,29 @@ fn read_beside(state: &State, directory: &Path) -> Result<Option<Vec<u8>>> {
     pin.exists().then(|| read_file(state, &pin)).transpose()
 }
 
+/// Runs an object's init program, whose answer must be 0. Its maps are nobody else's yet, so that
+/// nothing is left of a failure once they are gone.
+fn initialise(object: &Object, maps: Maps) -> Result<Option<Routine>> {
+    let Some(program) = object.manifest().init.clone() else {
+        return Ok(None);
+    };
+    let source = Source {
+        object: object.clone(),
+        maps,
+    };
+    match routine::run(&source, &program, Event::Load)? {
+        0 => Ok(Some(Routine {
+            program,
+            answer: Some(0),
+        })),
+        answer => Err(Error::InitFailed {
+            name: object.name().to_owned(),
+            program,
+            answer: routine::in_words(answer),
+        }),
+    }
+}
+
 impl Extension {
     /// Loads an object: its bytes and its maps go into the state, and those of the extensions that
     /// it needs, which are made already. A successor lies beside the extension of its name until
@@ -298,10 +329,14 @@ impl Extension {
         maps.append(&mut shared);
         state.pin_maps(&maps, &directory.join("maps"))?;
         loader::fill_maps(object, &maps, |map| filled.iter().any(|name| name == map))?;
+        let init = initialise(object, maps)?;
+        let exit = object.manifest().exit.as_deref().map(Routine::new);
         let record = Record {
             path: path.to_owned(),
             users,
             leaving: None,
+            init,
+            exit,
             hooks: object.hooks(),
             description: object.manifest().description.clone(),
             identifier: object.manifest().identifier.clone(),

@@ -44,6 +44,7 @@ pub mod declare;
 pub mod lockout;
 pub mod maps;
 pub mod records;
+mod routine;
 pub mod value;
 
 pub mod filter;

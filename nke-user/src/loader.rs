@@ -11,7 +11,7 @@ use std::{
 use aya::maps::{MapData, MapError};
 use aya_obj::{
     EbpfSectionKind,
-    generated::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, bpf_map_type, bpf_prog_type},
+    generated::{BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, BPF_F_SLEEPABLE, bpf_map_type, bpf_prog_type},
 };
 
 use crate::{
@@ -197,6 +197,7 @@ fn load_unplaced(object: &Object, symbol: &str, maps: &Maps) -> Result<OwnedFd> 
         program_type: row.program_type as u32,
         expected_attach_type: row.expected_attach_type,
         attach_btf_id: 0,
+        flags: 0,
     };
     load_as_it_is(object.name(), symbol, &linked, kind)
 }
@@ -206,6 +207,7 @@ struct Kind {
     program_type: u32,
     expected_attach_type: u32,
     attach_btf_id: u32,
+    flags: u32,
 }
 
 fn load_as_it_is(object: &str, symbol: &str, linked: &Linked, kind: Kind) -> Result<OwnedFd> {
@@ -213,13 +215,14 @@ fn load_as_it_is(object: &str, symbol: &str, linked: &Linked, kind: Kind) -> Res
         program_type,
         expected_attach_type,
         attach_btf_id,
+        flags,
     } = kind;
     let body = linked.body();
     program::load(&program::Load {
         program_type,
         expected_attach_type,
         attach_btf_id,
-        flags: 0,
+        flags,
         name: symbol,
         license: &linked.license,
         instructions: body.instructions,
@@ -240,8 +243,21 @@ pub(crate) fn load_iterator(
         program_type: bpf_prog_type::BPF_PROG_TYPE_TRACING as u32,
         expected_attach_type: sys::iterator::ATTACH_TYPE,
         attach_btf_id: iterator.function,
+        flags: 0,
     };
     load_as_it_is(object, iterator.symbol, linked, kind)
+}
+
+/// Loads a program that is run once, by nke.
+pub(crate) fn load_routine(object: &str, symbol: &str, linked: &Linked) -> Result<OwnedFd> {
+    let kind = Kind {
+        program_type: bpf_prog_type::BPF_PROG_TYPE_SYSCALL as u32,
+        expected_attach_type: 0,
+        attach_btf_id: 0,
+        // The kernel takes no others of this type (kernel/bpf/verifier.c).
+        flags: BPF_F_SLEEPABLE,
+    };
+    load_as_it_is(object, symbol, linked, kind)
 }
 
 /// A node's program, loaded.

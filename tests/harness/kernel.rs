@@ -146,6 +146,12 @@ pub fn pin_program(program: u32, path: &Path) -> io::Result<()> {
     bpf::pin(bpf::open(Kind::Program, program)?.as_fd(), path)
 }
 
+/// Pins what is pinned at one path at another as well.
+pub fn pin_again(from: &Path, to: &Path) {
+    let object = bpf::pinned(from).expect("it is pinned");
+    bpf::pin(object.as_fd(), to).expect("it can be pinned there");
+}
+
 /// What a program answered to one packet, and the packet as it left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestRun {
@@ -191,4 +197,19 @@ pub fn counts(pin: &Path) -> Vec<u64> {
         u64::from_le_bytes(bytes.try_into().expect("eight bytes"))
     };
     entries.iter().map(number).collect()
+}
+
+/// Sets an entry of a pinned array of 64-bit numbers.
+pub fn set_count(pin: &Path, at: u32, count: u64) {
+    let bytes = |bytes: &[u8]| {
+        let hex = bytes.iter().map(|byte| format!("0x{byte:02x}"));
+        hex.collect::<Vec<_>>()
+    };
+    let pin = pin.display().to_string();
+    let (key, value) = (bytes(&at.to_le_bytes()), bytes(&count.to_le_bytes()));
+    let mut words = vec!["map", "update", "pinned", &pin, "key"];
+    words.extend(key.iter().map(String::as_str));
+    words.push("value");
+    words.extend(value.iter().map(String::as_str));
+    run("bpftool", &words);
 }

@@ -35,7 +35,8 @@ fn shape(value: &Value) -> String {
     fields.collect::<Vec<_>>().join(", ")
 }
 
-const EXTENSION: &str = "description string, holders array, hooks array, identifier string, kmid number, \
+const EXTENSION: &str = "description string, exit null, holders array, hooks array, identifier string, \
+                         init null, kmid number, \
                          loads number, name string, needs array, opt_in number, path string, size number, \
                          uses number, version string";
 const CHAIN: &str = "cgroup null, claims array, foreign array, hook string, ifindex number, \

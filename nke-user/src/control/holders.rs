@@ -1,13 +1,28 @@
 //! Who holds an extension, and what becomes of one that nobody does.
 
+use nke_ebpf::abi::Event;
+
 use super::{Control, ExtensionStatus, Holder, place};
 use crate::{
     chain::{Chain, Node},
     error::{Error, Result},
-    extension::{Build, Extension},
+    extension::{Build, Extension, Record, Source},
     find::Wanted,
     order::Selector,
+    routine,
 };
+
+/// What an extension's exit program answered, if it does not want it to go.
+fn vetoed(extension: &Extension) -> Option<i32> {
+    extension.record.exit.as_ref()?.answer
+}
+
+/// Writes down that the exit program does not want the extension to go.
+pub(super) fn note_veto(record: &mut Record, answer: i32) {
+    if let Some(exit) = &mut record.exit {
+        exit.answer = Some(answer);
+    }
+}
 
 impl Control {
     /// The loaded extension of this name, identifier or kmid.
@@ -47,6 +62,12 @@ impl Control {
             place: place(chain),
         }));
         holders.extend(self.dependants(kmid));
+        // An exit program holds what nobody else does.
+        if holders.is_empty()
+            && let Some(answer) = self.known(kmid).and_then(vetoed)
+        {
+            holders.push(Holder::Exit { answer });
+        }
         holders
     }
 
@@ -56,17 +77,38 @@ impl Control {
     }
 
     /// Unloads extensions that nobody asked for by name, and that nothing uses (any more): dependants
-    /// first, and then what only they needed.
+    /// first, and then what only they needed. One whose exit program has a veto stays, until
+    /// somebody unloads it by name.
     pub(super) fn unload_unused(&mut self) -> Result<()> {
-        let unused = |control: &Self| {
-            let unused =
-                |e: &&Extension| e.record.users.count() == 0 && control.use_count(e.kmid) == 0;
-            control.extensions.iter().find(unused).map(|e| e.kmid)
-        };
-        while let Some(kmid) = unused(self) {
-            self.remove(kmid)?;
+        while let Some(kmid) = self.unused() {
+            match self.ask_to_go(kmid, Event::Unload)? {
+                None => self.remove(kmid)?,
+                Some(answer) => self.edit(kmid, |record| note_veto(record, answer))?,
+            }
         }
         Ok(())
+    }
+
+    /// An extension that nobody holds. With the last that needs another, that one may follow.
+    fn unused(&self) -> Option<u32> {
+        let unused = |e: &&Extension| {
+            let idle = e.record.users.count() == 0 && self.use_count(e.kmid) == 0;
+            idle && vetoed(e).is_none()
+        };
+        self.extensions.iter().find(unused).map(|e| e.kmid)
+    }
+
+    /// Runs an extension's exit program, if it has one. What it answers that is not well is a veto.
+    pub(super) fn ask_to_go(&self, kmid: u32, event: Event) -> Result<Option<i32>> {
+        let exit = self
+            .known(kmid)
+            .and_then(|e| Some((e, e.record.exit.as_ref()?)));
+        let Some((extension, exit)) = exit else {
+            return Ok(None);
+        };
+        let source = Source::open(&self.state, extension)?;
+        let answer = routine::run(&source, &exit.program, event)?;
+        Ok((answer != 0).then_some(answer))
     }
 
     /// Removes an extension that nothing uses.

@@ -72,8 +72,17 @@ impl Control {
 
     /// Counts a request for a loaded extension.
     fn count(&mut self, kmid: u32, by: Option<&str>) -> Result<u32> {
-        if let Some(user) = by {
-            self.edit(kmid, |record| record.users.add(user))?;
+        let old = self.known(kmid).map(|extension| extension.record.clone());
+        let Some(mut record) = old.clone() else {
+            return Ok(kmid);
+        };
+        by.into_iter().for_each(|user| record.users.add(user));
+        // It is wanted again: the next time that nobody holds it, its exit program is asked anew.
+        if let Some(exit) = &mut record.exit {
+            exit.answer = None;
+        }
+        if old.as_ref() != Some(&record) {
+            self.edit(kmid, |old| *old = record)?;
         }
         Ok(kmid)
     }

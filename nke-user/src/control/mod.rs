@@ -56,7 +56,7 @@ pub use self::{
     way::{HookStatus, WayStatus},
 };
 pub use crate::chain::RecordedForm as Form;
-pub use crate::holder::Holder;
+pub use crate::{holder::Holder, routine::Routine};
 use nke_ebpf::abi::records;
 
 use crate::{

@@ -17,6 +17,7 @@ use crate::{
     mode::Mode,
     netfilter::Netfilter,
     object::Identifier,
+    routine::Routine,
     target::{Spot, Target},
 };
 
@@ -47,6 +48,10 @@ pub struct ExtensionStatus {
     pub identifier: Option<Identifier>,
     /// Its version; 0.0.0 if it says none.
     pub version: Version,
+    /// What was run when it had been loaded; `null` if there is nothing.
+    pub init: Option<Routine>,
+    /// What is run before it goes, and its veto; `null` if there is nothing.
+    pub exit: Option<Routine>,
     /// The extensions that it needs, which stay loaded as long as it does.
     pub needs: Vec<NeedStatus>,
 }
@@ -200,6 +205,8 @@ impl Control {
                 .iter()
                 .filter_map(|needed| self.need(needed))
                 .collect(),
+            init: record.init,
+            exit: record.exit,
         }
     }
 

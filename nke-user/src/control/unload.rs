@@ -10,13 +10,17 @@
 //! Killed while it is leaving, the next command goes on if an attachment has gone already, and
 //! takes the whole of it back if none has.
 
-use super::{Control, Holder, keep_all};
+use std::collections::BTreeSet;
+
+use nke_ebpf::abi::Event;
+
+use super::{Control, Holder, holders::note_veto, keep_all};
 use crate::{
     chain::{Change, Ground},
     error::{Error, Result},
     extension::{Extension, Source},
     find::Wanted,
-    holder, sys,
+    holder, routine, sys,
 };
 
 /// How often to wait for the kernel to free what an extension had, in grace periods: it takes two
@@ -38,8 +42,13 @@ pub struct Unload {
 pub enum Unloaded {
     /// One request less, but these hold it.
     Released(Vec<Holder>),
-    /// It is gone, and so are these attachments of it.
-    Gone(Vec<Holder>),
+    /// It is gone.
+    Gone {
+        /// Its attachments that were taken away.
+        detached: Vec<Holder>,
+        /// What its exit program answered, which was not minded.
+        veto: Option<i32>,
+    },
 }
 
 impl Control {
@@ -48,7 +57,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// [`Error::NotLoaded`], [`Error::InUse`].
+    /// [`Error::NotLoaded`], [`Error::InUse`], [`Error::ExitVetoed`].
     pub fn unload(&mut self, name: &str, how: Unload) -> Result<Unloaded> {
         let Some(extension) = self.meant(&Wanted::Name(name.to_owned())) else {
             return Err(Error::NotLoaded {
@@ -66,7 +75,7 @@ impl Control {
         let Unload { wait, force } = how;
         let is_attachment = |holder: &Holder| matches!(holder, Holder::Attachment { .. });
         let mut holders = self.holders(kmid);
-        holders.retain(|holder| !matches!(holder, Holder::User { .. }));
+        holders.retain(|it| !matches!(it, Holder::User { .. } | Holder::Exit { .. }));
         if !holders
             .iter()
             .all(|holder| (wait || force) && is_attachment(holder))
@@ -81,9 +90,13 @@ impl Control {
         } else {
             Remains::default()
         };
+        let veto = self.ask_or_force(kmid, force)?;
         if !holders.is_empty() {
             self.edit(kmid, |record| record.leaving = Some(holders.len()))?;
-            self.take_away(kmid)?;
+            if let Err(error) = self.take_away(kmid) {
+                self.resume(kmid)?;
+                return Err(error);
+            }
         }
         self.remove(kmid)?;
         if wait {
@@ -91,26 +104,66 @@ impl Control {
         }
         // What it needed may be needed by nobody else.
         self.unload_unused()?;
-        Ok(Unloaded::Gone(holders))
+        Ok(Unloaded::Gone {
+            detached: holders,
+            veto,
+        })
     }
 
-    /// Takes all attachments of an extension out of their chains.
+    /// Runs an extension's exit program while all of it still works, so that its veto changes
+    /// nothing. The veto is the result if it is not minded.
+    fn ask_or_force(&mut self, kmid: u32, force: bool) -> Result<Option<i32>> {
+        if force {
+            // An exit program that cannot even be run holds nobody up.
+            return Ok(self.ask_to_go(kmid, Event::Force).unwrap_or_default());
+        }
+        let Some(answer) = self.ask_to_go(kmid, Event::Unload)? else {
+            return Ok(None);
+        };
+        self.edit(kmid, |record| note_veto(record, answer))?;
+        let extension = self.known(kmid);
+        let exit = extension.and_then(|e| e.record.exit.as_ref());
+        Err(Error::ExitVetoed {
+            name: extension.map(|e| e.name.clone()).unwrap_or_default(),
+            program: exit.map(|exit| exit.program.clone()).unwrap_or_default(),
+            answer: routine::in_words(answer),
+        })
+    }
+
+    /// Has an extension work on that could not be unloaded.
+    fn resume(&mut self, kmid: u32) -> Result<()> {
+        self.edit(kmid, |record| record.leaving = None)?;
+        let Some(extension) = self.known(kmid) else {
+            return Ok(());
+        };
+        if let (Some(init), Some(_)) = (&extension.record.init, &extension.record.exit) {
+            let source = Source::open(&self.state, extension)?;
+            // What it answers changes nothing: it is loaded.
+            let _: i32 = routine::run(&source, &init.program, Event::Resume)?;
+        }
+        Ok(())
+    }
+
+    /// Takes all attachments of an extension out of their chains, or none.
     fn take_away(&mut self, kmid: u32) -> Result<()> {
-        let chains: Vec<_> = self.uses(kmid).map(|(c, _)| (c.hook, c.target)).collect();
-        for (hook, target) in chains {
-            let Some(chain) = self.chain(hook, target) else {
-                continue;
-            };
+        let uses = self.uses(kmid).map(|(chain, _)| (chain.hook, chain.target));
+        let places: BTreeSet<_> = uses.collect();
+        let mut changes = Vec::new();
+        for chain in places
+            .iter()
+            .filter_map(|(hook, target)| self.chain(*hook, *target))
+        {
             let stays = |change: &Change| match change {
                 Change::Keep(at) => chain.nodes[*at].record.role.kmid() != Some(kmid),
                 Change::New(_) => true,
             };
             let mut wanted = keep_all(chain);
             wanted.retain(stays);
-            if wanted.len() < chain.nodes.len() {
-                self.commit(Ground::Chain(chain), &wanted)?;
-                self.reread(hook, target)?;
-            }
+            changes.push(self.prepare(Ground::Chain(chain), &wanted)?);
+        }
+        self.put_in_force(changes)?;
+        for (hook, target) in places {
+            self.reread(hook, target)?;
         }
         self.disclaim_unused()
     }

@@ -125,6 +125,8 @@ codes! { Error:
     78 "map-mismatch" MapMismatch,
     79 "undeclared" Undeclared,
     // 80 to 89: finding, counts, init and exit.
+    80 "init-failed" InitFailed,
+    81 "exit-vetoed" ExitVetoed,
     // 90 to 99: upgrades.
     90 "not-newer" NotNewer,
     91 "map-changed" MapChanged,

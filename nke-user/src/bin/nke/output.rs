@@ -461,6 +461,11 @@ pub(crate) fn show(
         for need in &extension.needs {
             field("needs", need);
         }
+        for (name, routine) in [("init", &extension.init), ("exit", &extension.exit)] {
+            if let Some(routine) = routine {
+                field(name, routine);
+            }
+        }
         field("hooks", hooks.join(" "));
     }
     for chain in chains {

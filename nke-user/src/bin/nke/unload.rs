@@ -42,11 +42,16 @@ impl Unload {
                 let holders = holders.join(", ");
                 output::line(format_args!("released {name}, still held by {holders}"));
             }
-            Unloaded::Gone(detached) => {
+            Unloaded::Gone { detached, veto } => {
                 for attachment in detached {
                     output::line(format_args!("detached {attachment}"));
                 }
-                output::line(format_args!("unloaded {name}"));
+                let against =
+                    veto.map(|answer| format!(", though its exit program answered {answer}"));
+                output::line(format_args!(
+                    "unloaded {name}{}",
+                    against.unwrap_or_default()
+                ));
             }
         }
         Ok(())
