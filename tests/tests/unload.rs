@@ -215,7 +215,10 @@ fn a_copy_of_a_filter_has_rules_of_its_own() {
     let rule = "drop in proto udp from any to any port 53";
     world.nke(&world.target(&["filter", "add", rule])).ok();
     let listed = world.nke(&["filter", "list"]).ok().stdout;
-    assert!(listed.contains("drop in proto udp to any port 53"), "{listed}");
+    assert!(
+        listed.contains("drop in proto udp to any port 53"),
+        "{listed}"
+    );
     world
         .nke(&["unload", "--force", "packet-filter@guest"])
         .ok();

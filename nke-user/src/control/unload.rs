@@ -10,13 +10,13 @@
 //! Killed while it is leaving, the next command goes on if an attachment has gone already, and
 //! takes the whole of it back if none has.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, os::fd::OwnedFd};
 
 use nke_ebpf::abi::Event;
 
 use super::{Control, Holder, holders::note_veto, keep_all};
 use crate::{
-    chain::{Change, Ground},
+    chain::{Change, Ground, Node},
     error::{Error, Result},
     extension::{Extension, Source},
     find::Wanted,
@@ -187,17 +187,31 @@ impl Control {
         Ok(())
     }
 
-    /// What the kernel has to free when an extension goes: its nodes' programs and its maps.
+    /// What the kernel has to free when an extension goes: the programs of its nodes, the roots of
+    /// chains of which nothing is left, and their maps. Those of others are not waited for.
     fn remains(&self, kmid: u32) -> Result<Remains> {
-        let programs = self.uses(kmid).map(|(_, node)| node.program).collect();
         let Some(extension) = self.known(kmid) else {
             return Ok(Remains::default());
         };
         let source = Source::open(&self.state, extension)?;
-        let ids = source
-            .maps()
-            .filter_map(|(_, map)| sys::map::describe(map).ok());
-        let maps = ids.map(|map| map.id).chain([kmid]).collect();
+        let needs = extension.record.needs.iter();
+        let others: BTreeSet<&str> = needs.flat_map(|it| &it.maps).map(String::as_str).collect();
+        let id = |map: &OwnedFd| sys::map::describe(map).ok().map(|map| map.id);
+        let (theirs, own): (Vec<_>, Vec<_>) =
+            source.maps().partition(|(name, _)| others.contains(*name));
+        let theirs: BTreeSet<_> = theirs.into_iter().filter_map(|(_, map)| id(map)).collect();
+        let mut programs: BTreeSet<u32> = self.uses(kmid).map(|(_, node)| node.program).collect();
+        let is_own = |node: &Node| node.record.role.kmid() == Some(kmid);
+        let ending = self.uses(kmid).map(|(chain, _)| chain);
+        let ending = ending.filter(|chain| chain.nodes.iter().all(is_own));
+        programs.extend(ending.map(|chain| chain.anchor.root()));
+        let mut maps: BTreeSet<u32> = own.into_iter().filter_map(|(_, map)| id(map)).collect();
+        maps.insert(kmid);
+        for program in &programs {
+            let used = sys::program::open(*program).and_then(sys::program::map_ids);
+            maps.extend(used.unwrap_or_default());
+        }
+        maps.retain(|id| !theirs.contains(id));
         Ok(Remains { programs, maps })
     }
 }
@@ -205,8 +219,8 @@ impl Control {
 /// Kernel objects, by their ids.
 #[derive(Default)]
 struct Remains {
-    programs: Vec<u32>,
-    maps: Vec<u32>,
+    programs: BTreeSet<u32>,
+    maps: BTreeSet<u32>,
 }
 
 /// Waits until they are freed, which is when no packet in flight can meet them. What somebody

@@ -182,19 +182,25 @@ unsafe impl Attribute for InfoAttribute {}
 ///
 /// # Safety
 ///
-/// `repr(C)`, integers and arrays of integers only, no padding.
+/// `repr(C)`, integers and arrays of integers only, no padding. Where the kernel takes one of them
+/// for an address, it is 0, or that of as many writable bytes as another of them says.
 unsafe trait Info: Default {}
 
 /// Reads the head of a kernel object's info structure. An older kernel fills less of it.
 fn info<I: Info>(fd: impl AsFd) -> io::Result<I> {
     let mut info = I::default();
+    info_into(fd, &mut info)?;
+    Ok(info)
+}
+
+/// The same, with what the structure says beforehand: where lists are to go.
+fn info_into<I: Info>(fd: impl AsFd, info: &mut I) -> io::Result<()> {
     let mut attribute = InfoAttribute {
         fd: raw(&fd),
         length: u32::try_from(size_of::<I>()).unwrap_or_default(),
-        info: std::ptr::from_mut(&mut info).expose_provenance() as u64,
+        info: std::ptr::from_mut(info).expose_provenance() as u64,
     };
-    bpf(Command::Info, &mut attribute)?;
-    Ok(info)
+    bpf(Command::Info, &mut attribute).map(drop)
 }
 
 #[repr(C)]

@@ -8,7 +8,9 @@ use std::{
 
 use aya_obj::generated::{bpf_func_info, bpf_insn, bpf_line_info};
 
-use super::{Attribute, Command, Info, address, address_mut, bpf, bpf_fd, by_id, ids, info, raw};
+use super::{
+    Attribute, Command, Info, address, address_mut, bpf, bpf_fd, by_id, ids, info, info_into, raw,
+};
 
 /// What `BPF_PROG_LOAD` is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -229,7 +231,8 @@ struct ProgramInfo {
     map_ids: u64,
     name: [u8; 16],
 }
-// SAFETY: repr(C), integers only, no padding: a prefix of struct bpf_prog_info.
+// SAFETY: repr(C), integers only, no padding: a prefix of struct bpf_prog_info. `map_ids` is 0, or
+// points to `map_count` writable integers.
 unsafe impl Info for ProgramInfo {}
 
 /// What the kernel says of a program.
@@ -268,6 +271,22 @@ pub fn describe(program: impl AsFd) -> io::Result<Described> {
         name,
         jited_len,
     })
+}
+
+/// The ids of the maps that a program uses.
+///
+/// # Errors
+///
+/// The kernel's: `EBADF` if this is not a program.
+pub fn map_ids(program: impl AsFd) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0u32; info::<ProgramInfo>(&program)?.map_count as usize];
+    let mut wanted = ProgramInfo {
+        map_count: count(&ids),
+        map_ids: address_mut(&mut ids),
+        ..ProgramInfo::default()
+    };
+    info_into(program, &mut wanted)?;
+    Ok(ids)
 }
 
 /// The ids of all programs in the kernel.
