@@ -272,3 +272,33 @@ fn under_traffic_nothing_is_lost_or_torn() {
         variable("seen")
     );
 }
+
+#[test]
+fn what_attachments_have_of_their_own_is_set_for_each() {
+    let world = World::new();
+    let object = world.directory().join("own.o");
+    std::fs::copy(stranger::object("every_map.c", "every_map", &[]), &object).expect("it is ours");
+    let manifest = "attachment-maps = ['.data']\n[settings.drop-port]\ntype = 'u16'\ndefault = 5\n";
+    std::fs::write(object.with_extension("toml"), manifest).expect("it is ours");
+    let object = object.display().to_string();
+    let error = world
+        .nke(&["load", &object, "--set", "drop-port=6"])
+        .fails("map-use");
+    assert!(
+        error.contains("each attachment or target has its own"),
+        "{error}"
+    );
+    let ids = [10, 20].map(|n| world.attach(Hook::Xdp, &object, &["--priority", &n.to_string()]));
+    let [first, second] = ids.map(|id| id.to_string());
+    let port = |id: &str| -> Value {
+        let got: Value = world.nke(&["get", id, "drop-port", "--json"]).json();
+        got["settings"][0]["value"].clone()
+    };
+    assert_eq!((port(&first), port(&second)), (json!(5), json!(5)));
+    world.nke(&["set", &second, "drop-port=6"]).ok();
+    assert_eq!((port(&first), port(&second)), (json!(5), json!(6)));
+    let error = world
+        .nke(&["set", "own", "drop-port=7"])
+        .fails("many-attachments");
+    assert!(error.contains("several fit"), "{error}");
+}

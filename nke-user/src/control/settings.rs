@@ -207,6 +207,12 @@ pub(super) fn preset(object: &mut Object, values: &[(String, String)]) -> Result
                 setting: name.clone(),
                 has,
             },
+            Preset::Own(map) => Error::MapUse {
+                map: format!("{}: map {map}", object.name()),
+                stage: "set",
+                kind: "attachment map",
+                reason: "each attachment or target has its own: use `nke set` once it is attached",
+            },
             Preset::Value(source) => Error::Value {
                 object: format!("extension {}: setting {name}", object.name()),
                 stage: "set",

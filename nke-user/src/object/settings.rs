@@ -179,6 +179,9 @@ impl Object {
             let has = settings.into_iter().map(|setting| setting.name).collect();
             return Err(Preset::Unknown(has));
         };
+        if self.manifest.own_maps().any(|own| *own == setting.map) {
+            return Err(Preset::Own(setting.map.clone()));
+        }
         let bytes = setting.parse(text).map_err(Preset::Value)?;
         let preset = self.presets.entry(setting.map.clone()).or_default();
         preset.insert(setting.place.offset, bytes);
@@ -233,6 +236,8 @@ const LARGEST: usize = 64 << 20;
 pub(crate) enum Preset {
     /// There is none of the name; those that there are.
     Unknown(Vec<String>),
+    /// It is in this map, of which each attachment or target has its own.
+    Own(String),
     /// The text is no value of it.
     Value(ValueError),
 }
