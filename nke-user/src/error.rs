@@ -338,6 +338,24 @@ pub enum Error {
         lacks: Vec<String>,
     },
 
+    /// A check found something wrong.
+    #[error("{objects}: check: {failures} failed; the report has each with its remedy")]
+    CheckFailed {
+        /// The objects, by their names.
+        objects: String,
+        /// How many things are wrong.
+        failures: usize,
+    },
+
+    /// A check could not look at everything.
+    #[error("{objects}: check: nothing failed, and {skipped} stages were skipped; run it as root")]
+    CheckIncomplete {
+        /// The objects, by their names.
+        objects: String,
+        /// How many stages were not run.
+        skipped: usize,
+    },
+
     /// An object cannot be fitted to this kernel.
     #[error("{object}: {stage}: {cause}; {remedy}")]
     Relocation {

@@ -29,6 +29,8 @@ mod extension;
 pub mod foreign;
 mod holder;
 pub mod info;
+
+pub mod check;
 pub mod interface;
 mod iptables;
 mod netlink;

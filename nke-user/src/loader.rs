@@ -16,7 +16,7 @@ use aya_obj::{
 
 use crate::{
     error::{CAPABILITIES, Error, Result},
-    hook::{Hook, ProgramType},
+    hook::{Hook, ProgramType, Row},
     kernel::Version,
     object::{Initial, Iteration, Linked, Object, Value, kconfig, packet_length_offset},
     place::{self, Form, Length},
@@ -193,30 +193,51 @@ fn load_unplaced(object: &Object, symbol: &str, maps: &Maps) -> Result<OwnedFd> 
         .filter(|program| program.symbol == symbol);
     let hook = programs.find_map(|program| program.hooks.first());
     let row = hook.copied().unwrap_or(Hook::INTERFACE_XDP).row();
-    let kind = Kind {
-        program_type: row.program_type as u32,
-        expected_attach_type: row.expected_attach_type,
-        attach_btf_id: 0,
-        flags: 0,
-    };
-    load_as_it_is(object.name(), symbol, &linked, kind)
+    load_as(object.name(), symbol, &linked, Manner::of(row, false))
 }
 
-/// What the kernel is told that a program is.
-struct Kind {
+/// As what a program is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Manner {
     program_type: u32,
     expected_attach_type: u32,
     attach_btf_id: u32,
     flags: u32,
 }
 
-fn load_as_it_is(object: &str, symbol: &str, linked: &Linked, kind: Kind) -> Result<OwnedFd> {
-    let Kind {
+impl Manner {
+    /// Of type SYSCALL. The kernel takes none that may not sleep (kernel/bpf/verifier.c).
+    pub(crate) const SYSCALL: Self = Self {
+        program_type: bpf_prog_type::BPF_PROG_TYPE_SYSCALL as u32,
+        expected_attach_type: 0,
+        attach_btf_id: 0,
+        flags: BPF_F_SLEEPABLE,
+    };
+
+    /// As programs of a hook are.
+    pub(crate) const fn of(row: &Row, frags: bool) -> Self {
+        Self {
+            program_type: row.program_type as u32,
+            expected_attach_type: row.expected_attach_type,
+            attach_btf_id: 0,
+            flags: if frags { program::XDP_HAS_FRAGS } else { 0 },
+        }
+    }
+}
+
+/// Loads a linked program as it is.
+pub(crate) fn load_as(
+    object: &str,
+    symbol: &str,
+    linked: &Linked,
+    manner: Manner,
+) -> Result<OwnedFd> {
+    let Manner {
         program_type,
         expected_attach_type,
         attach_btf_id,
         flags,
-    } = kind;
+    } = manner;
     let body = linked.body();
     program::load(&program::Load {
         program_type,
@@ -239,25 +260,18 @@ pub(crate) fn load_iterator(
     iterator: &Iteration<'_>,
     linked: &Linked,
 ) -> Result<OwnedFd> {
-    let kind = Kind {
+    let manner = Manner {
         program_type: bpf_prog_type::BPF_PROG_TYPE_TRACING as u32,
         expected_attach_type: sys::iterator::ATTACH_TYPE,
         attach_btf_id: iterator.function,
         flags: 0,
     };
-    load_as_it_is(object, iterator.symbol, linked, kind)
+    load_as(object, iterator.symbol, linked, manner)
 }
 
 /// Loads a program that is run once, by nke.
 pub(crate) fn load_routine(object: &str, symbol: &str, linked: &Linked) -> Result<OwnedFd> {
-    let kind = Kind {
-        program_type: bpf_prog_type::BPF_PROG_TYPE_SYSCALL as u32,
-        expected_attach_type: 0,
-        attach_btf_id: 0,
-        // The kernel takes no others of this type (kernel/bpf/verifier.c).
-        flags: BPF_F_SLEEPABLE,
-    };
-    load_as_it_is(object, symbol, linked, kind)
+    load_as(object, symbol, linked, Manner::SYSCALL)
 }
 
 /// A node's program, loaded.

@@ -95,6 +95,12 @@ impl Ran {
         (name, said)
     }
 
+    /// Whether it exited with the code of this error, a name of docs/errors.md, whatever it printed.
+    #[must_use]
+    pub fn exited_with(&self, name: &str) -> bool {
+        self.code == Some(errors::code(name))
+    }
+
     /// It must have succeeded; what it printed, as JSON.
     #[track_caller]
     #[must_use]

@@ -306,7 +306,8 @@ fn passed_over(unmet: &Unmet) -> Option<Error> {
     files.find_map(|file| find(&Wanted::Path(file.path)).err())
 }
 
-fn unmet_error(object: &str, unmet: Box<Unmet>) -> Error {
+/// The error of dependencies that cannot be met.
+pub(crate) fn unmet_error(object: &str, unmet: Box<Unmet>) -> Error {
     let object = object.to_owned();
     match *unmet {
         Unmet::Cycle(_) => Error::DependencyCycle { object, unmet },

@@ -44,6 +44,7 @@ use std::{
     rc::Rc,
 };
 
+pub(crate) use self::depend::unmet_error;
 pub use self::{
     apply::Terms,
     attach::{Attach, Attached},

@@ -90,6 +90,7 @@ codes! { Error:
     25 "no-program" NoProgram,
     26 "many-programs" ManyPrograms,
     27 "verifier" Refused,
+    28 "check-incomplete" CheckIncomplete,
     // 30 to 39: what is loaded.
     30 "name-clash" NameClash,
     31 "not-loaded" NotLoaded,
@@ -116,6 +117,7 @@ codes! { Error:
     // 60 to 69: rules, below.
     // 70 to 79: identity, versions, dependencies.
     70 "unmet" Unmet,
+    71 "check-failed" CheckFailed,
     72 "dependency-cycle" DependencyCycle,
     73 "no-provider" NoProvider,
     74 "dependency-conflict" DependencyConflict,

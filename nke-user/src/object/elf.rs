@@ -70,8 +70,6 @@ pub(super) struct Elf {
     pub(super) manifest: Vec<u8>,
     /// Sections of code that are no kind of program.
     pub(super) unknown: Vec<String>,
-    /// Sections of programs without a function that could be called.
-    pub(super) nameless: Vec<String>,
 }
 
 /// The first part of the section names of programs that the kernel runs over what there is.
@@ -189,7 +187,6 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         kconfig: Kconfig::default(),
         manifest: Vec::new(),
         unknown: Vec::new(),
-        nameless: Vec::new(),
     };
     let mut renamed = Vec::new();
     for section in file.sections() {
@@ -214,10 +211,9 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         if NOT_PROGRAMS.iter().any(|other| title.starts_with(other)) {
             continue;
         }
-        let hooks = serves(title).unwrap_or_else(|| {
-            elf.unknown.push(title.to_owned());
-            Vec::new()
-        });
+        let serves = serves(title);
+        let unknown = serves.is_none().then(|| title.to_owned());
+        elf.unknown.extend(unknown);
         let before = elf.programs.len();
         let functions = file.symbols().filter(|symbol| {
             symbol.section_index() == Some(section.index()) && symbol.kind() == SymbolKind::Text
@@ -228,13 +224,15 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
             elf.programs.push(Program {
                 symbol,
                 section: title.to_owned(),
-                hooks: hooks.clone(),
+                hooks: serves.clone().unwrap_or_default(),
                 frags,
                 section_index: section.index().0,
             });
         }
         if elf.programs.len() == before {
-            elf.nameless.push(title.to_owned());
+            return Err(bad(format!(
+                "its section {title:?} has code and no function, so that none of it could run"
+            )));
         }
         renamed.push((section.index().0, title));
     }

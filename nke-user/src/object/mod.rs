@@ -96,8 +96,6 @@ pub struct Object {
 pub(crate) struct Flaws {
     /// Sections of code that are no kind of program.
     pub(crate) unknown_sections: Vec<String>,
-    /// Sections of programs without a function that could be called.
-    pub(crate) nameless_sections: Vec<String>,
     /// What is wrong with the manifest, in words.
     pub(crate) manifest: Vec<String>,
 }
@@ -252,7 +250,6 @@ impl Object {
             kconfig,
             manifest,
             unknown: unknown_sections,
-            nameless: nameless_sections,
         } = elf::read(name, &bytes)?;
         let bad = |cause| Error::NotAnObject {
             object: name.to_owned(),
@@ -290,7 +287,6 @@ impl Object {
         problems.extend(object.preset_defaults());
         let flaws = Flaws {
             unknown_sections,
-            nameless_sections,
             manifest: problems,
         };
         Ok((object, flaws))
@@ -299,7 +295,7 @@ impl Object {
     /// The kernel keeps such a map's values with the one program that is attached, and no node is
     /// (`bpf_get_local_storage`, kernel/bpf/cgroup.c; since 6.17 `__bpf_prog_map_compatible`,
     /// kernel/bpf/core.c, keeps such programs out of program arrays).
-    fn refuse_cgroup_storage(&self) -> Result<()> {
+    pub(crate) fn refuse_cgroup_storage(&self) -> Result<()> {
         const KINDS: [u32; 2] = [
             bpf_map_type::BPF_MAP_TYPE_CGROUP_STORAGE_DEPRECATED as u32,
             bpf_map_type::BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE_DEPRECATED as u32,
@@ -572,30 +568,7 @@ impl Object {
         maps: &BTreeMap<String, BorrowedFd<'_>>,
         cgroup: Option<u64>,
     ) -> Result<Linked> {
-        let mut parsed = self.parsed.clone();
-        parsed.programs.retain(|name, _| name == symbol);
-        let program = parsed
-            .programs
-            .get(symbol)
-            .ok_or_else(|| self.no_symbol(symbol))?;
-        let key = program.function_key();
-        let mut sections = self.programs.iter().filter(|p| p.symbol == symbol);
-        let section = sections.next().map_or(0, |p| p.section_index);
-        let license = program.license.clone();
-        let main_len = parsed
-            .functions
-            .get(&key)
-            .map_or(0, |main| main.instructions.len());
-        for reference in self.externs_of(section) {
-            resolve(&mut parsed, reference, cgroup)
-                .map_err(|symbol| self.no_kernel_symbol(symbol))?;
-        }
-        self.relocate(&mut parsed, maps)?;
-
-        let main = parsed
-            .functions
-            .remove(&key)
-            .ok_or_else(|| self.no_symbol(symbol))?;
+        let (main, main_len) = self.linked(symbol, maps, cgroup)?;
         let (btf, static_main) = self.types(&main, main_len);
         let btf = btf
             .map(|btf| sys::load_btf(&btf))
@@ -611,7 +584,7 @@ impl Object {
             })?;
         Ok(Linked {
             btf,
-            license,
+            license: self.parsed.license.clone(),
             frags: self.takes_frags(symbol),
             instructions: main.instructions,
             main_len,
@@ -619,6 +592,51 @@ impl Object {
             line_info: main.line_info.line_info,
             static_main,
         })
+    }
+
+    /// Whether the program `symbol` can be linked. Any descriptor stands in for the maps, and the
+    /// kernel is asked for nothing but its types.
+    ///
+    /// # Errors
+    ///
+    /// As [`Object::link`].
+    pub(crate) fn try_link(&self, symbol: &str, stand_in: BorrowedFd<'_>) -> Result<()> {
+        let maps = self.maps().map(|(name, _)| name).chain([kconfig::MAP]);
+        let maps = maps.map(|name| (name.to_owned(), stand_in)).collect();
+        self.linked(symbol, &maps, Some(1)).map(drop)
+    }
+
+    /// The program's main function with all that it calls behind it, and how long it is itself.
+    fn linked(
+        &self,
+        symbol: &str,
+        maps: &BTreeMap<String, BorrowedFd<'_>>,
+        cgroup: Option<u64>,
+    ) -> Result<(aya_obj::Function, usize)> {
+        let mut parsed = self.parsed.clone();
+        parsed.programs.retain(|name, _| name == symbol);
+        let program = parsed
+            .programs
+            .get(symbol)
+            .ok_or_else(|| self.no_symbol(symbol))?;
+        let key = program.function_key();
+        let mut sections = self.programs.iter().filter(|p| p.symbol == symbol);
+        let section = sections.next().map_or(0, |p| p.section_index);
+        let main_len = parsed
+            .functions
+            .get(&key)
+            .map_or(0, |main| main.instructions.len());
+        for reference in self.externs_of(section) {
+            resolve(&mut parsed, reference, cgroup)
+                .map_err(|symbol| self.no_kernel_symbol(symbol))?;
+        }
+        self.relocate(&mut parsed, maps)?;
+
+        let main = parsed
+            .functions
+            .remove(&key)
+            .ok_or_else(|| self.no_symbol(symbol))?;
+        Ok((main, main_len))
     }
 
     /// The object's types, with one for the body in a stub. A body without any gets the little

@@ -278,7 +278,7 @@ impl Drop for State {
 
 /// Kernels before 5.11 charge BPF objects to the process's locked memory, of which there is little
 /// by default. Newer ones charge the cgroup, and where this fails they do not mind.
-fn raise_memory_limit() {
+pub(crate) fn raise_memory_limit() {
     let unlimited = Rlimit {
         current: None,
         maximum: None,

@@ -16,7 +16,7 @@ use nke::{
 
 use crate::{
     apply::{Apply, Diff, Save},
-    info, libs, load,
+    check, info, libs, load,
     map::Maps,
     path, query,
     rules::{FilterTarget, GuardTarget, Rules},
@@ -85,6 +85,11 @@ pub(crate) enum Verb {
     /// name and layout, and the lines to add to the manifest are printed. Exit status: 0 when each
     /// is provided once, 1 when one is not provided, 2 when one is provided by several.
     Libs(libs::LibsOf),
+    /// Find all that would keep extensions from running here
+    ///
+    /// Goes through every stage of loading and attaching them, to the verifier and the placement at
+    /// each hook, and leaves nothing behind. Stages that need root are skipped without it.
+    Check(check::Check),
     /// Attach an extension to an interface
     ///
     /// An extension that is not loaded is loaded, and goes again with its last attachment.

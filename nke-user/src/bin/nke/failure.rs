@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::output;
 
 /// Lines of the verifier's log that are shown without `-v`.
-const LAST_WORDS: usize = 6;
+pub(crate) const LAST_WORDS: usize = 6;
 
 /// How failures are to be told.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,6 +3,7 @@
 
 mod apply;
 mod arguments;
+mod check;
 mod enable;
 mod failure;
 mod info;

@@ -30,6 +30,7 @@ fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
     let mut control = open(arguments)?;
     match &arguments.verb {
         Verb::Log { .. }
+        | Verb::Check(_)
         | Verb::Filter(_)
         | Verb::Guard(_)
         | Verb::Info(_)
@@ -131,6 +132,9 @@ fn without_lock(arguments: &Arguments, manner: Manner) -> Option<anyhow::Result<
     // It asks first.
     if let Verb::Seal(seal) = &arguments.verb {
         return Some(seal.run(&arguments.state));
+    }
+    if let Verb::Check(check) = &arguments.verb {
+        return Some(check.run(manner));
     }
     if let Verb::Apply(apply) = &arguments.verb {
         return Some(apply.run(arguments));
