@@ -93,12 +93,16 @@ fn level_1_takes_no_new_code() {
     let host = Host::new();
     let (loaded, new) = (trail::object(1), trail::object(2));
     host.on(&["attach", &loaded]).ok();
+    let newer = host.world.directory().join("trail1.o");
+    fs::copy(&new, &newer).expect("it can be copied");
+    let newer = newer.to_str().expect("a path of ours");
     let shown = host.nke(&["seal", "1", "--yes"]).ok().stdout;
     assert!(shown.starts_with("sealed at level 1: "), "{shown}");
     host.refuses_all(&[
         &["load", &new],
         &host.world.target(&["attach", &new]),
         &host.world.target(&["replace", "trail1", &new]),
+        &["upgrade", "--force", newer],
         &["seal", "0"],
     ]);
     // What is loaded can still be moved about, and taken away.

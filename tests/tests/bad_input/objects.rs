@@ -161,7 +161,8 @@ fn manifests_that_make_no_sense() {
         "descriptoin = 'x'",
         "line 1: unknown field `descriptoin`, expected one of `identifier`, `version`, \
          `compatible-since`, `description`, `license`, `hooks`, `init`, `exit`, `dependencies`, \
-         `requires`, `settings`, `maps`, `attachment-maps`, `target-maps`, `records`",
+         `requires`, `settings`, `maps`, `attachment-maps`, `target-maps`, `records`, \
+         `existing`",
     );
     check(
         "mistyped",
