@@ -539,6 +539,40 @@ fn unload() {
     .check();
 }
 
+#[test]
+fn unload_one_of_two_requests() {
+    Case {
+        before: &["load trail1", "load trail1"],
+        command: "unload trail1",
+        undo: &["load trail1"],
+    }
+    .check();
+}
+
+#[test]
+fn unload_what_is_attached() {
+    Case {
+        before: &[
+            "attach trail2 HERE",
+            "load trail1",
+            "attach trail1 HERE --priority 10",
+        ],
+        command: "unload --force trail1",
+        undo: &["load trail1", "attach trail1 HERE --priority 10"],
+    }
+    .check();
+}
+
+#[test]
+fn load_a_copy() {
+    Case {
+        before: &["load trail1"],
+        command: "load trail1 --instance lab",
+        undo: &["unload trail1@lab"],
+    }
+    .check();
+}
+
 const FILTER: &[&str] = &[
     "attach packet-filter HERE",
     "filter add HERE 'drop in proto udp from any to any port 53'",
