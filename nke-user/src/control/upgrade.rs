@@ -283,15 +283,10 @@ impl Work<'_> {
     /// Notes which entries of the shared maps are to be copied.
     fn shared(&mut self) -> Result<()> {
         for (name, fate) in &self.plan.fates {
-            if let (Fate::Copy, Some(from), Some(to)) =
+            if let (Fate::Copy(entries), Some(from), Some(to)) =
                 (fate, self.old.map(name), self.new.map(name))
             {
-                self.copies.push(Copy::new(
-                    name,
-                    from,
-                    to,
-                    (&self.old.object, &self.new.object),
-                )?);
+                self.copies.push(Copy::new(name, from, to, entries)?);
             }
         }
         Ok(())
@@ -314,11 +309,10 @@ impl Work<'_> {
                     let Some(made) = made.remove(&name) else {
                         continue;
                     };
-                    if let (Some(Fate::Copy), Some(from)) =
+                    if let (Some(Fate::Copy(entries)), Some(from)) =
                         (self.plan.fates.get(&name), present.get(&name))
                     {
-                        let objects = (&self.old.object, &self.new.object);
-                        self.copies.push(Copy::new(&name, from, &made, objects)?);
+                        self.copies.push(Copy::new(&name, from, &made, entries)?);
                     }
                     if of_target.contains(&name) {
                         self.of_targets.insert(key, copy(&made)?);
@@ -390,7 +384,7 @@ fn statuses(plan: &Plan) -> Vec<MapStatus> {
     let fates = plan.fates.iter().map(|(name, fate)| {
         let fate = match fate {
             Fate::Keep => MapFate::Kept,
-            Fate::Copy => MapFate::Copied,
+            Fate::Copy(_) => MapFate::Copied,
             Fate::Make => MapFate::New,
         };
         (name, fate)

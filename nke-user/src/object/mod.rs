@@ -409,6 +409,17 @@ impl Object {
         (of(map.def.btf_key_type_id), of(map.def.btf_value_type_id))
     }
 
+    /// The types of the keys and values of the maps in a map of maps.
+    pub(crate) fn inner_types(&self, name: &str) -> (Option<Type>, Option<Type>) {
+        let inner = self.parsed.maps.get(name).and_then(aya_obj::Map::inner);
+        let (Some(aya_obj::Map::Btf(map)), Some(btf)) = (inner, self.btf()) else {
+            return (None, None);
+        };
+        let types = Types::parse(&btf);
+        let of = |id| types.as_ref().and_then(|types| Type::of(types, id));
+        (of(map.def.btf_key_type_id), of(map.def.btf_value_type_id))
+    }
+
     /// The variables of its data sections.
     pub(crate) fn variables(&self) -> Vec<Variable> {
         let is_map = |section: &str| self.parsed.maps.contains_key(section);

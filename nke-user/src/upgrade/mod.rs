@@ -11,12 +11,14 @@
 //! Nothing here does I/O but [`Copy::run`]. It must never let one version read what another has written unless both
 //! have it laid out alike.
 
+mod convert;
 mod copy;
 mod layout;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) use self::{copy::Copy, layout::Layout};
+use self::layout::Layout;
+pub(crate) use self::{copy::Copy, layout::Entries};
 use crate::object::{Migrate, Object};
 
 /// What becomes of one map of the new version.
@@ -27,7 +29,7 @@ pub(crate) enum Fate {
     /// It is a new one, with nothing in it but what the object has.
     Make,
     /// It is a new one, with the old one's entries as they are laid out in it.
-    Copy,
+    Copy(Box<Entries>),
 }
 
 /// A map that cannot go over.
@@ -91,6 +93,9 @@ fn fate(before: Option<&Layout>, now: &Layout, rule: Migrate) -> Result<Fate, St
     match rule {
         Migrate::Refuse => Err(difference),
         Migrate::Reset => Ok(Fate::Make),
-        Migrate::Members => before.can_be_copied_to(now).map(|()| Fate::Copy),
+        Migrate::Members => match before.copy_to(now) {
+            Ok(entries) => Ok(Fate::Copy(Box::new(entries))),
+            Err(why) => Err(format!("{difference}; {why}")),
+        },
     }
 }
