@@ -1,3 +1,6 @@
+//! The resolver on sets of extensions that are made up: what is chosen, in which order, and what is
+//! refused. No file is read.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

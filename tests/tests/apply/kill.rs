@@ -110,7 +110,6 @@ fn each_chain_is_old_or_new_and_applying_again_finishes() {
         assert_eq!(picture(&world), old, "killed at {at:?}, and back");
     }
     assert!(kills > 20, "{kills}");
-    eprintln!("killed {kills} times");
     apply(&world, "new.toml").ok();
     let hits: Value = world.nke(&["filter", "list", "--json"]).json();
     assert_eq!(hits["filters"][0]["rules"][0]["rule"], "drop out proto tcp");

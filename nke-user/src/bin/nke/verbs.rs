@@ -6,11 +6,12 @@ use nke::{
     control::{self, Control, Scope},
     netfilter,
     order::Selector,
+    so_nke::Descriptor,
     target::Where,
 };
 
 use crate::{
-    arguments::{Arguments, Attach, Verb},
+    arguments::{Arguments, Attach, Verb, Which},
     enable,
     failure::Manner,
     log, map, output, rules, way,
@@ -39,28 +40,16 @@ fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
         | Verb::Seal(_)
         | Verb::Keygen(_)
         | Verb::Sign(_)
-        | Verb::Verify(_) => {}
-        Verb::Apply(_) | Verb::Diff(_) | Verb::Save(_) => {}
+        | Verb::Verify(_)
+        | Verb::Apply(_)
+        | Verb::Diff(_)
+        | Verb::Save(_) => {}
         Verb::Load(load) => load.run(&mut control, manner)?,
         Verb::Unload(unload) => unload.run(&mut control)?,
         Verb::Libs(libs) => libs.run(&control)?,
         Verb::Query(query) => query.run(&control)?,
         Verb::Attach(attach) => self::attach(&mut control, attach)?,
-        Verb::Detach {
-            which,
-            socket: Some(socket),
-        } => {
-            let extension = control.opt_out(*socket, &which.attachment)?;
-            output::line(format_args!("opted socket {socket} out of {extension}"));
-        }
-        Verb::Detach {
-            which,
-            socket: None,
-        } => {
-            for was in control.detach(&which.attachment, &Scope::from(&which.place))? {
-                output::line(format_args!("detached {was}"));
-            }
-        }
+        Verb::Detach { which, socket } => detach(&mut control, which, *socket)?,
         Verb::Move { which, to } => {
             let scope = Scope::from(&which.place);
             let moved = control.reposition(
@@ -96,6 +85,18 @@ fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
         Verb::Chain { way, place, format } => {
             chain(&control, *way, &Scope::from(place), format.json)?;
         }
+    }
+    Ok(())
+}
+
+fn detach(control: &mut Control, which: &Which, socket: Option<Descriptor>) -> anyhow::Result<()> {
+    if let Some(socket) = socket {
+        let extension = control.opt_out(socket, &which.attachment)?;
+        output::line(format_args!("opted socket {socket} out of {extension}"));
+        return Ok(());
+    }
+    for was in control.detach(&which.attachment, &Scope::from(&which.place))? {
+        output::line(format_args!("detached {was}"));
     }
     Ok(())
 }

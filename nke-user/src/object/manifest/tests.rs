@@ -1,3 +1,5 @@
+//! Manifests that are good, contradictory and hostile: what is read of each, or said of it.
+
 use super::*;
 
 /// The problems of a manifest of an object with a map `M`, programs for `interface/in` and
