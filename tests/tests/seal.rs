@@ -71,7 +71,7 @@ impl Drop for Host {
 fn an_open_host() {
     let host = Host::new();
     let shown = host.nke(&["seal"]).ok().stdout;
-    assert_eq!(shown, "sealed at level 0: everything can change\n");
+    assert_eq!(shown, "seal level 0: everything can change\n");
     host.nke(&["seal", "0"]).ok();
     host.on(&["attach", &trail::object(1)]).ok();
     host.world.assert_trail(Hook::Xdp, &[1]);
@@ -97,7 +97,7 @@ fn level_1_takes_no_new_code() {
     fs::copy(&new, &newer).expect("it can be copied");
     let newer = newer.to_str().expect("a path of ours");
     let shown = host.nke(&["seal", "1", "--yes"]).ok().stdout;
-    assert!(shown.starts_with("sealed at level 1: "), "{shown}");
+    assert!(shown.starts_with("seal level 1: "), "{shown}");
     host.refuses_all(&[
         &["load", &new],
         &host.world.target(&["attach", &new]),

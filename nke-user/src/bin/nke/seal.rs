@@ -45,7 +45,7 @@ impl Seal {
         if format.json {
             return output::print_json(&json!({ "level": now.number(), "meaning": now.meaning() }));
         }
-        output::line(format_args!("sealed at level {now}: {}", now.meaning()));
+        output::line(format_args!("seal level {now}: {}", now.meaning()));
         Ok(())
     }
 }
