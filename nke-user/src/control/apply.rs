@@ -15,7 +15,7 @@
 use std::{collections::HashSet, path::PathBuf};
 
 use super::{
-    Control, Policy,
+    Control, Policy, Scope,
     declared::{Covered, Survey, bad_rules, has_rules},
 };
 use crate::{
@@ -28,10 +28,12 @@ use crate::{
         plan::{Plan, Step},
     },
     error::{Error, Result},
+    extension::Build,
     filter::{self, Table},
     find::Wanted,
     holder::{self, Users},
     lockout::Flow,
+    order::Selector,
     sys::program,
     target::Target,
 };
@@ -96,6 +98,23 @@ impl Control {
             let known = survey.wanted.get(name).cloned();
             known.unwrap_or_else(|| Wanted::Name(name.to_owned()))
         };
+        // What is not loaded yet begins with its settings; the others change behind the swap.
+        let settings = survey
+            .plan
+            .settings
+            .chunk_by(|a, b| a.extension == b.extension);
+        let loaded: Vec<_> = self.extensions.iter().map(|e| e.name.clone()).collect();
+        let mut later = Vec::new();
+        for of_one in settings {
+            let name = &of_one[0].extension;
+            let values = of_one.iter().map(|s| (s.setting.clone(), s.text.clone()));
+            let values: Vec<_> = values.collect();
+            if loaded.contains(name) {
+                later.push((Selector::Name(name.clone()), values));
+            } else {
+                self.bring_in_set(&wanted(name), None, Build::Current, &values)?;
+            }
+        }
         for name in &survey.plan.load {
             self.obtain(&wanted(name), None)?;
         }
@@ -114,6 +133,9 @@ impl Control {
             self.refuse_to_lock_out(&survey.covered)?;
         }
         self.swap(&survey.covered)?;
+        for (selector, values) in later {
+            self.set(&selector, &Scope::default(), &values)?;
+        }
         for name in &survey.plan.load {
             self.obtain(&wanted(name), Some(&holder::caller()))?;
         }

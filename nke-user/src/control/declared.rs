@@ -54,13 +54,13 @@ struct Draft {
 }
 
 /// An extension's object: as it is loaded, or as its file has it.
-enum Body {
+pub(super) enum Body {
     Loaded(Rc<Source>),
     File(Box<Object>),
 }
 
 impl Body {
-    fn object(&self) -> &Object {
+    pub(super) fn object(&self) -> &Object {
         match self {
             Self::Loaded(source) => &source.object,
             Self::File(object) => object,
@@ -70,13 +70,13 @@ impl Body {
 
 /// Objects: by their extensions' names, each with how it was first asked for; and by how they were.
 #[derive(Default)]
-struct Bodies {
+pub(super) struct Bodies {
     named: HashMap<String, (Wanted, Rc<Body>)>,
     spelt: HashMap<String, (String, Rc<Body>)>,
 }
 
 /// Opens what is to be attached to; `None` if it is not there (yet).
-fn present(place: &Where) -> Result<Option<Spot>> {
+pub(super) fn present(place: &Where) -> Result<Option<Spot>> {
     match place.open() {
         Ok(spot) => Ok(Some(spot)),
         Err(Error::NoInterface { .. }) => Ok(None),
@@ -130,6 +130,7 @@ impl Control {
             covered.extend(others);
         }
         covered.sort_by_cached_key(|c| (c.plan.place.clone(), c.plan.hook));
+        self.plan_settings(declaration, &mut bodies, &mut plan, prune)?;
         plan.chains = covered.iter().map(|chain| chain.plan.clone()).collect();
         let wanted = bodies
             .named
@@ -143,7 +144,7 @@ impl Control {
     }
 
     /// The name and the object of an extension, read once.
-    fn body(&self, bodies: &mut Bodies, wanted: &Wanted) -> Result<(String, Rc<Body>)> {
+    pub(super) fn body(&self, bodies: &mut Bodies, wanted: &Wanted) -> Result<(String, Rc<Body>)> {
         let spelt = wanted.to_string();
         if let Some(known) = bodies.spelt.get(&spelt) {
             return Ok(known.clone());
@@ -426,7 +427,7 @@ fn share_rules(drafts: &mut BTreeMap<(Target, Hook), Draft>, bodies: &Bodies) ->
     Ok(())
 }
 
-fn wrong(origin: &Origin, key: &str, cause: String) -> Error {
+pub(super) fn wrong(origin: &Origin, key: &str, cause: String) -> Error {
     Error::Declaration {
         place: origin.to_string(),
         key: key.to_owned(),

@@ -16,6 +16,7 @@
 mod apply;
 mod attach;
 mod declared;
+mod declared_settings;
 mod depend;
 mod edit;
 mod enable;

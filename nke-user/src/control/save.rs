@@ -17,7 +17,8 @@ use crate::{
 };
 
 impl Control {
-    /// All that runs, and in words what cannot be declared: chains of what no name leads to.
+    /// All that runs, and in words what cannot be declared, and why: chains of what no name leads to,
+    /// settings of what is only there for others.
     ///
     /// # Errors
     ///
@@ -36,7 +37,11 @@ impl Control {
                 Some((words, place)) => chains.push((words, chain.hook, place, chain)),
                 // Claims are nke's own, and come with their attachments.
                 None if chain.attachments().next().is_none() && !chain.drops() => {}
-                None => lost.push(format!("{} of {}", chain.hook, chain.target.directory())),
+                None => lost.push(format!(
+                    "{} of {}: no name leads to it",
+                    chain.hook,
+                    chain.target.directory()
+                )),
             }
         }
         // By names: the kernel's numbers are other ones each time.
@@ -56,6 +61,7 @@ impl Control {
             }
         }
         lost.sort_unstable();
+        lost.extend(self.save_settings(&mut saved)?);
         Ok((saved, lost))
     }
 
@@ -99,7 +105,7 @@ impl Control {
     }
 }
 
-fn declared<T>(what: T) -> Declared<T> {
+pub(super) fn declared<T>(what: T) -> Declared<T> {
     Declared {
         what,
         origin: Origin {
@@ -110,7 +116,7 @@ fn declared<T>(what: T) -> Declared<T> {
 }
 
 /// How an extension is asked for: by its name, if that finds it.
-fn spelling(extension: &Extension) -> Wanted {
+pub(super) fn spelling(extension: &Extension) -> Wanted {
     let name = Wanted::Name(extension.name.clone());
     let path = &extension.record.path;
     if find(&name).is_ok_and(|found| found.path == *path) {

@@ -155,7 +155,7 @@ impl Control {
         self.extension_status(kmid)
     }
 
-    fn setting_status(
+    pub(super) fn setting_status(
         &self,
         source: &Source,
         map: &Map,

@@ -13,6 +13,7 @@
 use std::fmt::Write as _;
 
 use super::plan::{ChainPlan, Plan};
+use crate::value::Literal;
 
 /// The plan's changes as a unified diff; empty if there are none. What has to wait is told in lines
 /// that begin with `#`.
@@ -21,6 +22,7 @@ pub fn unified(plan: &Plan) -> String {
         load,
         release,
         chains,
+        settings,
         waiting,
     } = plan;
     let mut text = String::new();
@@ -41,6 +43,13 @@ pub fn unified(plan: &Plan) -> String {
         let ChainPlan { hook, place, .. } = chain;
         let (old, new) = (chain.running.lines(), chain.wanted.lines());
         section(&format!("{hook} of {place}"), &old, &new);
+    }
+    for of_one in settings.chunk_by(|one, other| one.extension == other.extension) {
+        let line = |name: &str, value: &Literal| format!("{name} = {value}");
+        let old = of_one.iter().map(|s| line(&s.setting, &s.running));
+        let new = of_one.iter().map(|s| line(&s.setting, &s.wanted));
+        let title = format!("settings of {}", of_one[0].extension);
+        section(&title, &old.collect::<Vec<_>>(), &new.collect::<Vec<_>>());
     }
     for wait in waiting {
         let _: std::fmt::Result = writeln!(

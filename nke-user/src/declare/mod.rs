@@ -25,6 +25,7 @@ mod parse;
 pub mod plan;
 mod read;
 pub mod report;
+mod settings;
 mod table;
 mod write;
 
@@ -34,7 +35,11 @@ mod tests;
 use std::{fmt, rc::Rc};
 
 pub(crate) use self::parse::dialect;
-pub use self::{diff::unified, write::text};
+pub use self::{
+    diff::unified,
+    settings::{SettingChange, Settings},
+    write::text,
+};
 use crate::{
     control::Policy,
     filter::RuleSet,
@@ -55,6 +60,8 @@ pub struct Declaration {
     pub attachments: Vec<Declared<Attachment>>,
     /// `[[policy]]`.
     pub policies: Vec<Declared<ChainPolicy>>,
+    /// `[[set]]`, in the order of the files and of their lines.
+    pub settings: Vec<Declared<Settings>>,
 }
 
 /// Something, and where it was declared.

@@ -11,7 +11,7 @@ use toml::{
 };
 
 use super::{
-    Attachment, ChainPolicy, Declaration, Declared,
+    Attachment, ChainPolicy, Declaration, Declared, settings,
     table::{File, Table, unknown},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The tables, which are verbs.
-const TABLES: [&str; 3] = ["load", "attach", "policy"];
+const TABLES: [&str; 4] = ["load", "attach", "policy", "set"];
 
 const LOAD: [&str; 2] = ["extension", "instance"];
 const ATTACH: [&str; 17] = [
@@ -95,6 +95,12 @@ impl Declaration {
                 let what = attachment(table)?;
                 self.attachments.push(Declared { what, origin });
             }
+            "set" => {
+                let table = Table::new(file, "set", &settings::KEYS, start, keys);
+                let origin = table.origin();
+                let what = settings::settings(table)?;
+                self.settings.push(Declared { what, origin });
+            }
             _ => {
                 let table = Table::new(file, "policy", &POLICY, start, keys);
                 let origin = table.origin();
@@ -110,6 +116,7 @@ impl Declaration {
         self.loads.append(&mut other.loads);
         self.attachments.append(&mut other.attachments);
         self.policies.append(&mut other.policies);
+        self.settings.append(&mut other.settings);
     }
 }
 
@@ -143,7 +150,7 @@ fn one_line(message: &str) -> String {
 }
 
 /// The extension, whose path is that of the file's directory on.
-fn extension(table: &mut Table<'_>) -> Result<Wanted> {
+pub(super) fn extension(table: &mut Table<'_>) -> Result<Wanted> {
     let Some((text, at)) = table.text("extension")? else {
         return Err(table.wrong_at_all("it names no extension; add the key \"extension\""));
     };

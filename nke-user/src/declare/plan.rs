@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::{
     control::Policy,
+    declare::SettingChange,
     filter::RuleSet,
     hook::Hook,
     mode::Mode,
@@ -268,6 +269,8 @@ pub struct Plan {
     pub release: Vec<String>,
     /// The chains that the declaration covers, whether they change or not.
     pub chains: Vec<ChainPlan>,
+    /// Settings that get other values.
+    pub settings: Vec<SettingChange>,
     /// What has to wait.
     pub waiting: Vec<Waiting>,
 }
@@ -279,9 +282,11 @@ impl Plan {
             load,
             release,
             chains,
+            settings,
             waiting: _,
         } = self;
-        load.is_empty() && release.is_empty() && !chains.iter().any(ChainPlan::changes)
+        let stays = load.is_empty() && release.is_empty() && settings.is_empty();
+        stays && !chains.iter().any(ChainPlan::changes)
     }
 }
 

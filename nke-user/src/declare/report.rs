@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::plan::{ChainPlan, Plan, Step, Waiting};
-use crate::{control::Policy, hook::Hook};
+use crate::{control::Policy, declare::SettingChange, hook::Hook};
 
 /// A plan's changes.
 #[derive(Clone, Debug, Serialize)]
@@ -16,6 +16,8 @@ pub struct Report {
     pub release: Vec<String>,
     /// The chains that change.
     pub chains: Vec<ChainReport>,
+    /// The settings that get other values.
+    pub settings: Vec<SettingChange>,
     /// What has to wait.
     pub waiting: Vec<Waiting>,
 }
@@ -70,6 +72,7 @@ impl From<&Plan> for Report {
             load,
             release,
             chains,
+            settings,
             waiting,
         } = plan;
         let chains = chains.iter().filter(|chain| chain.changes());
@@ -78,6 +81,7 @@ impl From<&Plan> for Report {
             load: load.clone(),
             release: release.clone(),
             chains: chains.map(ChainReport::from).collect(),
+            settings: settings.clone(),
             waiting: waiting.clone(),
         }
     }

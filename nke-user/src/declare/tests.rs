@@ -49,6 +49,10 @@ interface = "eth0"
 netns = "blue"
 hook = "interface/in"
 policy = "drop"
+
+[[set]]
+extension = "packet-filter"
+settings = { log-lines = 10, "odd name" = "a \"b\"", on = true, low = -5, big = "0x1f" }
 "#;
 
 #[test]
@@ -127,7 +131,7 @@ fn check(text: &str, place: &str, part: &str) {
 #[test]
 fn mistakes_in_tables_are_found_where_they_are() {
     check("[[atach]]\n", "1", "did you mean \"attach\"?");
-    check("[[nothing]]\n", "1", "there are load, attach, policy");
+    check("[[nothing]]\n", "1", "there are load, attach, policy, set");
     check("\n[attach]\nextension = 'a'", "2", "write [[attach]]");
     check("attach = 3", "1", "write [[attach]]");
     check("attach = [3]", "1", "write [[attach]]");
@@ -221,6 +225,26 @@ fn mistakes_in_rules_and_policies_are_found_where_they_are() {
 }
 
 #[test]
+fn mistakes_in_settings_are_found_where_they_are() {
+    let head = "[[set]]\nextension = 'a'\n";
+    let set = |more: &str, line: &str, part: &str| check(&format!("{head}{more}"), line, part);
+    set("", "1", "it sets nothing");
+    set("settings = 'a=1'", "3", "write { SETTING = VALUE");
+    set("settings.a = [1]", "3", "set.settings.a: write a number");
+    set(
+        "[set.settings]\na = 1\nb = { c = 1 }",
+        "5",
+        "set.settings.b",
+    );
+    set("settings.a = \"\\u0000\"", "3", "character 0");
+    set("interface = 'eth0'\nsettings = {}", "3", "no such key");
+    let read = parse(&format!("{head}settings = {{ b = 0x1F, a = 1.5 }}"));
+    let values = read.settings[0].what.values.iter();
+    let values: Vec<_> = values.map(|value| value.what.1.as_str()).collect();
+    assert_eq!(values, ["31", "1.5"]);
+}
+
+#[test]
 fn hostile_text_is_refused_and_no_more() {
     let deep = format!("a = {}", "[".repeat(100_000));
     assert!(Declaration::parse("a.toml", &deep).is_err());
@@ -233,10 +257,11 @@ fn the_pages_examples_are_declarations() {
     let page = include_str!("../../../docs/apply.md");
     let blocks = page.split("```toml\n").skip(1);
     let blocks: Vec<_> = blocks.filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 2);
-    let [one, host] = blocks.as_slice() else {
+    assert_eq!(blocks.len(), 3);
+    let [one, set, host] = blocks.as_slice() else {
         return;
     };
     assert_eq!(parse(one).attachments.len(), 1);
+    assert_eq!(parse(set).settings.len(), 1);
     assert_eq!(parse(host).attachments.len(), 2);
 }

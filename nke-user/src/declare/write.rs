@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Attachment, ChainPolicy, Declaration};
+use super::{Attachment, ChainPolicy, Declaration, settings::inline};
 use crate::{find::Wanted, netfilter::Request, order::Position, target::Where};
 
 /// Writes a declaration.
@@ -14,6 +14,7 @@ pub fn text(declaration: &Declaration) -> String {
         loads,
         attachments,
         policies,
+        settings,
     } = declaration;
     let mut tables = Vec::new();
     for load in loads {
@@ -34,6 +35,12 @@ pub fn text(declaration: &Declaration) -> String {
         table.place(place);
         table.text("hook", &hook.to_string());
         table.text("policy", &policy.to_string());
+        tables.push(table.0);
+    }
+    for set in settings {
+        let mut table = Table::new("set");
+        table.extension(&set.what.extension);
+        table.plain("settings", inline(&set.what.values, quoted));
         tables.push(table.0);
     }
     tables.join("\n")
@@ -91,6 +98,20 @@ fn attach(attachment: &Attachment) -> String {
     table.0
 }
 
+/// A text in quotes.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted += &format!("\\u{:04X}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 struct Table(String);
 
 impl Table {
@@ -104,16 +125,7 @@ impl Table {
     }
 
     fn text(&mut self, key: &str, value: &str) {
-        let mut quoted = String::from('"');
-        for c in value.chars() {
-            match c {
-                '"' | '\\' => quoted.extend(['\\', c]),
-                c if c.is_control() => quoted += &format!("\\u{:04X}", u32::from(c)),
-                c => quoted.push(c),
-            }
-        }
-        quoted.push('"');
-        self.plain(key, quoted);
+        self.plain(key, quoted(value));
     }
 
     fn extension(&mut self, wanted: &Wanted) {

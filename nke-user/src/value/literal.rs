@@ -41,6 +41,14 @@ impl Literal {
         }
     }
 
+    /// As it is typed where a text needs no quotes.
+    pub(crate) fn typed(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Word(_) | Self::List(_) | Self::Repeat(..) | Self::Record(_) => self.to_string(),
+        }
+    }
+
     /// What it is, for a message.
     pub(super) fn describe(&self) -> String {
         match self {

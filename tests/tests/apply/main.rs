@@ -5,6 +5,7 @@ mod kill;
 mod lockout;
 mod many;
 mod save;
+mod settings;
 mod unit;
 
 use nke_tests::{Hook, IFACE, Ran, World, trail};
@@ -342,6 +343,7 @@ fn what_is_written_for_programs_stays_as_it_is() {
         "changes": true,
         "load": ["trail2"],
         "release": [],
+        "settings": [],
         "waiting": [],
         "chains": [{
             "hook": "interface/in",

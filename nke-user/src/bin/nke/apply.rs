@@ -6,7 +6,7 @@ use clap::Args;
 use nke::{
     control::{Control, Terms},
     declare::{
-        self, Declaration,
+        self, Declaration, SettingChange,
         plan::Plan,
         report::{Becomes, ChainReport, Report},
     },
@@ -113,7 +113,7 @@ impl Save {
         let (declaration, lost) = Control::look(&arguments.state)?.save()?;
         let mut text = declare::text(&declaration);
         for lost in lost {
-            text += &format!("# not saved, because no name leads to it: {lost}\n");
+            text += &format!("# not saved: {lost}\n");
         }
         let Some(path) = &self.file else {
             for line in text.lines() {
@@ -141,6 +141,7 @@ fn told(plan: &Plan) {
         load,
         release,
         chains,
+        settings,
         waiting,
     } = Report::from(plan);
     for name in load {
@@ -156,6 +157,15 @@ fn told(plan: &Plan) {
             chain.place,
             summed(chain)
         ));
+    }
+    for SettingChange {
+        extension,
+        setting,
+        wanted,
+        ..
+    } in settings
+    {
+        output::line(format_args!("set {extension}: {setting} = {wanted}"));
     }
     if !changes {
         output::line(format_args!("nothing to change"));
