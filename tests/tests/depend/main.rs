@@ -3,6 +3,7 @@
 
 mod libs;
 mod maps;
+mod turns;
 mod versions;
 
 use std::{fs, path::PathBuf};
