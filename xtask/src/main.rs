@@ -47,7 +47,7 @@ enum Verb {
         /// Also what the tests need: clang, iproute2, …
         #[arg(long)]
         tests: bool,
-        /// Also the programs that the benchmarks compare with: bpftool, xdp-tools
+        /// Also the programs that the benchmarks compare with: bpftool, strace, xdp-tools
         #[arg(long)]
         bench: bool,
     },

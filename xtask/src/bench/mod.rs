@@ -10,11 +10,13 @@
 //! cargo xtask bench chain --quick    # the same in one, less exact
 //! cargo xtask bench chain --json
 //! cargo xtask bench layers           # what a node costs at the IP and socket hooks
+//! cargo xtask bench lifecycle        # load, attach, upgrade and apply of 32 extensions on 16 interfaces
 //! ```
 
 mod edits;
 mod layers;
 mod leaks;
+mod lifecycle;
 mod live;
 mod nodes;
 mod objects;
@@ -64,6 +66,15 @@ enum What {
         #[arg(long)]
         quick: bool,
     },
+    /// How long load, attach, upgrade and apply take with 32 extensions on 16 interfaces
+    Lifecycle {
+        /// Print numbers for programs instead of tables for people
+        #[arg(long)]
+        json: bool,
+        /// Fewer rounds, and wider spreads
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 /// A part of the measurement.
@@ -82,6 +93,9 @@ enum Part {
     /// The cost of a node above the interface: a measurement of its own
     #[value(skip)]
     Layers,
+    /// The time of the manager's verbs: a measurement of its own
+    #[value(skip)]
+    Lifecycle,
 }
 
 const PARTS: [Part; 5] = [
@@ -134,6 +148,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         What::Layers { json, quick } => {
             measure(&workspace, &objects, quick, &[Part::Layers])?.print(json)
         }
+        What::Lifecycle { json, quick } => {
+            measure(&workspace, &objects, quick, &[Part::Lifecycle])?.print(json)
+        }
     }
 }
 
@@ -157,6 +174,7 @@ fn measure(
             Part::Times => times::measure(&mut stage, effort, &command, &mut report),
             Part::Leaks => leaks::measure(&mut stage, effort, &mut report),
             Part::Layers => layers::measure(&mut stage, effort, &mut report),
+            Part::Lifecycle => lifecycle::measure(&mut stage, effort, &command, &mut report),
         };
         // Of an interrupted call, the interruption is the better news.
         let interrupted = stage.check();

@@ -22,6 +22,7 @@ use rustix::thread::{
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::lifecycle;
 use super::objects::Objects;
 
 const SENDER: &str = "nke-bench-out";
@@ -261,6 +262,7 @@ impl<'a> Stage<'a> {
             undo("umount", &[place]);
             drop(fs::remove_dir(place));
         }
+        lifecycle::sweep();
         // tc mounts twice: the directory over itself, and a bpffs over that.
         while !self.bpffs && is_mounted(BPFFS).unwrap_or(false) && undo("umount", &[BPFFS]) {}
     }

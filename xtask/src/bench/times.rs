@@ -203,7 +203,7 @@ fn edits(stage: &Stage<'_>, nke: &str, edited: &Edited) -> Result<Vec<Contest>> 
 }
 
 /// A path as a word of a command line.
-fn word(path: &Path) -> Result<&str> {
+pub(super) fn word(path: &Path) -> Result<&str> {
     let word = path
         .to_str()
         .filter(|word| !word.contains(char::is_whitespace));
@@ -249,7 +249,7 @@ impl Contest {
     }
 }
 
-fn call(line: &Line) -> Result<()> {
+pub(super) fn call(line: &Line) -> Result<()> {
     let mut words = line.split_whitespace();
     let mut command = Command::new(words.next().unwrap_or_default());
     let output = command

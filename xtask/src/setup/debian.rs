@@ -28,7 +28,7 @@ pub(super) const TESTS: &[&str] = &[
     "nftables",
 ];
 /// What the benchmarks compare with.
-pub(super) const BENCH: &[&str] = &["bpftool", "xdp-tools"];
+pub(super) const BENCH: &[&str] = &["bpftool", "strace", "xdp-tools"];
 
 /// The oldest rustc-web that is known to compile the extensions.
 const OLDEST: (u32, u32) = (1, 96);
