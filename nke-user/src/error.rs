@@ -948,6 +948,28 @@ pub enum Error {
         /// As given.
         map: String,
     },
+
+    /// A change was made that is to be confirmed, and is not yet.
+    #[error("{what}: {stage}: it is not confirmed yet; `nke confirm {id}` first, or wait")]
+    Unconfirmed {
+        /// The change that waits, in words.
+        what: String,
+        /// Its id.
+        id: u64,
+        /// What was not done.
+        stage: &'static str,
+    },
+
+    /// No change waits for its confirmation, or not this one.
+    #[error("confirm: no such change waits for it; it may have gone back: see `nke chain`")]
+    NothingPending,
+
+    /// What runs cannot be declared, and so not be brought back.
+    #[error("apply: --confirm: what runs cannot all be brought back: {lost}; do without --confirm")]
+    NoWayBack {
+        /// What no name leads to.
+        lost: String,
+    },
 }
 
 impl Error {

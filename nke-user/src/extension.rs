@@ -231,7 +231,7 @@ const OBJECT: &str = "object";
 const MANIFEST: &str = "manifest";
 
 /// Keeps a file's bytes, in a map that nobody can change any more.
-fn keep_file(state: &State, bytes: &[u8], name: &str, pin: &Path) -> Result<OwnedFd> {
+pub(crate) fn keep_file(state: &State, bytes: &[u8], name: &str, pin: &Path) -> Result<OwnedFd> {
     let failed = |source| Error::Kernel {
         object: name.to_owned(),
         stage: "keep the object",
@@ -247,7 +247,8 @@ fn keep_file(state: &State, bytes: &[u8], name: &str, pin: &Path) -> Result<Owne
     Ok(map)
 }
 
-fn read_file(state: &State, pin: &Path) -> Result<Vec<u8>> {
+/// Reads what was kept.
+pub(crate) fn read_file(state: &State, pin: &Path) -> Result<Vec<u8>> {
     let failed = |source| state.failed(pin, "read", source);
     let map = state.get(pin)?;
     let size = sys::map::describe(&map).map_err(failed)?.value_size;

@@ -56,9 +56,15 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// As [`Control::plan`], those of loading and attaching, and [`Error::LockOut`]. Nothing has
-    /// changed then.
+    /// As [`Control::plan`], those of loading and attaching, [`Error::LockOut`] and
+    /// [`Error::Unconfirmed`]. Nothing has changed then.
     pub fn apply(&mut self, declaration: &Declaration, terms: Terms) -> Result<Plan> {
+        self.refuse_pending("apply")?;
+        self.apply_now(declaration, terms)
+    }
+
+    /// The apply itself.
+    pub(super) fn apply_now(&mut self, declaration: &Declaration, terms: Terms) -> Result<Plan> {
         let survey = self.survey(declaration, terms.prune)?;
         if survey.plan.is_empty() {
             return Ok(survey.plan);

@@ -15,6 +15,7 @@
 
 mod apply;
 mod attach;
+mod confirm;
 mod declared;
 mod declared_settings;
 mod depend;
@@ -49,6 +50,7 @@ pub(crate) use self::depend::unmet_error;
 pub use self::{
     apply::Terms,
     attach::{Attach, Attached},
+    confirm::{Pending, Timer, wait},
     edit::Policy,
     libs::{Lib, LibKind, Libs, Outcome, Provider},
     settings::{Origin, SettingStatus},
@@ -236,6 +238,7 @@ impl Control {
         control.disclaim_unused()?;
         control.unload_unused()?;
         control.settle()?;
+        control.go_back_if_due()?;
         Ok(control)
     }
 

@@ -104,8 +104,15 @@ impl Control {
     /// # Errors
     ///
     /// Those of finding, parsing and loading an object; [`Error::NotLoaded`], [`Error::NotNewer`],
-    /// [`Error::OtherIdentity`], [`Error::MapChanged`], [`Error::NoMapToReset`].
+    /// [`Error::OtherIdentity`], [`Error::MapChanged`], [`Error::NoMapToReset`],
+    /// [`Error::Unconfirmed`].
     pub fn upgrade(&mut self, upgrade: &Upgrade) -> Result<Upgraded> {
+        self.refuse_pending("upgrade")?;
+        self.upgrade_now(upgrade)
+    }
+
+    /// The upgrade itself.
+    pub(super) fn upgrade_now(&mut self, upgrade: &Upgrade) -> Result<Upgraded> {
         let found = find(&upgrade.extension)?;
         let old = self.upgradable(&upgrade.extension)?;
         if old.is(&self.state, &found)? {
@@ -208,7 +215,7 @@ impl Control {
     }
 
     /// The loaded extension that is meant.
-    fn upgradable(&self, wanted: &Wanted) -> Result<Extension> {
+    pub(super) fn upgradable(&self, wanted: &Wanted) -> Result<Extension> {
         let missing = || Error::NotLoaded {
             name: wanted.to_string(),
             stage: "upgrade",

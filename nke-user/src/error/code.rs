@@ -137,6 +137,9 @@ codes! { Error:
     94 "half-upgraded" HalfUpgraded,
     95 "no-map-to-reset" NoMapToReset,
     96 "dependant-refuses" DependantRefuses,
+    97 "unconfirmed" Unconfirmed,
+    98 "nothing-pending" NothingPending,
+    99 "no-way-back" NoWayBack,
     // 100 to 109: declared states.
     100 "declaration" Declaration,
     101 "declared-rules" Rules,

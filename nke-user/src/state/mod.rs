@@ -10,6 +10,7 @@
 //! chains/<hook>/<target>/join                      what has connections join, at the stream hooks
 //! chains/<hook>/<target>/mode, netfilter           and how
 //! chains/<hook>/<target>/nodes/<program>/           next, program, counters, maps/, node
+//! confirm/record, declaration                      a change that waits, and what it goes back to
 //! ```
 //!
 //! Small records are the targets of symbolic links: made whole by one system call, replaced
@@ -99,6 +100,16 @@ impl State {
 
     pub(crate) fn extension(&self, name: &str) -> PathBuf {
         self.extensions().join(name)
+    }
+
+    /// The change that waits for its confirmation.
+    pub(crate) fn pending(&self) -> PathBuf {
+        Self::pending_in(&self.base)
+    }
+
+    /// The same, of a state directory that is not locked.
+    pub(crate) fn pending_in(state: &Path) -> PathBuf {
+        state.join("confirm")
     }
 
     pub(crate) fn chains(&self, hook: Hook) -> PathBuf {
@@ -239,7 +250,7 @@ impl State {
         let chains = self
             .hooks()
             .all(|hook| names(&self.chains(hook)).is_empty());
-        chains && names(&self.extensions()).is_empty()
+        chains && names(&self.extensions()).is_empty() && !self.pending().exists()
     }
 
     /// Whether somebody else has pinned something in this bpffs. iproute2 does, in whichever it

@@ -24,6 +24,7 @@ use std::{
 pub mod iterator;
 pub mod link;
 pub mod map;
+pub mod process;
 pub mod program;
 pub mod socket;
 

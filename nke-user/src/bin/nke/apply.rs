@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use nke::{
-    control::{Control, Terms},
+    control::{Control, Terms, Timer},
     declare::{
         self, Declaration, SettingChange,
         plan::Plan,
@@ -15,6 +15,7 @@ use nke::{
 
 use crate::{
     arguments::{Arguments, Format},
+    confirm::{self, Within},
     output,
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct Apply {
     /// Even if it cuts your own SSH connection
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    within: Within,
 }
 
 /// Show what `apply` would change
@@ -78,11 +81,20 @@ impl Apply {
             prune: *prune,
             force: self.force,
         };
-        let plan = control.apply(&declaration, terms)?;
+        let (plan, pending) = match self.within.seconds {
+            Some(seconds) => {
+                let start = &|id| confirm::start(&arguments.state, id);
+                control.apply_to_confirm(&declaration, terms, &Timer { seconds, start })?
+            }
+            None => (control.apply(&declaration, terms)?, None),
+        };
         if format.json {
-            output::print_json(&serde_json::to_value(Report::from(&plan))?)?;
+            let mut printed = serde_json::to_value(Report::from(&plan))?;
+            confirm::add(&mut printed, pending.as_ref());
+            output::print_json(&printed)?;
         } else {
             told(&plan);
+            confirm::tell(pending.as_ref());
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use nke::{
 
 use crate::{
     apply::{Apply, Diff, Save},
-    check, info, libs, load,
+    check, confirm, info, libs, load,
     map::Maps,
     path, query,
     rules::{FilterTarget, GuardTarget, Rules},
@@ -155,6 +155,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         hook: Option<Hook>,
     },
+    Confirm(confirm::Confirm),
+    #[command(hide = true)]
+    ConfirmTimer(confirm::Timer),
     Apply(Apply),
     Diff(Diff),
     Save(Save),

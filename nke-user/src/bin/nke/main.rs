@@ -4,6 +4,7 @@
 mod apply;
 mod arguments;
 mod check;
+mod confirm;
 mod enable;
 mod failure;
 mod info;

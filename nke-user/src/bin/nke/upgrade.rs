@@ -1,13 +1,19 @@
 //! `nke upgrade` and `nke rollback`.
 
+use std::path::Path;
+
 use clap::Args;
 use nke::{
-    control::{self, Control, MapFate, Upgraded},
+    control::{self, Control, MapFate, Pending, Upgraded},
     find::Wanted,
 };
 use serde_json::json;
 
-use crate::{arguments::Format, output};
+use crate::{
+    arguments::Format,
+    confirm::{self, Within},
+    output,
+};
 
 #[derive(Args, Debug)]
 pub(crate) struct Upgrade {
@@ -20,6 +26,8 @@ pub(crate) struct Upgrade {
     /// Give up what is in this map, which has changed; may be given several times
     #[arg(long, value_name = "MAP")]
     reset_maps: Vec<String>,
+    #[command(flatten)]
+    within: Within,
     #[command(flatten)]
     format: Format,
 }
@@ -37,19 +45,27 @@ pub(crate) struct Rollback {
 
 impl Upgrade {
     /// Carries it out.
-    pub(crate) fn run(&self, control: &mut Control) -> anyhow::Result<()> {
+    pub(crate) fn run(&self, control: &mut Control, state: &Path) -> anyhow::Result<()> {
         let Self {
             extension,
             force,
             reset_maps,
+            within,
             format,
         } = self;
-        let upgraded = control.upgrade(&control::Upgrade {
+        let upgrade = control::Upgrade {
             extension: extension.clone(),
             force: *force,
             reset_maps: reset_maps.iter().cloned().collect(),
-        })?;
-        print("upgraded", &upgraded, format.json)
+        };
+        let (upgraded, pending) = match within.seconds {
+            Some(seconds) => {
+                let start = &|id| confirm::start(state, id);
+                control.upgrade_to_confirm(&upgrade, &control::Timer { seconds, start })?
+            }
+            None => (control.upgrade(&upgrade)?, None),
+        };
+        print("upgraded", &upgraded, pending.as_ref(), format.json)
     }
 }
 
@@ -57,13 +73,21 @@ impl Rollback {
     /// Carries it out.
     pub(crate) fn run(&self, control: &mut Control) -> anyhow::Result<()> {
         let Self { name, from, format } = self;
-        print("rolled back", &control.rollback(name, *from)?, format.json)
+        let done = control.rollback(name, *from)?;
+        print("rolled back", &done, None, format.json)
     }
 }
 
-fn print(done: &str, upgraded: &Upgraded, as_json: bool) -> anyhow::Result<()> {
+fn print(
+    done: &str,
+    upgraded: &Upgraded,
+    pending: Option<&Pending>,
+    as_json: bool,
+) -> anyhow::Result<()> {
     if as_json {
-        return output::print_json(&json!(upgraded));
+        let mut printed = json!(upgraded);
+        confirm::add(&mut printed, pending);
+        return output::print_json(&printed);
     }
     let Upgraded {
         name,
@@ -97,5 +121,6 @@ fn print(done: &str, upgraded: &Upgraded, as_json: bool) -> anyhow::Result<()> {
             output::line(format_args!("  maps {words}: {}", names.join(", ")));
         }
     }
+    confirm::tell(pending);
     Ok(())
 }

@@ -11,7 +11,7 @@ use nke::{
 };
 
 use crate::{
-    arguments::{Arguments, Attach, Verb, Which},
+    arguments::{Arguments, Attach, To, Verb, Which},
     enable,
     failure::Manner,
     log, map, output, rules, way,
@@ -43,22 +43,15 @@ fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
         | Verb::Verify(_)
         | Verb::Apply(_)
         | Verb::Diff(_)
-        | Verb::Save(_) => {}
+        | Verb::Save(_)
+        | Verb::ConfirmTimer(_) => {}
         Verb::Load(load) => load.run(&mut control, manner)?,
         Verb::Unload(unload) => unload.run(&mut control)?,
         Verb::Libs(libs) => libs.run(&control)?,
         Verb::Query(query) => query.run(&control)?,
         Verb::Attach(attach) => self::attach(&mut control, attach)?,
         Verb::Detach { which, socket } => detach(&mut control, which, *socket)?,
-        Verb::Move { which, to } => {
-            let scope = Scope::from(&which.place);
-            let moved = control.reposition(
-                &which.attachment,
-                &scope,
-                &to.position().unwrap_or_default(),
-            )?;
-            output::attached("moved", &moved);
-        }
+        Verb::Move { which, to } => reposition(&mut control, which, to)?,
         Verb::Disable(which) => enable::run(&mut control, which, false)?,
         Verb::Enable(which) => enable::run(&mut control, which, true)?,
         Verb::Replace {
@@ -71,7 +64,8 @@ fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
             let (was, replaced) = control.replace(attachment, &scope, new, program.as_deref())?;
             output::replaced(&was, &replaced);
         }
-        Verb::Upgrade(upgrade) => upgrade.run(&mut control)?,
+        Verb::Upgrade(upgrade) => upgrade.run(&mut control, &arguments.state)?,
+        Verb::Confirm(confirm) => confirm.run(&mut control)?,
         Verb::Rollback(rollback) => rollback.run(&mut control)?,
         Verb::Policy { policy, spot, hook } => {
             let place = Where::from(spot);
@@ -140,6 +134,10 @@ fn without_lock(arguments: &Arguments, manner: Manner) -> Option<anyhow::Result<
     if let Verb::Apply(apply) = &arguments.verb {
         return Some(apply.run(arguments));
     }
+    // It sleeps.
+    if let Verb::ConfirmTimer(timer) = &arguments.verb {
+        return Some(timer.run(&arguments.state));
+    }
     // They let the lock go before they print.
     if let Verb::Save(save) = &arguments.verb {
         return Some(save.run(arguments));
@@ -175,6 +173,14 @@ fn chain(control: &Control, way: bool, scope: &Scope, json: bool) -> anyhow::Res
     } else {
         output::chains(&control.chains(scope)?, json)
     }
+}
+
+fn reposition(control: &mut Control, which: &Which, to: &To) -> anyhow::Result<()> {
+    let scope = Scope::from(&which.place);
+    let position = to.position().unwrap_or_default();
+    let moved = control.reposition(&which.attachment, &scope, &position)?;
+    output::attached("moved", &moved);
+    Ok(())
 }
 
 fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
