@@ -7,6 +7,7 @@
 
 mod crowd;
 mod cycles;
+mod upgrades;
 
 use std::{
     collections::BTreeMap,
