@@ -593,7 +593,7 @@ pub enum Error {
 
     /// Several attachments fit.
     #[error(
-        "attachment {name}: {stage}: several fit: {}; name one by its id, or say -i and --hook",
+        "attachment {name}: {stage}: several fit: {}; name one by its id, or say where it is: -i, --netns or --cgroup, and --hook",
         some(found)
     )]
     ManyAttachments {

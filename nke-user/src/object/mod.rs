@@ -15,6 +15,7 @@
 //! ```
 
 pub(crate) mod btf;
+mod choose;
 mod co_re;
 mod define;
 mod elf;
@@ -23,6 +24,7 @@ mod guard;
 mod initial;
 pub(crate) mod kconfig;
 mod layout;
+mod link;
 mod manifest;
 mod needs;
 mod rename;
@@ -31,21 +33,15 @@ mod settings;
 mod shared;
 mod variables;
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    error::Error as StdError,
-    ffi::CString,
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
-    sync::OnceLock,
-};
+use std::{collections::BTreeMap, error::Error as StdError, sync::OnceLock};
 
 use aya_obj::{
     btf::{Btf, BtfFeatures},
-    generated::{bpf_func_info, bpf_insn, bpf_line_info, bpf_map_type},
+    generated::bpf_map_type,
 };
 
 use self::btf::Types;
-use self::externs::{Known, LOAD_IMM64, instructions_at, known, missing, resolve};
+use self::externs::{LOAD_IMM64, instructions_at, missing};
 use self::guard::guarded;
 use self::kconfig::Kconfig;
 use self::manifest::Facts;
@@ -53,6 +49,7 @@ pub(crate) use self::manifest::LONGEST as LONGEST_MANIFEST;
 pub use self::needs::{Need, Needs, ProgramNeeds};
 pub(crate) use self::{
     btf::packet_length_offset,
+    choose::Iteration,
     initial::{Initial, Value},
     settings::{Preset, Settable},
     shared::map_difference,
@@ -60,6 +57,7 @@ pub(crate) use self::{
 };
 pub use self::{
     elf::Program,
+    link::Linked,
     manifest::{
         Dependency, Feature, Identifier, Manifest, ManifestHook, MapRule, Migrate, RecordKind,
         Requires, Setting, SettingType, SettingValue, satisfies,
@@ -67,10 +65,8 @@ pub use self::{
 };
 use crate::{
     error::{Error, Result},
-    hook::{Hook, Kind},
+    hook::Hook,
     kernel::Version,
-    place::{self, Body},
-    sys,
     value::Type,
 };
 
@@ -98,65 +94,6 @@ pub(crate) struct Flaws {
     pub(crate) unknown_sections: Vec<String>,
     /// What is wrong with the manifest, in words.
     pub(crate) manifest: Vec<String>,
-}
-
-/// A program with its maps and subprograms linked in, ready to be placed.
-#[derive(Debug)]
-pub struct Linked {
-    /// The type information that the infos refer to, loaded; `None` without BTF.
-    pub btf: Option<OwnedFd>,
-    /// The licence.
-    pub license: CString,
-    /// Whether it takes packets of several buffers.
-    pub frags: bool,
-    instructions: Vec<bpf_insn>,
-    main_len: usize,
-    func_info: Vec<bpf_func_info>,
-    line_info: Vec<bpf_line_info>,
-    static_main: Option<u32>,
-}
-
-/// A program that the kernel runs over all objects of a kind.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Iteration<'a> {
-    pub(crate) symbol: &'a str,
-    /// The id of the kernel's function that stands for the kind.
-    pub(crate) function: u32,
-}
-
-impl Linked {
-    /// A program that nke wrote itself: no maps, no types.
-    pub(crate) fn bare(instructions: Vec<bpf_insn>) -> Self {
-        let main_len = instructions.len();
-        Self {
-            btf: None,
-            license: c"Dual MIT/GPL".to_owned(),
-            frags: true,
-            instructions,
-            main_len,
-            func_info: Vec::new(),
-            line_info: Vec::new(),
-            static_main: None,
-        }
-    }
-
-    /// The program as placement takes it.
-    pub fn body(&self) -> Body<'_> {
-        Body {
-            instructions: &self.instructions,
-            main_len: self.main_len,
-            func_info: &self.func_info,
-            line_info: &self.line_info,
-            static_main: self.static_main,
-        }
-    }
-}
-
-/// The running kernel's types. Parsing them takes tens of milliseconds, so it is put off until
-/// an object needs them.
-fn kernel_btf() -> Option<&'static Btf> {
-    static BTF: OnceLock<Option<Btf>> = OnceLock::new();
-    BTF.get_or_init(|| Btf::from_sys_fs().ok()).as_ref()
 }
 
 /// An error with its causes, on one line.
@@ -313,16 +250,6 @@ impl Object {
         })
     }
 
-    /// What a program of this section may ask the kernel for: in the section itself, or in
-    /// functions that programs share.
-    fn externs_of(&self, section: usize) -> impl Iterator<Item = &elf::Extern> {
-        let is_program = |index| self.programs.iter().any(|p| p.section_index == index);
-        self.externs.iter().filter(move |reference| {
-            let (place, _) = reference.place;
-            place == section || !is_program(place)
-        })
-    }
-
     fn no_kernel_symbol(&self, symbol: &str) -> Error {
         Error::NoSymbol {
             object: self.name.clone(),
@@ -390,12 +317,12 @@ impl Object {
                 .any(|program| program.symbol == symbol && program.frags)
     }
 
-    /// Its maps, as aya-obj describes them.
+    /// Its maps in the order of their names, as aya-obj describes them.
     pub(crate) fn maps(&self) -> impl Iterator<Item = (&str, &aya_obj::Map)> {
-        self.parsed
-            .maps
-            .iter()
-            .map(|(name, map)| (name.as_str(), map))
+        let maps = self.parsed.maps.iter();
+        let mut maps: Vec<_> = maps.map(|(name, map)| (name.as_str(), map)).collect();
+        maps.sort_unstable_by_key(|(name, _)| *name);
+        maps.into_iter()
     }
 
     /// The types of a map's keys and values, as far as they are declared.
@@ -454,266 +381,6 @@ impl Object {
     /// Its type information, as it goes to the kernel.
     pub(crate) fn btf(&self) -> Option<Vec<u8>> {
         self.parsed.btf.as_ref().map(Btf::to_bytes)
-    }
-
-    /// Chooses the program and the hook that an attachment means: what is not said is the first
-    /// that fits, of hooks in their order; but of several programs for one hook none is chosen.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoProgram`], [`Error::ManyPrograms`].
-    pub fn choose(
-        &self,
-        kind: Kind,
-        hook: Option<Hook>,
-        symbol: Option<&str>,
-    ) -> Result<(Hook, &Program)> {
-        let named = |program: &&Program| symbol.is_none_or(|symbol| program.symbol == symbol);
-        let serving = |hook: Hook| {
-            let programs = self.programs.iter().filter(named);
-            programs
-                .filter(|program| program.hooks.contains(&hook))
-                .collect::<Vec<_>>()
-        };
-        let asked = |candidate: &Hook| hook.is_none_or(|hook| hook == *candidate);
-        let mut hooks = Hook::all()
-            .filter(|hook| hook.row().kind == kind)
-            .filter(asked);
-        let Some((hook, programs)) = hooks.find_map(|hook| {
-            let programs = serving(hook);
-            (!programs.is_empty()).then_some((hook, programs))
-        }) else {
-            return Err(self.no_program(kind, hook, symbol));
-        };
-        match programs.as_slice() {
-            [program] => Ok((hook, program)),
-            several => Err(Error::ManyPrograms {
-                object: self.name.clone(),
-                hook,
-                programs: several
-                    .iter()
-                    .map(|program| program.symbol.clone())
-                    .collect(),
-            }),
-        }
-    }
-
-    fn no_program(&self, kind: Kind, hook: Option<Hook>, symbol: Option<&str>) -> Error {
-        let named = symbol.map_or_else(String::new, |symbol| format!("named {symbol} "));
-        let place = hook.map_or_else(|| kind.to_string(), |hook| hook.to_string());
-        let has = self.programs.iter();
-        let has = has
-            .map(|program| format!("{} ({})", program.symbol, program.section))
-            .collect();
-        let kinds: Vec<_> = self.hooks().iter().map(|hook| hook.row().kind).collect();
-        let remedy = match kinds.first() {
-            _ if kinds.contains(&kind) => "choose another with --hook or --program",
-            Some(Kind::Interface) => "name an interface with -i",
-            Some(Kind::Namespace) => "leave out -i and --cgroup",
-            Some(Kind::Cgroup) => "name a cgroup with --cgroup",
-            None => "name the section of one as libbpf does, such as \"xdp\" or \"tc\"",
-        };
-        Error::NoProgram {
-            object: self.name.clone(),
-            wanted: format!("{named}for {place}"),
-            has,
-            remedy,
-        }
-    }
-
-    fn no_symbol(&self, symbol: &str) -> Error {
-        let has = self
-            .programs
-            .iter()
-            .map(|program| program.symbol.clone())
-            .collect();
-        Error::NoProgram {
-            object: self.name.clone(),
-            wanted: format!("named {symbol}"),
-            has,
-            remedy: "choose another with --program",
-        }
-    }
-
-    /// Its programs for the kernel to run over what there is: those in sections `iter/tcp`,
-    /// `iter/udp`, `iter/unix`, and so on.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoSymbol`] if this kernel has no such iterator.
-    pub(crate) fn iterators(&self) -> Result<Vec<Iteration<'_>>> {
-        let mut found = Vec::new();
-        for program in &self.programs {
-            let Some(over) = program.section.strip_prefix(elf::ITERATOR) else {
-                continue;
-            };
-            let function = format!("bpf_iter_{over}");
-            let Some(Known::Id(id)) = known(&function) else {
-                return Err(self.no_kernel_symbol(&function));
-            };
-            found.push(Iteration {
-                symbol: &program.symbol,
-                function: id,
-            });
-        }
-        Ok(found)
-    }
-
-    /// Links the program `symbol` to these maps.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Relocation`], [`Error::NoProgram`].
-    pub fn link(&self, symbol: &str, maps: &BTreeMap<String, BorrowedFd<'_>>) -> Result<Linked> {
-        self.link_for(symbol, maps, None)
-    }
-
-    /// As [`Object::link`], for a program that is run for one cgroup, of this id.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Relocation`], [`Error::NoProgram`].
-    pub(crate) fn link_for(
-        &self,
-        symbol: &str,
-        maps: &BTreeMap<String, BorrowedFd<'_>>,
-        cgroup: Option<u64>,
-    ) -> Result<Linked> {
-        let (main, main_len) = self.linked(symbol, maps, cgroup)?;
-        let (btf, static_main) = self.types(&main, main_len);
-        let btf = btf
-            .map(|btf| sys::load_btf(&btf))
-            .transpose()
-            .map_err(|source| {
-                let stage = "load type information";
-                Error::Kernel {
-                    object: self.name.clone(),
-                    stage,
-                    source,
-                    remedy: "compile without -g",
-                }
-            })?;
-        Ok(Linked {
-            btf,
-            license: self.parsed.license.clone(),
-            frags: self.takes_frags(symbol),
-            instructions: main.instructions,
-            main_len,
-            func_info: main.func_info.func_info,
-            line_info: main.line_info.line_info,
-            static_main,
-        })
-    }
-
-    /// Whether the program `symbol` can be linked. Any descriptor stands in for the maps, and the
-    /// kernel is asked for nothing but its types.
-    ///
-    /// # Errors
-    ///
-    /// As [`Object::link`].
-    pub(crate) fn try_link(&self, symbol: &str, stand_in: BorrowedFd<'_>) -> Result<()> {
-        let maps = self.maps().map(|(name, _)| name).chain([kconfig::MAP]);
-        let maps = maps.map(|name| (name.to_owned(), stand_in)).collect();
-        self.linked(symbol, &maps, Some(1)).map(drop)
-    }
-
-    /// The program's main function with all that it calls behind it, and how long it is itself.
-    fn linked(
-        &self,
-        symbol: &str,
-        maps: &BTreeMap<String, BorrowedFd<'_>>,
-        cgroup: Option<u64>,
-    ) -> Result<(aya_obj::Function, usize)> {
-        let mut parsed = self.parsed.clone();
-        parsed.programs.retain(|name, _| name == symbol);
-        let program = parsed
-            .programs
-            .get(symbol)
-            .ok_or_else(|| self.no_symbol(symbol))?;
-        let key = program.function_key();
-        let mut sections = self.programs.iter().filter(|p| p.symbol == symbol);
-        let section = sections.next().map_or(0, |p| p.section_index);
-        let main_len = parsed
-            .functions
-            .get(&key)
-            .map_or(0, |main| main.instructions.len());
-        for reference in self.externs_of(section) {
-            resolve(&mut parsed, reference, cgroup)
-                .map_err(|symbol| self.no_kernel_symbol(symbol))?;
-        }
-        self.relocate(&mut parsed, maps)?;
-
-        let main = parsed
-            .functions
-            .remove(&key)
-            .ok_or_else(|| self.no_symbol(symbol))?;
-        Ok((main, main_len))
-    }
-
-    /// The object's types, with one for the body in a stub. A body without any gets the little
-    /// that the kernel asks for if it can be placed in a stub only.
-    fn types(&self, main: &aya_obj::Function, main_len: usize) -> (Option<Vec<u8>>, Option<u32>) {
-        let mut btf = self.btf();
-        if let Some(info) = main.func_info.func_info.first() {
-            let static_main = btf
-                .as_mut()
-                .and_then(|btf| btf::add_static_copy(btf, info.type_id));
-            return (btf, static_main);
-        }
-        let body = Body {
-            main_len,
-            ..Body::of(&main.instructions)
-        };
-        if place::forms(&body).next() != Some(place::Form::Stub) {
-            return (btf, None);
-        }
-        let (btf, static_main) = place::plain_btf();
-        (Some(btf), Some(static_main))
-    }
-
-    fn relocate(
-        &self,
-        parsed: &mut aya_obj::Object,
-        maps: &BTreeMap<String, BorrowedFd<'_>>,
-    ) -> Result<()> {
-        let failed = |stage, cause, remedy| Error::Relocation {
-            object: self.name.clone(),
-            stage,
-            cause,
-            remedy,
-        };
-        let text: HashSet<usize> = parsed
-            .functions
-            .keys()
-            .map(|(section, _)| *section)
-            .collect();
-        if parsed.has_btf_relocations() {
-            let remedy = "use a kernel with CONFIG_DEBUG_INFO_BTF that has these types";
-            let btf = kernel_btf()
-                .ok_or_else(|| failed("CO-RE", "no /sys/kernel/btf/vmlinux".to_owned(), remedy))?;
-            guarded(|| parsed.relocate_btf(btf))
-                .ok_or_else(|| failed("CO-RE", "malformed relocation".to_owned(), remedy))?
-                .map_err(|error| failed("CO-RE", causes(&error), remedy))?;
-        }
-        let remedy = "compile it again, with a current clang or bpf-linker";
-        let found: Vec<_> = self
-            .parsed
-            .maps
-            .iter()
-            .filter_map(|(name, map)| Some((name.as_str(), maps.get(name)?.as_raw_fd(), map)))
-            .collect();
-        if !self.kconfig.is_empty() {
-            maps.get(kconfig::MAP)
-                .and_then(|map| self.kconfig.link(parsed, map.as_raw_fd()))
-                .ok_or_else(|| failed("relocate", "malformed __kconfig".to_owned(), remedy))?;
-        }
-        guarded(|| {
-            parsed.relocate_maps(found.into_iter(), &text)?;
-            parsed.relocate_calls(&text)
-        })
-        .ok_or_else(|| failed("relocate", "malformed relocation".to_owned(), remedy))?
-        .map_err(|error| failed("relocate", causes(&error), remedy))?;
-        Ok(())
     }
 }
 

@@ -121,7 +121,7 @@ fn too_many_fit() {
         .collect();
     let all = format!("{} and 2 more", all.join(", "));
     let line = format!(
-        "attachment trail1: detach: several fit: {all}; name one by its id, or say -i and --hook"
+        "attachment trail1: detach: several fit: {all}; name one by its id, or say where it is: -i, --netns or --cgroup, and --hook"
     );
     world.refuses(&["detach", "trail1"], &format!("nke: {line}\n"));
     let line = format!("extension trail1: unload: it is in use by {all}; detach it first");

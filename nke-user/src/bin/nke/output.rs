@@ -11,6 +11,7 @@ use nke::{
     control::{Attached, ChainStatus, Counts, ExtensionStatus, Holder, NodeStatus},
     find::{Wanted, overlooked},
     foreign::{Foreign, How},
+    hook::Hook,
 };
 use serde_json::json;
 
@@ -241,7 +242,6 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
     }
     let mut table = table(head);
     for extension in extensions {
-        let hooks: Vec<_> = extension.hooks.iter().map(|hook| hook.row().name).collect();
         let mut row = vec![
             extension.kmid.to_string(),
             extension.loads.to_string(),
@@ -254,7 +254,7 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
             },
             extension.version.to_string(),
             held_by(&extension.holders),
-            hooks.join(" ").replace(" interface/", " "),
+            by_layer(&extension.hooks),
         ];
         if needy {
             let needs: Vec<_> = extension
@@ -269,6 +269,27 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
     right(&mut table, &[0, 1, 2, 3]);
     print_table(&table);
     Ok(())
+}
+
+/// Hooks by layer, each layer named once: `interface/xdp in`; or `ip/*` if it has all of them.
+fn by_layer(hooks: &[Hook]) -> String {
+    let layer_of = |hook: &Hook| hook.row().name.split_once('/');
+    let mut layers: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (layer, name) in hooks.iter().filter_map(layer_of) {
+        match layers.iter_mut().find(|(known, _)| *known == layer) {
+            Some((_, names)) => names.push(name),
+            None => layers.push((layer, vec![name])),
+        }
+    }
+    let words = layers.iter().map(|(layer, names)| {
+        let all = Hook::all().filter_map(|hook| layer_of(&hook));
+        if all.filter(|(of, _)| of == layer).count() == names.len() {
+            format!("{layer}/*")
+        } else {
+            format!("{layer}/{}", names.join(" "))
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// The first of those who hold an extension, in short: attachments by their ids.
@@ -523,6 +544,17 @@ mod tests {
         check(999_999_999_999, "999G");
         check(1_000_000_000_000, "1.0T");
         check(u64::MAX, "18.4E");
+    }
+
+    #[test]
+    fn a_layer_is_named_once() {
+        let hooks: Vec<Hook> = ["interface/xdp", "ip/prerouting", "ip/out", "interface/out"]
+            .iter()
+            .map(|name| name.parse().unwrap())
+            .collect();
+        assert_eq!(by_layer(&hooks), "interface/xdp out ip/prerouting out");
+        assert!(by_layer(&Hook::all().collect::<Vec<_>>()).starts_with("interface/* ip/*"));
+        assert_eq!(by_layer(&[]), "");
     }
 
     #[test]
