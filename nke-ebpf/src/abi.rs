@@ -74,35 +74,39 @@ pub const SLOTS: usize = CAPACITY + 2;
 /// What is known of a packet or a socket call, one bit each. A rule asks for some of them.
 pub mod facts {
     /// The packet is IPv4; the address of the call is.
-    pub const V4: u32 = 1;
+    pub const V4: u64 = 1;
     /// The packet is IPv6; the address of the call is.
-    pub const V6: u32 = 1 << 1;
+    pub const V6: u64 = 1 << 1;
     /// The protocol is known, and stands in the bits of [`PROTOCOL_MASK`].
-    pub const PROTOCOL: u32 = 1 << 2;
+    pub const PROTOCOL: u64 = 1 << 2;
     /// The ports are known.
-    pub const PORTS: u32 = 1 << 3;
+    pub const PORTS: u64 = 1 << 3;
     /// The packet is on its way in.
-    pub const IN: u32 = 1 << 4;
+    pub const IN: u64 = 1 << 4;
     /// The packet is on its way out; the call is [`CONNECT`] or [`SENDMSG`].
-    pub const OUT: u32 = 1 << 5;
+    pub const OUT: u64 = 1 << 5;
     /// The call is `connect`.
-    pub const CONNECT: u32 = 1 << 16;
+    pub const CONNECT: u64 = 1 << 16;
     /// The call is `sendmsg`, or one of its kin, with an address.
-    pub const SENDMSG: u32 = 1 << 17;
+    pub const SENDMSG: u64 = 1 << 17;
     /// The call is `bind`.
-    pub const BIND: u32 = 1 << 18;
+    pub const BIND: u64 = 1 << 18;
 
     /// The facts of a direction: [`IN`], [`OUT`], or both of a packet that is forwarded.
     #[inline(always)]
     #[must_use]
-    pub const fn direction(direction: crate::Direction) -> u32 {
-        (direction as u32) << 4
+    pub const fn direction(direction: crate::Direction) -> u64 {
+        (direction as u64) << 4
     }
 
     /// Where the protocol's number stands.
     pub const PROTOCOL_SHIFT: u32 = 8;
     /// The protocol's number.
-    pub const PROTOCOL_MASK: u32 = 0xff << PROTOCOL_SHIFT;
+    pub const PROTOCOL_MASK: u64 = 0xff << PROTOCOL_SHIFT;
+
+    /// Where the sixteen bits begin that the protocol's own header fills: flags of TCP, type and
+    /// code of ICMP.
+    pub const DETAIL_SHIFT: u32 = 32;
 }
 
 /// A pair of ports as one number: the sender's in the low half, the receiver's in the high one.
@@ -116,34 +120,80 @@ pub const fn ports(source: u16, destination: u16) -> u64 {
 /// in the halves that need no borrow: two comparisons for one.
 pub const PORT_GUARD: u64 = 1 << 31 | 1 << 63;
 
+/// Eight bytes of both addresses, and which of their bits are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ends {
+    /// Bits that the sender's address must have where the mask has ones.
+    pub source: u64,
+    /// Which bits of the sender's address are compared.
+    pub source_mask: u64,
+    /// Bits that the receiver's address must have where the mask has ones.
+    pub destination: u64,
+    /// Which bits of the receiver's address are compared.
+    pub destination_mask: u64,
+}
+
+impl Ends {
+    /// All addresses.
+    pub const ANY: Self = Self {
+        source: 0,
+        source_mask: 0,
+        destination: 0,
+        destination_mask: 0,
+    };
+
+    const fn to_words(self) -> [u64; 4] {
+        [
+            self.source,
+            self.source_mask,
+            self.destination,
+            self.destination_mask,
+        ]
+    }
+
+    const fn from_words(words: [u64; 4]) -> Self {
+        let [source, source_mask, destination, destination_mask] = words;
+        Self {
+            source,
+            source_mask,
+            destination,
+            destination_mask,
+        }
+    }
+}
+
 /// One rule, ready to be compared without a branch.
+//
+// Two lines of a processor's cache. What nearly all rules differ in lies in the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Rule {
-    /// Bits that the sender's address must have where the mask has ones.
-    pub source: [u64; 2],
-    /// Which bits of the sender's address are compared.
-    pub source_mask: [u64; 2],
-    /// Bits that the receiver's address must have where the mask has ones.
-    pub destination: [u64; 2],
-    /// Which bits of the receiver's address are compared.
-    pub destination_mask: [u64; 2],
+    /// The first eight bytes of the addresses; all of IPv4's.
+    pub front: Ends,
     /// Facts that must hold where the mask has ones. See [`facts`].
-    pub facts: u32,
+    pub facts: u64,
     /// Which facts are compared.
-    pub facts_mask: u32,
+    pub facts_mask: u64,
     /// The lowest ports that match. See [`ports`].
     pub first_ports: u64,
     /// The highest ports that match, with [`PORT_GUARD`].
     pub last_ports: u64,
+    /// The last eight bytes of IPv6 addresses.
+    pub back: Ends,
     /// What follows from a match: [`Rule::DROP`] and [`Rule::LOG`].
     pub outcome: u32,
     /// Where the rule's hits are counted: below [`CAPACITY`].
     pub slot: u32,
+    /// Where further conditions lie, which are looked at only where all others match; 0: nowhere,
+    /// there are none.
+    pub extra: u32,
+    /// Nothing yet.
+    pub spare: [u32; 5],
 }
 
 /// How many words a rule is made of.
-pub const RULE_WORDS: usize = 12;
+pub const RULE_WORDS: usize = 16;
 
 /// How many words a rule set is made of.
 pub const RULE_SET_WORDS: usize = 1 + CAPACITY * RULE_WORDS;
@@ -156,34 +206,41 @@ impl Rule {
 
     /// The rule that matches and passes every packet.
     pub const ANY: Self = Self {
-        source: [0; 2],
-        source_mask: [0; 2],
-        destination: [0; 2],
-        destination_mask: [0; 2],
+        front: Ends::ANY,
         facts: 0,
         facts_mask: 0,
         first_ports: 0,
         last_ports: ports(u16::MAX, u16::MAX) | PORT_GUARD,
+        back: Ends::ANY,
         outcome: 0,
         slot: 0,
+        extra: 0,
+        spare: [0; 5],
     };
 
     /// The words that this rule is in memory.
     #[must_use]
     pub const fn to_words(&self) -> [u64; RULE_WORDS] {
+        let [s0, sm0, d0, dm0] = self.front.to_words();
+        let [s1, sm1, d1, dm1] = self.back.to_words();
+        let [a, b, c, d, e] = self.spare;
         [
-            self.source[0],
-            self.source[1],
-            self.source_mask[0],
-            self.source_mask[1],
-            self.destination[0],
-            self.destination[1],
-            self.destination_mask[0],
-            self.destination_mask[1],
-            join(self.facts, self.facts_mask),
+            s0,
+            sm0,
+            d0,
+            dm0,
+            self.facts,
+            self.facts_mask,
             self.first_ports,
             self.last_ports,
+            s1,
+            sm1,
+            d1,
+            dm1,
             join(self.outcome, self.slot),
+            join(self.extra, a),
+            join(b, c),
+            join(d, e),
         ]
     }
 
@@ -192,31 +249,37 @@ impl Rule {
     pub const fn from_words(words: &[u64; RULE_WORDS]) -> Self {
         let [
             s0,
-            s1,
             sm0,
-            sm1,
             d0,
-            d1,
             dm0,
-            dm1,
-            facts,
-            first_ports,
-            last_ports,
-            end,
-        ] = *words;
-        let (facts, facts_mask) = split(facts);
-        let (outcome, slot) = split(end);
-        Self {
-            source: [s0, s1],
-            source_mask: [sm0, sm1],
-            destination: [d0, d1],
-            destination_mask: [dm0, dm1],
             facts,
             facts_mask,
             first_ports,
             last_ports,
+            s1,
+            sm1,
+            d1,
+            dm1,
+            end,
+            more,
+            spare,
+            rest,
+        ] = *words;
+        let (outcome, slot) = split(end);
+        let (extra, a) = split(more);
+        let (b, c) = split(spare);
+        let (d, e) = split(rest);
+        Self {
+            front: Ends::from_words([s0, sm0, d0, dm0]),
+            facts,
+            facts_mask,
+            first_ports,
+            last_ports,
+            back: Ends::from_words([s1, sm1, d1, dm1]),
             outcome,
             slot,
+            extra,
+            spare: [a, b, c, d, e],
         }
     }
 }

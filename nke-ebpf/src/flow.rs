@@ -69,7 +69,7 @@ pub struct Obscured;
 // known flags through whatever comes behind, but one unknown number only once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    facts: u32,
+    facts: u64,
     ports: u64,
     /// The sender's address: sixteen bytes as two words in memory order. Of an IPv4 address, the
     /// first four bytes count.
@@ -79,7 +79,7 @@ pub struct Flow {
 }
 
 /// A fact of our own: the packet ended where a header should have been.
-const CUT: u32 = 1 << 31;
+const CUT: u64 = 1 << 31;
 
 impl Flow {
     /// The flow of a packet.
@@ -114,7 +114,7 @@ impl Flow {
             destination,
         } = self;
         Self {
-            facts: forget(u64::from(facts), noise) as u32,
+            facts: forget(facts, noise),
             ports: forget(ports, noise),
             source: source.map(|word| forget(word, noise)),
             destination: destination.map(|word| forget(word, noise)),
@@ -195,7 +195,7 @@ impl Flow {
     /// What is known, as bits: [`abi::facts`].
     #[inline(always)]
     #[must_use]
-    pub const fn facts(&self) -> u32 {
+    pub const fn facts(&self) -> u64 {
         self.facts & !CUT
     }
 
@@ -348,8 +348,8 @@ fn extension_length(kind: u8, length: u8) -> usize {
 
 /// The facts that a known protocol adds.
 #[inline(always)]
-const fn known(protocol: u8) -> u32 {
-    facts::PROTOCOL | (protocol as u32) << facts::PROTOCOL_SHIFT
+const fn known(protocol: u8) -> u64 {
+    facts::PROTOCOL | (protocol as u64) << facts::PROTOCOL_SHIFT
 }
 
 #[inline(always)]

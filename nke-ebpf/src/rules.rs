@@ -17,7 +17,7 @@
 
 use crate::{
     Flow,
-    abi::{DEFAULT_SLOT, PORT_GUARD, Rule, RuleSet},
+    abi::{DEFAULT_SLOT, Ends, PORT_GUARD, Rule, RuleSet},
 };
 
 /// What the rules say.
@@ -35,7 +35,7 @@ impl RuleSet {
     /// What the first rule says that matches the flow and these facts beside those of the flow.
     #[inline(always)]
     #[must_use]
-    pub fn decide(&self, flow: &Flow, facts: u32) -> Decision {
+    pub fn decide(&self, flow: &Flow, facts: u64) -> Decision {
         let facts = flow.facts() | facts;
         let length = self.length as usize;
         for (index, rule) in self.rules.iter().enumerate() {
@@ -62,14 +62,19 @@ impl RuleSet {
 ///
 /// Without a branch: the verifier walks through this for every rule that there may be.
 #[inline(always)]
-fn difference(rule: &Rule, flow: &Flow, facts: u32) -> u64 {
-    let source = (rule.source[0] ^ flow.source[0]) & rule.source_mask[0]
-        | (rule.source[1] ^ flow.source[1]) & rule.source_mask[1];
-    let destination = (rule.destination[0] ^ flow.destination[0]) & rule.destination_mask[0]
-        | (rule.destination[1] ^ flow.destination[1]) & rule.destination_mask[1];
-    let facts = u64::from((rule.facts ^ facts) & rule.facts_mask);
+fn difference(rule: &Rule, flow: &Flow, facts: u64) -> u64 {
+    let addresses = apart(&rule.front, flow.source[0], flow.destination[0])
+        | apart(&rule.back, flow.source[1], flow.destination[1]);
+    let facts = (rule.facts ^ facts) & rule.facts_mask;
     // The guard bits stay set exactly where no port is below the first or above the last.
     let in_range = (flow.ports() | PORT_GUARD).wrapping_sub(rule.first_ports)
         & rule.last_ports.wrapping_sub(flow.ports());
-    source | destination | facts | (in_range & PORT_GUARD ^ PORT_GUARD)
+    addresses | facts | (in_range & PORT_GUARD ^ PORT_GUARD)
+}
+
+/// Not zero where these halves of the addresses are not the rule's.
+#[inline(always)]
+fn apart(rule: &Ends, source: u64, destination: u64) -> u64 {
+    (rule.source ^ source) & rule.source_mask
+        | (rule.destination ^ destination) & rule.destination_mask
 }

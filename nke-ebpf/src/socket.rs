@@ -60,7 +60,7 @@ pub trait SocketCall: sealed::Sealed {
 
     /// What is known of the operation, as bits: [`facts`].
     #[inline(always)]
-    fn facts(&self) -> u32 {
+    fn facts(&self) -> u64 {
         match self.operation() {
             Operation::Connect => facts::OUT | facts::CONNECT,
             Operation::Sendmsg => facts::OUT | facts::SENDMSG,

@@ -53,7 +53,7 @@ fn front(address: u32) -> u64 {
 }
 
 #[inline(always)]
-fn carried(protocol: u8) -> u32 {
+fn carried(protocol: u8) -> u64 {
     let ports = if has_ports(protocol) { facts::PORTS } else { 0 };
     known(protocol) | ports
 }

@@ -6,7 +6,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use nke_ebpf::abi::{self, PORT_GUARD, facts};
+use nke_ebpf::abi::{self, Ends, PORT_GUARD, facts};
 
 use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, Transport, Way,
@@ -33,7 +33,7 @@ pub(super) fn encode(rule: &Rule, slot: u32) -> abi::Rule {
         let fact = fact(*way);
         demand(&mut encoded, fact, fact);
     }
-    let ends = match addresses {
+    let pair = match addresses {
         Addresses::Any => None,
         Addresses::V4 {
             source,
@@ -50,9 +50,8 @@ pub(super) fn encode(rule: &Rule, slot: u32) -> abi::Rule {
             Some((words_v6(source), words_v6(destination)))
         }
     };
-    if let Some((source, destination)) = ends {
-        (encoded.source, encoded.source_mask) = source;
-        (encoded.destination, encoded.destination_mask) = destination;
+    if let Some((source, destination)) = pair {
+        (encoded.front, encoded.back) = ends(source, destination);
     }
     match transport {
         Transport::Any => {}
@@ -92,19 +91,20 @@ pub(super) const fn action(outcome: u32) -> Action {
 
 /// The rule of which this is the kernel's form; nothing if it is of none.
 pub(super) fn decode(encoded: &abi::Rule) -> Option<Rule> {
-    let wanted = |fact: u32| encoded.facts_mask & fact != 0;
+    let wanted = |fact: u64| encoded.facts_mask & fact != 0;
     let ways = [Way::In, Way::Out, Way::Connect, Way::Sendmsg, Way::Bind];
     // One at most: the comparison at the end refuses a rule that says more.
     let way = ways.into_iter().find(|way| wanted(fact(*way)));
+    let (source, destination) = halves(encoded);
     let addresses = match (wanted(facts::V4), wanted(facts::V6)) {
         (false, false) => Addresses::Any,
         (true, false) => Addresses::V4 {
-            source: prefix_v4(encoded.source, encoded.source_mask)?,
-            destination: prefix_v4(encoded.destination, encoded.destination_mask)?,
+            source: prefix_v4(source)?,
+            destination: prefix_v4(destination)?,
         },
         (false, true) => Addresses::V6 {
-            source: prefix_v6(encoded.source, encoded.source_mask)?,
-            destination: prefix_v6(encoded.destination, encoded.destination_mask)?,
+            source: prefix_v6(source)?,
+            destination: prefix_v6(destination)?,
         },
         (true, true) => return None,
     };
@@ -137,7 +137,7 @@ pub(super) fn decode(encoded: &abi::Rule) -> Option<Rule> {
 }
 
 /// What is known of whatever goes this way.
-const fn fact(way: Way) -> u32 {
+const fn fact(way: Way) -> u64 {
     match way {
         Way::In => facts::IN,
         Way::Out => facts::OUT,
@@ -147,13 +147,13 @@ const fn fact(way: Way) -> u32 {
     }
 }
 
-fn demand(encoded: &mut abi::Rule, mask: u32, value: u32) {
+fn demand(encoded: &mut abi::Rule, mask: u64, value: u64) {
     encoded.facts |= value;
     encoded.facts_mask |= mask;
 }
 
 fn demand_protocol(encoded: &mut abi::Rule, Protocol(number): Protocol) {
-    let value = u32::from(number) << facts::PROTOCOL_SHIFT;
+    let value = u64::from(number) << facts::PROTOCOL_SHIFT;
     demand(
         encoded,
         facts::PROTOCOL | facts::PROTOCOL_MASK,
@@ -161,7 +161,33 @@ fn demand_protocol(encoded: &mut abi::Rule, Protocol(number): Protocol) {
     );
 }
 
+/// An address and its mask.
 type Words = ([u64; 2], [u64; 2]);
+
+/// Both addresses, cut in two.
+fn ends((source, source_mask): Words, (destination, destination_mask): Words) -> (Ends, Ends) {
+    let half = |index: usize| Ends {
+        source: source[index],
+        source_mask: source_mask[index],
+        destination: destination[index],
+        destination_mask: destination_mask[index],
+    };
+    (half(0), half(1))
+}
+
+/// The sender's address and the receiver's, put together.
+fn halves(abi::Rule { front, back, .. }: &abi::Rule) -> (Words, Words) {
+    (
+        (
+            [front.source, back.source],
+            [front.source_mask, back.source_mask],
+        ),
+        (
+            [front.destination, back.destination],
+            [front.destination_mask, back.destination_mask],
+        ),
+    )
+}
 
 fn words_v4(prefix: &Prefix<Ipv4Addr>) -> Words {
     (v4_words(prefix.address()), v4_words(prefix.mask()))
@@ -185,7 +211,7 @@ fn v6_words(address: Ipv6Addr) -> [u64; 2] {
     ]
 }
 
-fn prefix_v4(value: [u64; 2], mask: [u64; 2]) -> Option<Prefix<Ipv4Addr>> {
+fn prefix_v4((value, mask): Words) -> Option<Prefix<Ipv4Addr>> {
     let address = |[first, _]: [u64; 2]| {
         let [a, b, c, d, ..] = first.to_ne_bytes();
         Ipv4Addr::new(a, b, c, d)
@@ -193,7 +219,7 @@ fn prefix_v4(value: [u64; 2], mask: [u64; 2]) -> Option<Prefix<Ipv4Addr>> {
     Prefix::<Ipv4Addr>::with_mask(address(value), address(mask))
 }
 
-fn prefix_v6(value: [u64; 2], mask: [u64; 2]) -> Option<Prefix<Ipv6Addr>> {
+fn prefix_v6((value, mask): Words) -> Option<Prefix<Ipv6Addr>> {
     let address = |[first, second]: [u64; 2]| {
         let [a, b, c, d, e, f, g, h] = first.to_ne_bytes();
         let [i, j, k, l, m, n, o, p] = second.to_ne_bytes();

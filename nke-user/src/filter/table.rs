@@ -19,9 +19,12 @@
 //! This must never write a rule set in place, and never empty a count that a rule in force adds
 //! to. It takes no lock: whoever reads, edits and writes holds nke's.
 
-use std::path::Path;
+use std::{
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::Path,
+};
 
-use aya::maps::{Array, ArrayOfMaps, Map, MapData, MapError, PerCpuArray, PerCpuValues};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use nke_ebpf::abi::{
     CAPACITY, DEFAULT_SLOT, OBSCURED_SLOT, RULE_SET_WORDS, RULE_WORDS, Rule as EncodedRule, join,
@@ -32,9 +35,7 @@ use super::encode;
 use super::error::Error;
 use super::rule::{Rule, RuleSet};
 use super::slots;
-
-/// A rule set as the kernel has it.
-type Words = [u64; RULE_SET_WORDS];
+use crate::sys::{self, map::Shape};
 
 /// A count as the kernel has it: packets, bytes.
 type CountWords = [u64; 2];
@@ -42,7 +43,7 @@ type CountWords = [u64; 2];
 /// The maps of one rule set, which one attachment has or several share.
 pub struct Table {
     id: u32,
-    rules: ArrayOfMaps<MapData, Array<MapData, Words>>,
+    rules: OwnedFd,
     hits: PerCpuArray<MapData, CountWords>,
 }
 
@@ -65,7 +66,7 @@ impl Prepared {
 
 /// A map of new rules.
 struct Made {
-    next: Array<MapData, Words>,
+    next: OwnedFd,
     /// Slots of hits that old rules still count in until then.
     contested: Vec<u32>,
 }
@@ -124,9 +125,8 @@ impl Table {
         let open = |name: &str| MapData::from_pin(maps.join(name));
         let pinned = open(map::RULES).map_err(no_map(map::RULES))?;
         let id = pinned.info().map_err(no_map(map::RULES))?.id();
-        let rules = Map::from_map_data(pinned)
-            .and_then(ArrayOfMaps::try_from)
-            .map_err(no_map(map::RULES))?;
+        let rules = pinned.fd().as_fd().try_clone_to_owned();
+        let rules = rules.map_err(|error| no_map(map::RULES)(MapError::IoError(error)))?;
         let hits = open(map::HITS)
             .and_then(Map::from_map_data)
             .and_then(PerCpuArray::try_from)
@@ -190,10 +190,16 @@ impl Table {
         let slots = slots::assign(&old.rules, &new.rules).ok_or_else(full)?;
         let words = encode_set(new, &slots.of_rules).ok_or_else(full)?;
 
-        let failed = |operation| move |source| Error::Map { operation, source };
-        let mut next = Array::create(1, 0).map_err(failed("make a map for the new rules"))?;
-        next.set(0, words, 0)
-            .map_err(failed("write the new rules"))?;
+        let failed = |operation| {
+            move |source| Error::Map {
+                operation,
+                source: MapError::IoError(source),
+            }
+        };
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let shape = Shape::array(map::RULES, (RULE_SET_WORDS * 8) as u32);
+        let next = sys::map::create(shape).map_err(failed("make a map for the new rules"))?;
+        sys::map::update(&next, &KEY, &bytes).map_err(failed("write the new rules"))?;
         self.empty(&slots.free)?;
         Ok(Made {
             next,
@@ -203,9 +209,10 @@ impl Table {
 
     fn put_in_force(&mut self, made: &Made) -> Result<(), Error> {
         let Made { next, contested } = made;
-        self.rules.set(0, next, 0).map_err(|source| Error::Map {
+        let value = next.as_raw_fd().to_ne_bytes();
+        sys::map::update(&self.rules, &KEY, &value).map_err(|source| Error::Map {
             operation: "put the new rules in force",
-            source,
+            source: MapError::IoError(source),
         })?;
         self.empty(contested)
     }
@@ -213,21 +220,27 @@ impl Table {
     fn in_force(&self) -> Result<InForce, Error> {
         let failed = |source| Error::Map {
             operation: "read the rules",
-            source,
+            source: MapError::IoError(source),
         };
-        let set = match self.rules.get(&0, 0) {
-            Ok(set) => set,
+        let mut id = [0; 4];
+        if sys::map::lookup(&self.rules, &KEY, &mut id)
+            .map_err(failed)?
+            .is_none()
+        {
             // No rules have been written yet.
-            Err(MapError::KeyNotFound) => {
-                let RuleSet { default, rules: _ } = RuleSet::default();
-                return Ok(InForce {
-                    default,
-                    rules: Vec::new(),
-                });
-            }
-            Err(source) => return Err(failed(source)),
-        };
-        decode_set(&set.get(&0, 0).map_err(failed)?)
+            let RuleSet { default, rules: _ } = RuleSet::default();
+            return Ok(InForce {
+                default,
+                rules: Vec::new(),
+            });
+        }
+        let set = sys::map::open(u32::from_ne_bytes(id)).map_err(failed)?;
+        // As bytes: a value as long as this must not come by the stack.
+        let mut bytes = vec![0; RULE_SET_WORDS * 8];
+        sys::map::lookup(&set, &KEY, &mut bytes).map_err(failed)?;
+        let (words, _) = bytes.as_chunks();
+        let words: Vec<u64> = words.iter().copied().map(u64::from_ne_bytes).collect();
+        decode_set(&words)
     }
 
     fn hits_of(&self, slot: u32) -> Result<Hits, Error> {
@@ -262,7 +275,7 @@ impl Table {
 }
 
 /// The kernel's form of a rule set; nothing if it has more rules than fit.
-fn encode_set(new: &RuleSet, slots: &[u32]) -> Option<Box<Words>> {
+fn encode_set(new: &RuleSet, slots: &[u32]) -> Option<Vec<u64>> {
     let length = u32::try_from(new.rules.len()).ok()?;
     let mut words = Vec::with_capacity(RULE_SET_WORDS);
     words.push(join(length, encode::outcome(new.default)));
@@ -273,10 +286,13 @@ fn encode_set(new: &RuleSet, slots: &[u32]) -> Option<Box<Words>> {
         return None;
     }
     words.resize(RULE_SET_WORDS, 0);
-    words.into_boxed_slice().try_into().ok()
+    Some(words)
 }
 
-fn decode_set(words: &Words) -> Result<InForce, Error> {
+/// The only entry of a rule set's map.
+const KEY: [u8; 4] = [0; 4];
+
+fn decode_set(words: &[u64]) -> Result<InForce, Error> {
     let (length, default) = split(words[0]);
     let (encoded, _) = words[1..].as_chunks::<RULE_WORDS>();
     let rules = (1..)
