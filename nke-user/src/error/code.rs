@@ -172,6 +172,9 @@ codes! { filter::Error:
     67 "no-rule-set" NoRuleSet,
     68 "many-rule-sets" ManyRuleSets,
     69 "rule-never-matches" NeverMatches,
+    87 "malformed-rules" Mistakes,
+    88 "foreign-rules" Foreign,
+    89 "untranslated" Untranslated,
 }
 
 /// All codes that the command can exit with, but 0.

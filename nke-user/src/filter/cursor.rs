@@ -83,19 +83,24 @@ impl<'a> Cursor<'a> {
         &mut self,
         one: impl Fn(&mut Self) -> Result<T, ParseError>,
     ) -> Result<Vec<Said<'a, T>>, ParseError> {
-        let said = |cursor: &mut Self| {
-            let word = cursor.words.get(cursor.next).copied();
-            one(cursor).map(|thing| Said { thing, word })
-        };
         let in_braces = self.keyword("{");
-        let mut things = vec![said(self)?];
+        let mut things = vec![self.said(&one)?];
         while in_braces && !self.keyword("}") {
             if !self.keyword(",") {
                 return Err(self.unexpected_word());
             }
-            things.push(said(self)?);
+            things.push(self.said(&one)?);
         }
         Ok(things)
+    }
+
+    /// Something, with the word that it begins with.
+    pub(super) fn said<T>(
+        &mut self,
+        one: impl Fn(&mut Self) -> Result<T, ParseError>,
+    ) -> Result<Said<'a, T>, ParseError> {
+        let word = self.words.get(self.next).copied();
+        one(self).map(|thing| Said { thing, word })
     }
 
     /// There must be no more words.

@@ -36,6 +36,14 @@ impl Dialect {
         }
     }
 
+    /// The ways that something can go, each with its word: no rule's summary of several.
+    pub(super) const fn ways_that_go(self) -> &'static [(&'static str, Way)] {
+        match self {
+            Self::Packets => self.ways(),
+            Self::Calls => self.ways().split_at(1).1,
+        }
+    }
+
     /// Every word, to tell a misspelt one from a misplaced one.
     pub(super) const fn keywords(self) -> &'static [&'static str] {
         match self {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aya::maps::MapError;
 
-use super::{ParseError, Rule};
+use super::{ParseError, Rule, import};
 
 /// Why rules could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,38 @@ pub enum Error {
         origin: String,
         /// What is wrong with it, and where.
         error: Box<ParseError>,
+    },
+
+    /// A file of rules has mistakes, which have been told.
+    #[error(
+        "{origin}: check: {lines} of its lines are no rules; docs/filter-language.md has the grammar"
+    )]
+    Mistakes {
+        /// The file.
+        origin: String,
+        /// How many lines.
+        lines: usize,
+    },
+
+    /// A file is not what another filter prints.
+    #[error("{origin}: import: {problem}")]
+    Foreign {
+        /// The file.
+        origin: String,
+        /// What it is instead.
+        problem: import::Foreign,
+    },
+
+    /// Rules of another filter have no counterpart, and have been told.
+    #[error(
+        "{origin}: import: {rules} of its rules could not be translated, and are left out; write \
+         them by hand"
+    )]
+    Untranslated {
+        /// The file.
+        origin: String,
+        /// How many.
+        rules: usize,
     },
 
     /// There is no rule of that number.

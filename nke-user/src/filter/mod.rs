@@ -35,10 +35,18 @@ mod cursor;
 mod hint;
 mod parse;
 mod parse_error;
+mod source;
 mod words;
 
+mod described;
 mod dissect;
+mod explain;
 mod judge;
+
+mod cover;
+mod optimise;
+
+pub mod import;
 
 mod encode;
 mod slots;
@@ -54,13 +62,16 @@ mod tests;
 pub use dialect::Dialect;
 pub use dissect::{Ends, Obscured, Packet, dissect};
 pub use error::Error;
+pub use explain::Miss;
 pub use hint::Hint;
 pub(crate) use hint::nearest;
 pub use judge::{Decider, Judgement};
+pub use optimise::Finding;
 pub use parse::parse_rules;
 pub use parse_error::{Expected, Found, ParseError, Problem};
 pub use rule::{
     Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
     Transport, Way,
 };
+pub use source::Source;
 pub use table::{Hits, Listing, Prepared, Table};

@@ -10,9 +10,7 @@ use nke_ebpf::abi::CAPACITY;
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
 use super::parse_error::{ParseError, Problem};
-use super::rule::{
-    Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport,
-};
+use super::rule::{Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, Transport};
 use super::{hint, names};
 
 /// The rules of the packet filter that one line of text stands for.
@@ -32,35 +30,6 @@ impl Dialect {
     /// [`ParseError`], which knows the column.
     pub fn rules(self, line: &str) -> Result<Vec<Rule>, ParseError> {
         rules(&mut Cursor::new(self, 1, line))
-    }
-
-    /// The rules and the default of a file: on each line a rule, a default, a comment or nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`ParseError`], which knows the line and the column.
-    pub fn rule_set(self, text: &str) -> Result<RuleSet, ParseError> {
-        let mut default = None;
-        let mut all = Vec::new();
-        for (number, line) in (1..).zip(text.lines()) {
-            let mut cursor = Cursor::new(self, number, line);
-            if cursor.is_done() {
-                continue;
-            }
-            if !cursor.keyword("default") {
-                all.extend(rules(&mut cursor)?);
-                continue;
-            }
-            let is = action(&mut cursor)?;
-            cursor.end()?;
-            if let Some((earlier, _)) = default.replace((number, is)) {
-                return Err(cursor.problem(Problem::SecondDefault { earlier }, None, None));
-            }
-        }
-        Ok(RuleSet {
-            default: default.map_or(Action::Pass, |(_, action)| action),
-            rules: all,
-        })
     }
 }
 
@@ -87,15 +56,6 @@ impl FromStr for Rule {
     }
 }
 
-impl FromStr for RuleSet {
-    type Err = ParseError;
-
-    /// A file of the packet filter: see [`Dialect::rule_set`].
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        Dialect::Packets.rule_set(text)
-    }
-}
-
 /// The family of a rule that says it without an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {
@@ -117,7 +77,7 @@ struct End<'a> {
     ports: Vec<Said<'a, PortRange>>,
 }
 
-fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
+pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     let action = action(cursor)?;
     let packets = cursor.dialect == Dialect::Packets;
     let mut ways = cursor.dialect.ways().iter();
@@ -155,7 +115,7 @@ fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     Ok(rules)
 }
 
-fn action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
+pub(super) fn action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
     if cursor.keyword("pass") {
         Ok(Action::Pass)
     } else if cursor.keyword("drop") {
@@ -192,7 +152,7 @@ fn end<'a>(
     Ok(End { hosts, ports })
 }
 
-fn protocol(cursor: &mut Cursor<'_>) -> Result<Protocol, ParseError> {
+pub(super) fn protocol(cursor: &mut Cursor<'_>) -> Result<Protocol, ParseError> {
     cursor.thing(
         "a protocol, by name or number",
         hint::for_protocol,
@@ -380,6 +340,6 @@ impl Host {
 }
 
 /// Only digits: `parse` alone would take a sign as well.
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -19,7 +19,7 @@ use crate::{
     check, confirm, info, libs, load,
     map::Maps,
     path, query,
-    rules::{FilterTarget, GuardTarget, Rules},
+    rules::{Filter, GuardTarget, Rules},
     seal::Seal,
     set,
     sign::{Keygen, Sign, Verify},
@@ -198,7 +198,7 @@ pub(crate) enum Verb {
     /// A packet goes down the rules, and the first that matches decides. Every change is one step:
     /// a packet is judged by all of the old rules or by all of the new ones.
     #[command(subcommand)]
-    Filter(Rules<FilterTarget>),
+    Filter(Filter),
     /// See and change the rules of the connection guard, live
     ///
     /// What a program of the cgroup asks of a socket (connect, sendmsg, bind) goes down the rules,

@@ -103,10 +103,10 @@ fn without_lock(arguments: &Arguments, manner: Manner) -> Option<anyhow::Result<
     }
     // They read their file before they take the lock.
     if let Verb::Filter(filter) = &arguments.verb {
-        return Some(rules::run(&arguments.state, filter));
+        return Some(filter.run(&arguments.state, manner));
     }
     if let Verb::Guard(guard) = &arguments.verb {
-        return Some(rules::run(&arguments.state, guard));
+        return Some(rules::run(&arguments.state, guard, manner));
     }
     if let Verb::Info(info) = &arguments.verb {
         return Some(info.run());

@@ -14,11 +14,16 @@ use clap::Subcommand;
 use nke::{
     control::Control,
     error,
-    filter::{Action, Dialect, Error, ParseError, Rule, RuleSet},
+    filter::{Action, Dialect, Error, ParseError, Rule, RuleSet, Source},
 };
 
+mod asked;
+mod check;
+mod explain;
 mod found;
+mod import;
 mod listing;
+mod optimise;
 mod target;
 
 pub(crate) use self::target::{FilterTarget, GuardTarget};
@@ -26,10 +31,28 @@ use self::{
     found::{Found, find, not_attached, one},
     target::Target,
 };
-use crate::{arguments::Format, output};
+use crate::{arguments::Format, failure::Manner, output};
 
 /// More rules than this fit into no rule set.
 const LARGEST_FILE: u64 = 4 << 20;
+
+/// What only packets have.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Filter {
+    #[command(flatten)]
+    Rules(Rules<FilterTarget>),
+    Import(import::Import),
+}
+
+impl Filter {
+    /// Carries out a command.
+    pub(crate) fn run(&self, state: &Path, manner: Manner) -> anyhow::Result<()> {
+        match self {
+            Self::Rules(rules) => run(state, rules, manner),
+            Self::Import(import) => import.run(),
+        }
+    }
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rules<T: Target> {
@@ -83,15 +106,21 @@ pub(crate) enum Rules<T: Target> {
         #[command(flatten)]
         target: T,
     },
+    Check(check::Check<T>),
+    Explain(explain::Explain<T>),
+    Optimise(optimise::Optimise<T>),
 }
 
 /// Carries out a command.
-pub(crate) fn run<T: Target>(state: &Path, rules: &Rules<T>) -> anyhow::Result<()> {
+pub(crate) fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> anyhow::Result<()> {
     // Whatever can be wrong with what was typed is found before the lock is taken.
     let (target, change) = match rules {
         Rules::List { place, format } => {
             return list(&Control::look(state)?, &T::everywhere(place), format.json);
         }
+        Rules::Check(check) => return check.run(),
+        Rules::Explain(explain) => return explain.run(state, manner),
+        Rules::Optimise(optimise) => return optimise.run(state, manner),
         Rules::Add { target, at, rule } => (
             target,
             Change::Add {
@@ -100,7 +129,7 @@ pub(crate) fn run<T: Target>(state: &Path, rules: &Rules<T>) -> anyhow::Result<(
             },
         ),
         Rules::Delete { target, numbers } => (target, Change::Delete(numbers)),
-        Rules::Load { target, file } => (target, Change::Load(read(T::DIALECT, file)?)),
+        Rules::Load { target, file } => (target, Change::Load(read(T::DIALECT, file)?.rules)),
         Rules::Default { target, action } => (target, Change::Default(*action)),
         Rules::Flush { target } => (target, Change::Flush),
     };
@@ -238,7 +267,17 @@ fn typed(dialect: Dialect, text: &str) -> anyhow::Result<Vec<Rule>> {
 }
 
 /// Rules from a file.
-fn read(dialect: Dialect, file: &Path) -> anyhow::Result<RuleSet> {
+fn read(dialect: Dialect, file: &Path) -> anyhow::Result<Source> {
+    let source = dialect.source(&text_of(file)?);
+    let first = |mistakes: Vec<ParseError>| mistakes.into_iter().next();
+    source.map_err(|mistakes| match first(mistakes) {
+        Some(error) => malformed(&file.display().to_string(), error).into(),
+        None => anyhow::anyhow!("{}: it cannot be read", file.display()),
+    })
+}
+
+/// The text of a file that can be one of rules.
+fn text_of(file: &Path) -> Result<String, error::Error> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
         io::stdin().take(LARGEST_FILE + 1).read_to_string(&mut text)
@@ -250,12 +289,11 @@ fn read(dialect: Dialect, file: &Path) -> anyhow::Result<RuleSet> {
         fits.then_some(())
             .ok_or_else(|| io::Error::other("it is larger than any rule set"))
     });
-    fits.map_err(|source| error::Error::Read {
+    let fits = fits.map_err(|source| error::Error::Read {
         path: file.to_owned(),
         source,
-    })?;
-    let rules = dialect.rule_set(&text);
-    Ok(rules.map_err(|error| malformed(&file.display().to_string(), error))?)
+    });
+    fits.map(|()| text)
 }
 
 fn malformed(origin: &str, error: ParseError) -> Error {

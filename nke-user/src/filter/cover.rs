@@ -1,0 +1,202 @@
+//! Which packets a rule is about, as boxes, so that one rule can be taken from another.
+//!
+//! ```text
+//! pass proto tcp from 10.0.0.0/8      one box: v4, sources 10.0.0.0-10.255.255.255, protocol 6, …
+//! drop                                three: what is not IP, IPv4, IPv6
+//! ```
+//!
+//! A box is a range in each of the things that a rule asks for. What is left of it when another is
+//! taken away is a few smaller boxes. Packets that cannot be are left out of the boxes wherever
+//! that is simple: so that what can be is seen to be covered. This never says that something is
+//! covered that is not.
+
+use super::rule::{Addresses, PortProtocol, PortRange, Rule, Transport, Way};
+
+/// What a rule asks for, one range each: way, family, source, destination, protocol, ports.
+const SIDES: usize = 7;
+
+/// More pieces than this are not followed; what is not known to be covered counts as not covered.
+const MOST_PIECES: usize = 2000;
+
+/// Packets between two corners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cuboid {
+    first: [u128; SIDES],
+    last: [u128; SIDES],
+}
+
+/// The packets of a rule, or what is left of them.
+#[derive(Clone, Debug)]
+pub(super) struct Region(Vec<Cuboid>);
+
+/// There were more pieces than are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
+
+impl Region {
+    /// Every packet that a rule is about.
+    pub(super) fn of(rule: &Rule) -> Self {
+        let mut region = Vec::new();
+        let ways = ways(rule.way);
+        for [family, source, destination] in families(rule) {
+            for [protocol, from, to] in transports(&rule.transport, family) {
+                let sides = [ways, family, source, destination, protocol, from, to];
+                region.push(Cuboid {
+                    first: sides.map(|(first, _)| first),
+                    last: sides.map(|(_, last)| last),
+                });
+            }
+        }
+        Self(region)
+    }
+
+    /// Whether there is no packet in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether there are packets in both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        let meets = |one: &Cuboid| other.0.iter().any(|other| one.meets(other));
+        self.0.iter().any(meets)
+    }
+
+    /// Takes the packets of another away.
+    pub(super) fn subtract(&mut self, other: &Self) -> Result<(), TooMany> {
+        for taken in &other.0 {
+            if !self.0.iter().any(|piece| piece.meets(taken)) {
+                continue;
+            }
+            let mut left = Vec::with_capacity(self.0.len());
+            for piece in &self.0 {
+                piece.without(taken, &mut left);
+            }
+            if left.len() > MOST_PIECES {
+                return Err(TooMany);
+            }
+            self.0 = left;
+        }
+        Ok(())
+    }
+}
+
+impl Cuboid {
+    fn meets(&self, other: &Self) -> bool {
+        (0..SIDES).all(|side| {
+            self.first[side] <= other.last[side] && other.first[side] <= self.last[side]
+        })
+    }
+
+    /// Adds what is left without another.
+    fn without(&self, taken: &Self, left: &mut Vec<Self>) {
+        if !self.meets(taken) {
+            left.push(*self);
+            return;
+        }
+        // Slices off what lies beside it, one side after the other.
+        let mut rest = *self;
+        for side in 0..SIDES {
+            if rest.first[side] < taken.first[side] {
+                let mut below = rest;
+                below.last[side] = taken.first[side] - 1;
+                left.push(below);
+                rest.first[side] = taken.first[side];
+            }
+            if rest.last[side] > taken.last[side] {
+                let mut above = rest;
+                above.first[side] = taken.last[side] + 1;
+                left.push(above);
+                rest.last[side] = taken.last[side];
+            }
+        }
+    }
+}
+
+type Side = (u128, u128);
+
+/// In, forwarded (which is in and out), out, connect, sendmsg, bind.
+const fn ways(way: Option<Way>) -> Side {
+    match way {
+        None => (0, 5),
+        Some(Way::In) => (0, 1),
+        Some(Way::Out) => (1, 4),
+        Some(Way::Connect) => (3, 3),
+        Some(Way::Sendmsg) => (4, 4),
+        Some(Way::Bind) => (5, 5),
+    }
+}
+
+const NOT_IP: Side = (0, 0);
+const V4: Side = (4, 4);
+const V6: Side = (6, 6);
+
+fn families(rule: &Rule) -> Vec<[Side; 3]> {
+    const EVERY_V4: Side = (0, u32::MAX as u128);
+    const EVERY_V6: Side = (0, u128::MAX);
+    match rule.addresses {
+        Addresses::Any => {
+            let mut all = vec![[V4, EVERY_V4, EVERY_V4], [V6, EVERY_V6, EVERY_V6]];
+            // What is not IP has no protocol to be asked for.
+            if rule.transport == Transport::Any {
+                all.push([NOT_IP, (0, 0), (0, 0)]);
+            }
+            all
+        }
+        Addresses::V4 {
+            source,
+            destination,
+        } => {
+            let sides = [source, destination].map(|prefix| {
+                let first = prefix.address().to_bits();
+                (first.into(), (first | !prefix.mask().to_bits()).into())
+            });
+            vec![[V4, sides[0], sides[1]]]
+        }
+        Addresses::V6 {
+            source,
+            destination,
+        } => {
+            let sides = [source, destination].map(|prefix| {
+                let first = prefix.address().to_bits();
+                (first, first | !prefix.mask().to_bits())
+            });
+            vec![[V6, sides[0], sides[1]]]
+        }
+    }
+}
+
+/// The protocol's number, or one more than there are where it does not show.
+const UNKNOWN: u128 = 256;
+
+/// Protocol and ports. A port is one more than its number; 0 is none.
+fn transports(transport: &Transport, family: Side) -> Vec<[Side; 3]> {
+    const NO_PORT: Side = (0, 0);
+    const ANY_PORT: Side = (0, 1 << 16);
+    let known = |range: &PortRange| -> Side {
+        (u128::from(range.first()) + 1, u128::from(range.last()) + 1)
+    };
+    let one = |number: u8| (u128::from(number), u128::from(number));
+    match transport {
+        Transport::Any if family == NOT_IP => vec![[(UNKNOWN, UNKNOWN), NO_PORT, NO_PORT]],
+        Transport::Any if family == V4 => vec![[(0, UNKNOWN - 1), ANY_PORT, ANY_PORT]],
+        Transport::Any => vec![[(0, UNKNOWN), ANY_PORT, ANY_PORT]],
+        Transport::Protocol(protocol) => {
+            let port = match PortProtocol::try_from(*protocol) {
+                Ok(_) => ANY_PORT,
+                Err(_) => NO_PORT,
+            };
+            vec![[one(protocol.0), port, port]]
+        }
+        Transport::Ports {
+            protocol,
+            source,
+            destination,
+        } => {
+            let carriers = PortProtocol::ALL.into_iter();
+            let carriers = carriers.filter(|it| protocol.is_none_or(|wanted| wanted == *it));
+            let sides =
+                |it: PortProtocol| [one(it.protocol().0), known(source), known(destination)];
+            carriers.map(sides).collect()
+        }
+    }
+}

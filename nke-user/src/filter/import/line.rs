@@ -1,0 +1,286 @@
+//! A rule on its way from another language: lists of what it matches, which two can be narrowed
+//! down to what both match.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::super::rule::{Action, PortRange, Prefix, Protocol, Way};
+
+/// Addresses of either family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Net {
+    V4(Prefix<Ipv4Addr>),
+    V6(Prefix<Ipv6Addr>),
+}
+
+/// What a rule matches. Nothing is whatever there is; a list is any of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Matches {
+    pub way: Option<Way>,
+    pub v6: Option<bool>,
+    pub protocols: Option<Vec<Protocol>>,
+    pub sources: Option<Vec<Net>>,
+    pub destinations: Option<Vec<Net>>,
+    pub source_ports: Option<Vec<PortRange>>,
+    pub destination_ports: Option<Vec<PortRange>>,
+}
+
+/// A line of rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub action: Action,
+    pub log: bool,
+    pub matches: Matches,
+}
+
+impl Matches {
+    /// Asks for these addresses. Every address of a family is that family, and no more.
+    pub(super) fn nets(&mut self, source: bool, nets: Vec<Net>) {
+        if let Some(all) = nets.iter().find(|net| net.is_all()) {
+            self.v6 = Some(all.is_v6());
+            return;
+        }
+        let end = if source {
+            &mut self.sources
+        } else {
+            &mut self.destinations
+        };
+        *end = Some(nets);
+    }
+
+    /// Whether only IP packets match.
+    pub(super) const fn only_ip(&self) -> bool {
+        let Self {
+            way: _,
+            v6,
+            protocols,
+            sources,
+            destinations,
+            source_ports,
+            destination_ports,
+        } = self;
+        v6.is_some()
+            || protocols.is_some()
+            || sources.is_some()
+            || destinations.is_some()
+            || source_ports.is_some()
+            || destination_ports.is_some()
+    }
+
+    /// What both match; nothing if that is nothing.
+    pub(super) fn narrowed(&self, by: &Self) -> Option<Self> {
+        let way = one_of(self.way, by.way)?;
+        let v6 = one_of(self.v6, by.v6)?;
+        let of_family = |nets: &Option<Vec<Net>>| {
+            let nets = nets.as_ref();
+            nets.is_none_or(|nets| nets.iter().all(|net| v6.is_none_or(|v6| net.is_v6() == v6)))
+        };
+        let narrowed = Self {
+            way,
+            v6,
+            protocols: common(&self.protocols, &by.protocols, |a, b| {
+                (a == b).then_some(*a)
+            })?,
+            sources: common(&self.sources, &by.sources, Net::common)?,
+            destinations: common(&self.destinations, &by.destinations, Net::common)?,
+            source_ports: common(&self.source_ports, &by.source_ports, overlap)?,
+            destination_ports: common(&self.destination_ports, &by.destination_ports, overlap)?,
+        };
+        (of_family(&narrowed.sources) && of_family(&narrowed.destinations)).then_some(narrowed)
+    }
+}
+
+/// What is wanted by both, or by the only one that wants something; nothing if they disagree.
+fn one_of<T: Copy + PartialEq>(one: Option<T>, other: Option<T>) -> Option<Option<T>> {
+    match (one, other) {
+        (Some(one), Some(other)) if one != other => None,
+        (one, other) => Some(one.or(other)),
+    }
+}
+
+fn common<T: Clone>(
+    one: &Option<Vec<T>>,
+    other: &Option<Vec<T>>,
+    both: impl Fn(&T, &T) -> Option<T>,
+) -> Option<Option<Vec<T>>> {
+    let (Some(one), Some(other)) = (one, other) else {
+        return Some(one.clone().or_else(|| other.clone()));
+    };
+    let pairs = one
+        .iter()
+        .flat_map(|a| other.iter().filter_map(|b| both(a, b)));
+    let pairs: Vec<_> = pairs.collect();
+    (!pairs.is_empty()).then_some(Some(pairs))
+}
+
+fn overlap(one: &PortRange, other: &PortRange) -> Option<PortRange> {
+    PortRange::new(one.first().max(other.first()), one.last().min(other.last()))
+}
+
+impl Net {
+    /// The addresses of this length. Nothing if it is too long.
+    pub(super) fn new(address: IpAddr, length: u8) -> Option<Self> {
+        match address {
+            IpAddr::V4(address) => Prefix::<Ipv4Addr>::new(address, length).map(Self::V4),
+            IpAddr::V6(address) => Prefix::<Ipv6Addr>::new(address, length).map(Self::V6),
+        }
+    }
+
+    /// `10.0.0.1`, `10.0.0.0/8` or `10.0.0.0/255.0.0.0`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let Some((address, length)) = text.split_once('/') else {
+            let address: IpAddr = text.parse().ok()?;
+            return Self::new(address, if address.is_ipv4() { 32 } else { 128 });
+        };
+        let address = address.parse().ok()?;
+        if let Ok(length) = length.parse() {
+            return Self::new(address, length);
+        }
+        match (address, length.parse().ok()?) {
+            (IpAddr::V4(address), IpAddr::V4(mask)) => {
+                Prefix::<Ipv4Addr>::with_mask(address, mask).map(Self::V4)
+            }
+            (IpAddr::V6(address), IpAddr::V6(mask)) => {
+                Prefix::<Ipv6Addr>::with_mask(address, mask).map(Self::V6)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+        }
+    }
+
+    /// The prefixes that a range of addresses is made of. Nothing if it is none.
+    pub(super) fn range(first: IpAddr, last: IpAddr) -> Option<Vec<Self>> {
+        let (first, last, bits) = match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                (first.to_bits().into(), last.to_bits().into(), 32)
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => (first.to_bits(), last.to_bits(), 128),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+        };
+        let (mut first, mut nets): (u128, Vec<Self>) = (first, Vec::new());
+        while first <= last {
+            // The largest block that begins here and does not end behind the last.
+            let mut size = first.trailing_zeros().min(bits);
+            let end = |size: u32| first | 1u128.checked_shl(size).map_or(u128::MAX, |it| it - 1);
+            while end(size) > last {
+                size -= 1;
+            }
+            let address = if bits == 32 {
+                Ipv4Addr::from_bits(u32::try_from(first).ok()?).into()
+            } else {
+                Ipv6Addr::from_bits(first).into()
+            };
+            nets.push(Self::new(address, u8::try_from(bits - size).ok()?)?);
+            match end(size).checked_add(1) {
+                Some(next) => first = next,
+                None => break,
+            }
+        }
+        (!nets.is_empty()).then_some(nets)
+    }
+
+    pub(super) const fn is_v6(self) -> bool {
+        matches!(self, Self::V6(_))
+    }
+
+    const fn is_all(&self) -> bool {
+        match self {
+            Self::V4(prefix) => prefix.length() == 0,
+            Self::V6(prefix) => prefix.length() == 0,
+        }
+    }
+
+    fn common(&self, other: &Self) -> Option<Self> {
+        match (*self, *other) {
+            (Self::V4(a), Self::V4(b)) => {
+                let (wide, narrow) = if a.length() <= b.length() {
+                    (a, b)
+                } else {
+                    (b, a)
+                };
+                wide.contains(narrow.address()).then_some(Self::V4(narrow))
+            }
+            (Self::V6(a), Self::V6(b)) => {
+                let (wide, narrow) = if a.length() <= b.length() {
+                    (a, b)
+                } else {
+                    (b, a)
+                };
+                wide.contains(narrow.address()).then_some(Self::V6(narrow))
+            }
+            (Self::V4(_), Self::V6(_)) | (Self::V6(_), Self::V4(_)) => None,
+        }
+    }
+}
+
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(prefix) => prefix.fmt(f),
+            Self::V6(prefix) => prefix.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            action,
+            log,
+            matches,
+        } = self;
+        let Matches {
+            way,
+            v6,
+            protocols,
+            sources,
+            destinations,
+            source_ports,
+            destination_ports,
+        } = matches;
+        write!(f, "{action}")?;
+        if let Some(way) = way {
+            write!(f, " {way}")?;
+        }
+        if *log {
+            f.write_str(" log")?;
+        }
+        if let Some(v6) = v6
+            && sources.is_none()
+            && destinations.is_none()
+        {
+            f.write_str(if *v6 { " inet6" } else { " inet" })?;
+        }
+        if let Some(protocols) = protocols {
+            write!(f, " proto {}", List(protocols))?;
+        }
+        for (word, nets, ports) in [
+            ("from", sources, source_ports),
+            ("to", destinations, destination_ports),
+        ] {
+            match nets {
+                Some(nets) => write!(f, " {word} {}", List(nets))?,
+                None if ports.is_some() => write!(f, " {word} any")?,
+                None => {}
+            }
+            if let Some(ports) = ports {
+                write!(f, " port {}", List(ports))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `a`, or `{ a, b }`.
+struct List<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for List<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [one] = self.0 {
+            return one.fmt(f);
+        }
+        for (index, one) in self.0.iter().enumerate() {
+            write!(f, "{} {one}", if index == 0 { "{" } else { "," })?;
+        }
+        f.write_str(" }")
+    }
+}

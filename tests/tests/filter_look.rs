@@ -1,0 +1,168 @@
+//! `nke filter check`, `explain`, `optimise` and `import`: rules looked at, and nothing changed.
+
+use std::{fs, path::PathBuf};
+
+use nke_tests::{Hook, IFACE, World};
+use serde_json::{Value, json};
+
+/// A file of a test's own.
+fn file(world: &World, name: &str, text: &str) -> String {
+    let path: PathBuf = world.directory().join(name);
+    fs::write(&path, text).expect("the directory is the test's");
+    path.into_os_string().into_string().expect("it is ASCII")
+}
+
+#[test]
+fn check_shows_every_mistake() {
+    let world = World::new();
+    let good = file(&world, "good", "default drop\npass proto { tcp, udp }\n");
+    let said = world.nke(&["filter", "check", &good]).ok().stdout;
+    assert_eq!(said, format!("{good}: 2 rules, default drop\n"));
+
+    let bad = file(&world, "bad", "pas\npass\ndrop frm any\n");
+    let told = world
+        .nke(&["filter", "check", &bad])
+        .fails("malformed-rules");
+    assert!(
+        told.contains("line 1, column 1: expected `default`, `pass` or `drop`"),
+        "{told}"
+    );
+    assert!(
+        told.contains("did you mean `from`?\n    drop frm any\n         ^^^"),
+        "{told}"
+    );
+    assert!(told.contains("2 of its lines are no rules"), "{told}");
+    let ran = world.nke(&["filter", "check", "--json", &bad]);
+    let report: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+    assert_eq!(report["rules"], Value::Null);
+    let places: Vec<_> = [0, 1].map(|at| &report["mistakes"][at]["line"]).into();
+    assert_eq!(places, [&json!(1), &json!(3)]);
+    assert!(ran.exited_with("malformed-rules"), "{ran:?}");
+
+    let calls = file(&world, "calls", "drop bind port 80\n");
+    world.nke(&["guard", "check", &calls]).ok();
+    let told = world
+        .nke(&["filter", "check", &calls])
+        .fails("malformed-rules");
+    assert!(told.contains("use `nke guard`"), "{told}");
+    assert!(!world.is_mounted(), "to look at a file leaves no state");
+}
+
+#[test]
+fn explain_names_the_rule_that_decides() {
+    let world = World::new();
+    let rules = "pass in proto icmp\ndrop in proto tcp from 10.0.0.0/8 to any port 22\n";
+    let rules = file(&world, "rules", &format!("# a comment\n{rules}"));
+    let packet = "tcp 10.1.2.3:999 > 10.0.0.1:22";
+    let explain = ["filter", "explain", "--file", &rules, packet];
+    let rule = "drop in proto tcp from 10.0.0.0/8 to any port 22";
+    assert_eq!(
+        world.nke(&explain).ok().stdout,
+        format!("{rules}: drop by rule 2 (line 3): {rule}\n")
+    );
+    let all = world.nke(&[&explain[..], &["-v"]].concat()).ok().stdout;
+    assert!(
+        all.starts_with("rule 1 (line 2): pass in proto icmp\n    protocol: tcp, not icmp\n"),
+        "{all}"
+    );
+    let half = ["filter", "explain", "--file", &rules, "tcp 10.0.0.1"];
+    let told = world.nke(&half).fails("malformed-rule");
+    assert!(told.contains("an address and a port"), "{told}");
+
+    // In force, at two hooks: only the one that it comes by is told about.
+    world.attach(Hook::Xdp, "packet-filter", &[]);
+    world.attach(Hook::Out, "packet-filter", &[]);
+    world
+        .on(&["filter", "load", "--hook", "interface/xdp", &rules])
+        .ok();
+    let explained =
+        |packet: &str| -> Value { world.on(&["filter", "explain", "--json", packet]).json() };
+    let explained = |packet: &str| explained(packet)["explanations"].clone();
+    let both = explained(packet);
+    assert_eq!(both.as_array().map(Vec::len), Some(2));
+    assert_eq!(both[0]["hooks"], json!(["interface/xdp"]));
+    assert_eq!(
+        (&both[0]["number"], &both[0]["action"]),
+        (&json!(2), &json!("drop"))
+    );
+    assert_eq!(
+        both[0]["before"][0]["misses"],
+        json!(["protocol: tcp, not icmp"])
+    );
+    assert_eq!(
+        (&both[1]["number"], &both[1]["action"]),
+        (&Value::Null, &json!("pass"))
+    );
+    let one = explained(&format!("in {packet}"));
+    assert_eq!(one.as_array().map(Vec::len), Some(1));
+    let nowhere = ["filter", "explain", "-i", "nowhere", packet];
+    let (_, told) = world.nke(&nowhere).fails_somehow();
+    assert!(told.contains("nowhere"), "{told}");
+}
+
+#[test]
+fn optimise_finds_what_can_go() {
+    let world = World::new();
+    world.attach(Hook::Xdp, "packet-filter", &[]);
+    for rule in [
+        "pass from 10.0.0.0/8",
+        "drop from 10.1.0.0/16",
+        "pass from 192.0.2.1",
+    ] {
+        world.on(&["filter", "add", rule]).ok();
+    }
+    let report: Value = world.on(&["filter", "optimise", "--json"]).json();
+    let findings = &report["reports"][0]["findings"];
+    assert_eq!(
+        findings[0],
+        json!({
+            "finding": "shadowed", "number": 2, "line": null, "rule": "drop from 10.1.0.0/16",
+            "by": [1], "otherwise": true,
+        })
+    );
+    let numbers: Vec<_> = [1, 2].map(|at| &findings[at]["number"]).into();
+    assert_eq!(numbers, [&json!(1), &json!(3)]);
+    let said = world.on(&["filter", "optimise"]).ok().stdout;
+    let place = format!("interface/xdp of {IFACE} in {}", world.inside.name());
+    assert!(
+        said.ends_with(&format!(
+            "{place}: 3 of 3 rules can be deleted, 0 pairs overlap\n"
+        )),
+        "{said}"
+    );
+}
+
+#[test]
+fn import_lists_what_it_cannot_say() {
+    let world = World::new();
+    let saved = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n";
+    let good = file(&world, "good", &format!("{saved}COMMIT\n"));
+    let rules = world.nke(&["filter", "import", &good]).ok().stdout;
+    assert_eq!(
+        rules,
+        "pass in inet proto tcp to any port 22\ndrop in inet\ndefault pass\n"
+    );
+    let rules = file(&world, "rules", &rules);
+    world.attach(Hook::Xdp, "packet-filter", &[]);
+    world.on(&["filter", "load", &rules]).ok();
+
+    let bad = format!("{saved}-A INPUT -m owner --uid-owner 0 -j ACCEPT\nCOMMIT\n");
+    let bad = file(&world, "bad", &bad);
+    let ran = world.nke(&["filter", "import", &bad]);
+    assert!(
+        ran.stdout
+            .contains("# line 4, not translated: -A INPUT -m owner"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.exited_with("untranslated"), "{ran:?}");
+    let told = &ran.stderr;
+    assert!(
+        told.contains("line 4: not translated: `-m owner`"),
+        "{told}"
+    );
+    let told = world
+        .nke(&["filter", "import", &rules])
+        .fails("foreign-rules");
+    assert!(told.contains("neither"), "{told}");
+}
