@@ -46,6 +46,8 @@ mod branchless;
 
 pub mod abi;
 
+pub mod address_set;
+
 mod rules;
 
 #[cfg(feature = "bpf")]

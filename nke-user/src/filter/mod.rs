@@ -20,7 +20,7 @@
 //!
 //! In reading order: [`rule`](Rule) is the pure model, `parse` its language, `judge` what it means
 //! (in so few words that it can be believed, and so the test of everything else), `encode` the
-//! kernel's form of a rule, and [`Table`] the rules of one attachment.
+//! kernel's form of a rule, [`AddressSet`] that of a set, and [`Table`] the rules of one attachment.
 //!
 //! Only [`Table`] does any I/O. Nothing above it knows how the kernel side searches.
 
@@ -51,6 +51,8 @@ pub mod import;
 mod encode;
 mod slots;
 
+mod address_set;
+
 mod error;
 mod table;
 
@@ -59,6 +61,7 @@ mod arbitrary;
 #[cfg(test)]
 mod tests;
 
+pub use address_set::{AddressSet, Inserted, Member, NoMember};
 pub use dialect::Dialect;
 pub use dissect::{Ends, Obscured, Packet, dissect};
 pub use error::Error;
