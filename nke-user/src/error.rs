@@ -228,6 +228,15 @@ pub enum Error {
         cause: String,
     },
 
+    /// What a declared state asks for fails. The name and the code are the cause's.
+    #[error("{place}: {source}")]
+    Declared {
+        /// The file and the line.
+        place: String,
+        /// The cause.
+        source: Box<Self>,
+    },
+
     /// Rules of a declared state cannot be put in force.
     #[error("{place}: rules: {source}")]
     Rules {
@@ -975,6 +984,9 @@ pub enum Error {
 impl Error {
     /// The verifier's whole log, where there is one.
     pub fn verifier_log(&self) -> Option<&str> {
+        if let Self::Declared { source, .. } = self {
+            return source.verifier_log();
+        }
         if let Self::Refused { log, .. } = self {
             Some(log)
         } else {

@@ -140,6 +140,13 @@ impl Call {
         self.number
     }
 
+    /// Whether the call shares memory with others, by which the contents of maps can be changed.
+    #[must_use]
+    pub fn shares_memory(&self) -> bool {
+        let [_, _, _, flags, ..] = self.arguments;
+        self.number == libc::SYS_mmap && flags & libc::MAP_SHARED as u64 != 0
+    }
+
     /// Whether the call may change what outlives the process: files, mounts, pins, the contents
     /// of maps, links, interfaces. Between two of these a kill leaves the same world behind.
     #[must_use]

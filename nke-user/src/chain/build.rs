@@ -77,7 +77,8 @@ pub(super) fn build_all<'a>(
             Change::New(fresh) => fresh,
         };
         let successor = built.last().map(|node| &node.program).or(back.as_ref());
-        built.push(build(shop, fresh, successor, shared, frags)?);
+        let node = build(shop, fresh, successor, shared, frags);
+        built.push(node.map_err(|error| (shop.blame)(&fresh.role, error))?);
     }
     Ok(built)
 }

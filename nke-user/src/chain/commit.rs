@@ -24,7 +24,7 @@ use super::{
     node_directory,
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     extension::Source,
     hook::{Hook, ProgramType},
     loader::{self, Maps},
@@ -126,6 +126,8 @@ pub(crate) struct Workshop<'a, 'w> {
     pub(crate) source: &'w dyn Fn(&Role) -> Result<Option<Rc<Source>>>,
     /// The own maps of another attachment of the same extension to the same target, if any.
     pub(crate) beside: &'w dyn Fn(&Role) -> Result<Maps>,
+    /// What to say of a node that cannot be built.
+    pub(crate) blame: &'w dyn Fn(&Role, Error) -> Error,
 }
 
 /// Loads all that a change of a chain needs, without changing what packets meet. Dropping what it

@@ -141,20 +141,26 @@ impl<'a> Prepared<'a> {
     }
 }
 
-/// Puts changes of different chains in force, each by one write, or none of them. Returns for each
-/// the programs of its nodes, in their order.
+/// Puts changes of different chains in force, each by one write, and does what comes with them; or
+/// none of it. Returns for each the programs of its nodes, in their order.
 ///
 /// # Errors
 ///
-/// That of the write that failed, after those before it were put back.
-pub(crate) fn put_in_force(mut changes: Vec<Prepared<'_>>) -> Result<Vec<Vec<u32>>> {
+/// That of the write that failed, or of `then`, after the writes before it were put back. What `then`
+/// itself has done it must have undone.
+pub(crate) fn put_in_force(
+    mut changes: Vec<Prepared<'_>>,
+    then: impl FnOnce() -> Result<()>,
+) -> Result<Vec<Vec<u32>>> {
     // What may be refused comes first: behind it, nothing has to be put back.
     let mut order: Vec<usize> = (0..changes.len()).collect();
     order.sort_by_key(|change| !changes[*change].write.can_be_refused());
-    for (done, change) in order.iter().enumerate() {
-        let Err(error) = changes[*change].write.apply() else {
-            continue;
-        };
+    let refused = order
+        .iter()
+        .enumerate()
+        .find_map(|(done, change)| Some((done, changes[*change].write.apply().err()?)));
+    let failed = refused.or_else(|| Some((order.len(), then().err()?)));
+    if let Some((done, error)) = failed {
         // A driver that has just let go of the old root takes it back; a pointer always can be set.
         for written in order[..done].iter().rev() {
             let _: Result<()> = changes[*written].write.revert();

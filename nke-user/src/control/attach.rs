@@ -1,14 +1,12 @@
 //! `attach`: an extension joins a chain.
 
-use super::{ChainStatus, Control, NodeStatus, Scope, slots};
+use super::{ChainStatus, Control, Manner, NodeStatus, Scope, slots};
 use crate::{
-    chain::{Chain, Change, Fresh, Ground, Role, Site},
+    chain::{Change, Fresh, Ground, Role, Site},
     error::{Error, Result},
     find::Wanted,
     hook::{Family, Hook, Kind},
     kernel::Version,
-    mode::Mode,
-    netfilter::{Netfilter, Priority, Request},
     order::{DEFAULT_PRIORITY, Position, Selector, insert},
     target::{Spot, Target, Where},
 };
@@ -24,18 +22,11 @@ pub struct Attach {
     pub hook: Option<Hook>,
     /// The program's symbol, where several serve the hook.
     pub program: Option<String>,
-    /// Where in the chain.
-    /// Its place; without one, the priority that its manifest says for the hook, or else
+    /// Its place in the chain; without one, the priority that its manifest says for the hook, or else
     /// [`DEFAULT_PRIORITY`].
     pub position: Option<Position>,
-    /// How XDP is to run; without one native, or else generic.
-    pub mode: Option<Mode>,
-    /// At the ip hooks, where in netfilter a chain is to be called.
-    pub netfilter: Request,
-    /// Whether to count packets and bytes by verdict.
-    pub counters: bool,
-    /// Whether only sockets that opt in are to meet it: see [`crate::so_nke`].
-    pub opt_in: bool,
+    /// How it is to be made.
+    pub manner: Manner,
 }
 
 /// An attachment, just made.
@@ -60,46 +51,7 @@ impl Attach {
             hook: None,
             program: None,
             position: None,
-            mode: None,
-            netfilter: Request::default(),
-            counters: true,
-            opt_in: false,
-        }
-    }
-
-    /// Whether a hook, and the chain that it has, are what is asked for.
-    pub(super) fn fits(&self, hook: Hook, spot: &Spot, present: Option<&Chain>) -> Result<()> {
-        if let Some(mode) = self.mode.filter(|mode| !hook.row().modes.contains(mode)) {
-            return Err(Error::NoMode { hook, mode });
-        }
-        if !hook.row().modes.contains(&Mode::Netfilter)
-            && let Some(option) = self.netfilter.given()
-        {
-            return Err(Error::NotNetfilter { hook, option });
-        }
-        let Some(chain) = present else {
-            let Netfilter { priority, defrag } = self.netfilter.resolve();
-            return if defrag && priority <= Priority::DEFRAG {
-                Err(Error::DefragTooEarly { hook, priority })
-            } else {
-                Ok(())
-            };
-        };
-        let running = chain.anchor.mode;
-        if self.mode.is_some_and(|asked| asked != running) {
-            return Err(Error::ModeMismatch {
-                hook,
-                interface: spot.to_string(),
-                running,
-            });
-        }
-        match chain.anchor.netfilter {
-            Some(running) if !self.netfilter.is_met_by(running) => Err(Error::NetfilterMismatch {
-                hook,
-                place: spot.to_string(),
-                running,
-            }),
-            _ => Ok(()),
+            manner: Manner::default(),
         }
     }
 }
@@ -219,7 +171,7 @@ impl Control {
     /// again.
     fn show_or_undo(&mut self, attach: &Attach, done: &[Attached]) -> Result<()> {
         // No socket has opted in for what has just come.
-        let (false, Some(first)) = (attach.opt_in, done.first()) else {
+        let (false, Some(first)) = (attach.manner.opt_in, done.first()) else {
             return Ok(());
         };
         let shown = self.show_existing(first.node.kmid, attach.place.open()?.target());
@@ -251,8 +203,8 @@ impl Control {
         let kind = attach.place.kind();
         let (hook, role) = self.role(kmid, kind, attach.hook, attach.program.as_deref())?;
         let target = spot.target();
-        attach.fits(hook, spot, self.chain(hook, target))?;
-        if let (Role::Extension { name, .. }, true) = (&role, attach.opt_in) {
+        attach.manner.fits(hook, spot, self.chain(hook, target))?;
+        if let (Role::Extension { name, .. }, true) = (&role, attach.manner.opt_in) {
             self.claim(hook, spot, name)?;
         }
         let present = self.chain(hook, target);
@@ -267,8 +219,8 @@ impl Control {
             id: None,
             role,
             priority,
-            counters: attach.counters,
-            opt_in: attach.opt_in,
+            counters: attach.manner.counters,
+            opt_in: attach.manner.opt_in,
             enabled: true,
             inherits: None,
             maps: None,
@@ -278,8 +230,8 @@ impl Control {
                 let site = Site {
                     hook,
                     spot,
-                    mode: attach.mode,
-                    netfilter: attach.netfilter.resolve(),
+                    mode: attach.manner.mode,
+                    netfilter: attach.manner.netfilter.resolve(),
                 };
                 self.commit(Ground::Bare(&site), &[fresh])
                     .map_err(|error| on_old_kernel(error, hook, spot, Version::running()))?

@@ -9,7 +9,7 @@
 //! Attached first and shown afterwards: a socket of that moment is met by an event, or shown, or both.
 //! Nothing here says which; what the extension keeps of a socket does.
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, path::Path};
 
 use super::Control;
 use crate::{
@@ -28,10 +28,20 @@ impl Control {
     ///
     /// Those of loading a program; [`Error::NoSymbol`], [`Error::NoNamespace`], [`Error::Kernel`].
     pub(super) fn show_existing(&self, kmid: u32, target: Target) -> Result<()> {
+        let here = self.uses(kmid).filter(|(chain, _)| chain.target == target);
+        let Some((chain, node)) = here.last() else {
+            return Ok(());
+        };
+        let maps = chain.node_directory(node).join("maps");
+        self.show_existing_with(kmid, target, &maps)
+    }
+
+    /// The same, with the maps of its own that lie in a directory.
+    pub(super) fn show_existing_with(&self, kmid: u32, target: Target, maps: &Path) -> Result<()> {
         let Target::Cgroup { id } = target else {
             return Ok(());
         };
-        let links = self.iterators(kmid, id)?;
+        let links = self.iterators(kmid, id, maps)?;
         if links.is_empty() {
             return Ok(());
         }
@@ -45,21 +55,12 @@ impl Control {
         Ok(())
     }
 
-    fn iterators(&self, kmid: u32, cgroup: u64) -> Result<Vec<(String, OwnedFd)>> {
-        let uses = self.uses(kmid);
-        let here = uses
-            .filter(|(chain, _)| chain.target == Target::Cgroup { id: cgroup })
-            .last();
-        let Some((chain, node)) = here else {
-            return Ok(Vec::new());
-        };
-        let Some(source) = self.source(&node.record.role)? else {
-            return Ok(Vec::new());
-        };
+    fn iterators(&self, kmid: u32, cgroup: u64, maps: &Path) -> Result<Vec<(String, OwnedFd)>> {
+        let source = self.source_of(kmid)?;
         if !source.object.manifest().existing {
             return Ok(Vec::new());
         }
-        let own: Maps = self.state.maps(&chain.node_directory(node).join("maps"))?;
+        let own: Maps = self.state.maps(maps)?;
         let iterators = source.object.iterators()?.into_iter();
         let links = iterators.map(|over| {
             let linked = source.link(over.symbol, &own, Some(cgroup))?;

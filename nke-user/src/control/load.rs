@@ -3,7 +3,7 @@
 use super::{Control, ExtensionStatus, Scope};
 use crate::{
     error::{Error, Result},
-    extension::{Build, Extension},
+    extension::{Build, Extension, Record},
     find::{Found, Wanted, find, original},
     holder::{self, Users},
     object::{Identifier, Object},
@@ -72,16 +72,11 @@ impl Control {
 
     /// Counts a request for a loaded extension.
     fn count(&mut self, kmid: u32, by: Option<&str>) -> Result<u32> {
-        let old = self.known(kmid).map(|extension| extension.record.clone());
-        let Some(mut record) = old.clone() else {
+        let Some(extension) = self.known(kmid) else {
             return Ok(kmid);
         };
-        by.into_iter().for_each(|user| record.users.add(user));
-        // It is wanted again: the next time that nobody holds it, its exit program is asked anew.
-        if let Some(exit) = &mut record.exit {
-            exit.answer = None;
-        }
-        if old.as_ref() != Some(&record) {
+        let record = wanted_again(extension, by);
+        if record != extension.record {
             self.edit(kmid, |old| *old = record)?;
         }
         Ok(kmid)
@@ -151,4 +146,15 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// What is to be written of a loaded extension that is asked for once more.
+pub(super) fn wanted_again(extension: &Extension, by: Option<&str>) -> Record {
+    let mut record = extension.record.clone();
+    by.into_iter().for_each(|user| record.users.add(user));
+    // It is wanted again: the next time that nobody holds it, its exit program is asked anew.
+    if let Some(exit) = &mut record.exit {
+        exit.answer = None;
+    }
+    record
 }

@@ -13,11 +13,11 @@
 //! # Ok::<(), nke::error::Error>(())
 //! ```
 
+mod act;
 mod apply;
 mod attach;
 mod confirm;
 mod declared;
-mod declared_settings;
 mod depend;
 mod edit;
 mod enable;
@@ -25,6 +25,7 @@ mod existing;
 mod holders;
 mod libs;
 mod load;
+mod manner;
 mod maps;
 mod opt_in;
 mod rollback;
@@ -53,6 +54,7 @@ pub use self::{
     confirm::{Pending, Timer, wait},
     edit::Policy,
     libs::{Lib, LibKind, Libs, Outcome, Provider},
+    manner::Manner,
     settings::{Origin, SettingStatus},
     status::{ChainStatus, Counts, ExtensionStatus, NeedStatus, NodeStatus},
     unload::{Unload, Unloaded},
@@ -104,6 +106,23 @@ pub struct Scope {
     pub cgroup: Option<PathBuf>,
     /// The hook, or several of a family.
     pub hook: Option<Family>,
+}
+
+/// What nodes are built among, beyond what is in force.
+struct Around<'a> {
+    /// The own maps of attachments that are not in force yet: of which target and extension, and where.
+    aside: &'a [(Target, u32, PathBuf)],
+    /// What to say of a node that cannot be built.
+    blame: &'a dyn Fn(&Role, Error) -> Error,
+}
+
+impl Default for Around<'_> {
+    fn default() -> Self {
+        Self {
+            aside: &[],
+            blame: &|_, error| error,
+        }
+    }
 }
 
 /// A scope with its names looked up.
@@ -291,15 +310,16 @@ impl Control {
 
     /// Prepares a change of a chain: see [`chain::prepare`].
     fn prepare<'a>(&'a self, ground: Ground<'a>, wanted: &[Change]) -> Result<Prepared<'a>> {
-        self.build(ground, &[], |shop| chain::prepare(shop, wanted))
+        self.build(ground, &Around::default(), |shop| {
+            chain::prepare(shop, wanted)
+        })
     }
 
-    /// Gives what building nodes needs to who builds them. `aside` are the own maps of attachments
-    /// that are not in force yet: of which target and extension, and where.
+    /// Gives what building nodes needs to who builds them.
     fn build<'a, T>(
         &'a self,
         ground: Ground<'a>,
-        aside: &[(Target, u32, PathBuf)],
+        around: &Around<'_>,
         work: impl FnOnce(&Workshop<'a, '_>) -> Result<T>,
     ) -> Result<T> {
         let source = |role: &Role| self.source(role);
@@ -312,7 +332,7 @@ impl Control {
             if let Some((chain, node)) = uses.next() {
                 return self.state.maps(&chain.node_directory(node).join("maps"));
             }
-            let mut aside = aside.iter();
+            let mut aside = around.aside.iter();
             match aside.find(|(target, of, _)| here(*target) && *of == kmid) {
                 Some((_, _, maps)) => self.state.maps(maps),
                 None => Ok(Maps::new()),
@@ -323,14 +343,24 @@ impl Control {
             ground,
             source: &source,
             beside: &beside,
+            blame: around.blame,
         };
         work(&shop)
     }
 
     /// Puts prepared changes in force, all or none: see [`chain::put_in_force`].
     fn put_in_force(&self, changes: Vec<Prepared<'_>>) -> Result<Vec<Vec<u32>>> {
+        self.put_in_force_with(changes, || Ok(()))
+    }
+
+    /// Puts prepared changes in force with what comes with them, all or none.
+    fn put_in_force_with(
+        &self,
+        changes: Vec<Prepared<'_>>,
+        then: impl FnOnce() -> Result<()>,
+    ) -> Result<Vec<Vec<u32>>> {
         let places: Vec<_> = changes.iter().filter_map(Prepared::place).collect();
-        let programs = chain::put_in_force(changes)?;
+        let programs = chain::put_in_force(changes, then)?;
         for (hook, target) in places {
             // The change is in force. If this cannot be had, `nke chain` shows who comes behind.
             if let Ok(Some(chain)) = Chain::read(&self.state, hook, target) {

@@ -1,7 +1,7 @@
 //! `save`: what runs, as a declaration that brings it back.
 
 use super::{
-    Control, Policy,
+    Control, Manner, Policy,
     declared::{has_rules, rules_of, words},
 };
 use crate::{
@@ -91,14 +91,17 @@ impl Control {
             hook: Some(chain.hook.into()),
             program: (!obvious).then(|| symbol.clone()),
             position: Some(Position::Priority(node.record.priority)),
-            mode,
-            netfilter: Request {
-                priority: (chain.anchor.mode == Mode::Netfilter && at.priority != default.priority)
-                    .then_some(at.priority),
-                defrag: at.defrag,
+            manner: Manner {
+                mode,
+                netfilter: Request {
+                    priority: (chain.anchor.mode == Mode::Netfilter
+                        && at.priority != default.priority)
+                        .then_some(at.priority),
+                    defrag: at.defrag,
+                },
+                counters: node.record.counters,
+                opt_in: node.record.opt_in,
             },
-            counters: node.record.counters,
-            opt_in: node.record.opt_in,
             disabled: !node.record.enabled,
             rules: has_rules(name).then(|| rules_of(chain, node)).transpose()?,
         }))

@@ -15,7 +15,10 @@
 
 use serde::Serialize;
 
-use super::{Control, ExtensionStatus, Scope};
+use super::{
+    Control, ExtensionStatus, Scope,
+    act::{self, Act},
+};
 use crate::{
     error::{Error, Result},
     extension::Build,
@@ -65,10 +68,24 @@ pub struct SettingStatus {
 }
 
 /// A change that has been checked.
-struct Change {
+pub(super) struct Change {
     map: Map,
     setting: Settable,
     bytes: Vec<u8>,
+    /// What it was before.
+    before: Vec<u8>,
+}
+
+impl Change {
+    /// Puts it in force.
+    pub(super) fn write(&self) -> Result<()> {
+        self.map.put(&self.setting.place, &self.bytes)
+    }
+
+    /// Puts what was there before in force again.
+    pub(super) fn take_back(&self) -> Result<()> {
+        self.map.put(&self.setting.place, &self.before)
+    }
 }
 
 impl Control {
@@ -101,6 +118,28 @@ impl Control {
         scope: &Scope,
         values: &[(String, String)],
     ) -> Result<Vec<SettingStatus>> {
+        let (_, source) = self.extension_of(selector, "set settings of")?;
+        let changes = self.prepare_set(selector, scope, values)?;
+        let mut acts: Vec<_> = changes.into_iter().map(Act::from).collect();
+        act::do_all(&self.state, &mut acts, || Ok(()))?;
+        let changed = acts.iter().filter_map(|act| match act {
+            Act::Setting(change) => Some(&**change),
+            Act::Rules { .. } | Act::Record { .. } => None,
+        });
+        let status = |change: &Change| {
+            let Change { map, setting, .. } = change;
+            self.setting_status(&source, map, setting)
+        };
+        changed.map(status).collect()
+    }
+
+    /// Checks settings that are to be set, and reads what they are now.
+    pub(super) fn prepare_set(
+        &self,
+        selector: &Selector,
+        scope: &Scope,
+        values: &[(String, String)],
+    ) -> Result<Vec<Change>> {
         let (extension, source) = self.extension_of(selector, "set settings of")?;
         let settings = source.object.settings();
         let mut changes = Vec::new();
@@ -120,18 +159,17 @@ impl Control {
             })?;
             let map = self.map(selector, scope, &setting.map)?;
             map.check("set", &setting.place)?;
+            let range = setting.place.offset..setting.place.offset + bytes.len();
+            let before = map.section()?.get(range).unwrap_or_default().to_vec();
             let setting = setting.clone();
             changes.push(Change {
                 map,
                 setting,
                 bytes,
+                before,
             });
         }
-        for change in &changes {
-            change.map.put(&change.setting.place, &change.bytes)?;
-        }
-        let status = |change: &Change| self.setting_status(&source, &change.map, &change.setting);
-        changes.iter().map(status).collect()
+        Ok(changes)
     }
 
     /// Loads an extension with settings, or sets them and raises the load count if it is loaded.

@@ -41,12 +41,11 @@ pub use self::{
     write::text,
 };
 use crate::{
-    control::Policy,
+    control::{Manner, Policy},
+    error::Error,
     filter::RuleSet,
     find::Wanted,
     hook::{Family, Hook},
-    mode::Mode,
-    netfilter::Request,
     order::Position,
     target::Where,
 };
@@ -82,6 +81,19 @@ pub struct Origin {
     pub line: usize,
 }
 
+impl Origin {
+    /// An error of carrying out what is declared here.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        if matches!(error, Error::Declaration { .. } | Error::Declared { .. }) {
+            return error;
+        }
+        Error::Declared {
+            place: self.to_string(),
+            source: Box::new(error),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { file, line } = self;
@@ -103,14 +115,8 @@ pub struct Attachment {
     /// Where in the chain, among what is declared of it; without one at the priority that the
     /// extension asks for, or the default.
     pub position: Option<Position>,
-    /// How the chain is to be called; without one as it is, or as the driver can.
-    pub mode: Option<Mode>,
-    /// At the ip hooks, where in netfilter.
-    pub netfilter: Request,
-    /// Whether to count packets and bytes by verdict.
-    pub counters: bool,
-    /// Whether only sockets that opt in are to meet it.
-    pub opt_in: bool,
+    /// How it is to be made.
+    pub manner: Manner,
     /// Whether everything goes past it, as after `nke disable`.
     pub disabled: bool,
     /// All of its rules, if they are declared; if not, those that it has stay.

@@ -15,7 +15,7 @@ use super::{
     table::{File, Table, unknown},
 };
 use crate::{
-    control::Policy,
+    control::{Manner, Policy},
     error::{Error, Result},
     filter::{Dialect, RuleSet},
     find::{Instance, Wanted, original},
@@ -212,13 +212,15 @@ fn attachment(mut table: Table<'_>) -> Result<Attachment> {
         hook: table.word("hook")?,
         program: table.text("program")?.map(|(symbol, _)| symbol),
         position: position(&mut table)?,
-        mode: table.word("mode")?,
-        netfilter: Request {
-            priority: table.word_or_number("netfilter-priority")?,
-            defrag: table.flag("defrag")?,
+        manner: Manner {
+            mode: table.word("mode")?,
+            netfilter: Request {
+                priority: table.word_or_number("netfilter-priority")?,
+                defrag: table.flag("defrag")?,
+            },
+            counters: !table.flag("no-counters")?,
+            opt_in: table.flag("opt-in")?,
         },
-        counters: !table.flag("no-counters")?,
-        opt_in: table.flag("opt-in")?,
         disabled: table.flag("disabled")?,
     };
     if let Some(family) = &attachment.hook {

@@ -137,19 +137,19 @@ pub fn steps(running: &[Slot], wanted: &[Slot]) -> Vec<Step> {
 }
 
 /// The order of what is declared of one chain: first by priority, equals as declared; then those
-/// that go before or behind another, as declared. The error is one that has no such other.
+/// that go before or behind another, as declared. Each comes with its index among what is declared.
 ///
 /// # Errors
 ///
 /// The index of the first attachment whose neighbour is not declared.
-pub fn arrange(declared: Vec<(Slot, Position)>) -> Result<Vec<Slot>, usize> {
-    let mut chain: Vec<Slot> = Vec::new();
+pub fn arrange(declared: Vec<(Slot, Position)>) -> Result<Vec<(usize, Slot)>, usize> {
+    let mut chain: Vec<(usize, Slot)> = Vec::new();
     let mut left: Vec<_> = declared.into_iter().enumerate().collect();
     left.sort_by_key(|(_, (_, position))| !matches!(position, Position::Priority(_)));
     while let Some((first, _)) = left.first() {
         let first = *first;
         let place = |position: &Position| {
-            let slots = chain.iter().map(|slot| order::Slot {
+            let slots = chain.iter().map(|(_, slot)| order::Slot {
                 id: 0,
                 extension: &slot.extension,
                 priority: slot.priority,
@@ -162,8 +162,8 @@ pub fn arrange(declared: Vec<(Slot, Position)>) -> Result<Vec<Slot>, usize> {
         let Some((nth, (at, priority))) = found else {
             return Err(first);
         };
-        let (_, (slot, _)) = left.remove(nth);
-        chain.insert(at, Slot { priority, ..slot });
+        let (index, (slot, _)) = left.remove(nth);
+        chain.insert(at, (index, Slot { priority, ..slot }));
     }
     Ok(chain)
 }
@@ -392,7 +392,7 @@ mod tests {
             match arrange(declared.clone()) {
                 Ok(chain) => {
                     prop_assert_eq!(chain.len(), declared.len());
-                    prop_assert!(chain.is_sorted_by_key(|slot| slot.priority));
+                    prop_assert!(chain.is_sorted_by_key(|(_, slot)| slot.priority));
                 }
                 Err(stuck) => {
                     prop_assert!(!matches!(declared[stuck].1, Position::Priority(_)));
@@ -408,7 +408,7 @@ mod tests {
             arrange(declared).map(|chain| {
                 let names = chain
                     .iter()
-                    .map(|s| format!("{}{}", s.extension, s.priority));
+                    .map(|(_, s)| format!("{}{}", s.extension, s.priority));
                 names.collect::<Vec<_>>().join(" ")
             })
         };

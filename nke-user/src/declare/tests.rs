@@ -64,14 +64,17 @@ fn what_is_written_is_read_as_the_same() {
     };
     assert_eq!(filter.origin.to_string(), "a.toml:4");
     assert_eq!(filter.what.position, Some(Position::Priority(-10)));
-    assert!(!filter.what.counters && !filter.what.opt_in && guard.what.opt_in);
+    assert!(!filter.what.manner.counters && !filter.what.manner.opt_in && guard.what.manner.opt_in);
     assert_eq!(
         filter.what.rules.as_ref().map(|set| set.rules.len()),
         Some(1)
     );
     let before = Selector::Name("packet-filter".to_owned());
     assert_eq!(odd.what.position, Some(Position::Before(before)));
-    assert_eq!(odd.what.netfilter.priority.map(|p| p.number()), Some(-295));
+    assert_eq!(
+        odd.what.manner.netfilter.priority.map(|p| p.number()),
+        Some(-295)
+    );
     assert_eq!(
         guard.what.hook.as_ref().map(|family| family.hooks().len()),
         Some(3)
@@ -86,21 +89,21 @@ fn what_is_not_said_is_what_the_command_line_takes() {
         hook,
         program,
         position,
-        mode,
-        netfilter,
-        counters,
-        opt_in,
+        manner,
         rules,
         ..
     } = &declaration.attachments[0].what;
-    assert!(hook.is_none() && program.is_none() && position.is_none() && mode.is_none());
-    assert_eq!(*netfilter, Request::default());
-    assert!(*counters && !opt_in && rules.is_none());
+    assert!(hook.is_none() && program.is_none() && position.is_none() && rules.is_none());
+    assert_eq!((manner.mode, manner.netfilter.given()), (None, None));
+    assert!(manner.counters && !manner.opt_in);
     assert!(parse("# nothing\n").attachments.is_empty());
     let numbers = parse("[[attach]]\nextension = 'a'\npriority = 0x10\nnetfilter-priority = -5");
     let attachment = &numbers.attachments[0].what;
     assert_eq!(attachment.position, Some(Position::Priority(16)));
-    assert_eq!(attachment.netfilter.priority.map(|p| p.number()), Some(-5));
+    assert_eq!(
+        attachment.manner.netfilter.priority.map(|p| p.number()),
+        Some(-5)
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::{Attachment, ChainPolicy, Declaration, settings::inline};
-use crate::{find::Wanted, netfilter::Request, order::Position, target::Where};
+use crate::{control::Manner, find::Wanted, netfilter::Request, order::Position, target::Where};
 
 /// Writes a declaration.
 pub fn text(declaration: &Declaration) -> String {
@@ -53,13 +53,16 @@ fn attach(attachment: &Attachment) -> String {
         hook,
         program,
         position,
+        manner,
+        disabled,
+        rules,
+    } = attachment;
+    let Manner {
         mode,
         netfilter: Request { priority, defrag },
         counters,
         opt_in,
-        disabled,
-        rules,
-    } = attachment;
+    } = manner;
     let mut table = Table::new("attach");
     table.extension(extension);
     table.place(place);

@@ -36,9 +36,10 @@ pub const USAGE: Code = Code {
     name: "usage",
 };
 
-/// Gives each variant of an error its code. What has no row does not compile.
+/// Gives each variant of an error its code. What has no row does not compile. Those behind `as` have
+/// the code of the error that is their source.
 macro_rules! codes {
-    ($error:ty: $($number:literal $name:literal $variant:ident,)*) => {
+    ($error:ty: $($number:literal $name:literal $variant:ident,)* $(as $outer:ident)*) => {
         impl $error {
             /// The codes of all errors of this type.
             pub const CODES: &[Code] = &[$(Code { number: $number, name: $name },)*];
@@ -47,6 +48,7 @@ macro_rules! codes {
             pub const fn code(&self) -> Code {
                 match self {
                     $(Self::$variant { .. } => Code { number: $number, name: $name },)*
+                    $(Self::$outer { source, .. } => source.code(),)*
                 }
             }
 
@@ -159,6 +161,7 @@ codes! { Error:
     119 "unknown-signer" UnknownSigner,
     120 "bad-signature" BadSignature,
     121 "trust-file" TrustFile,
+    as Declared
 }
 
 codes! { filter::Error:

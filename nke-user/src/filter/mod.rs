@@ -42,6 +42,7 @@ mod described;
 mod dissect;
 mod explain;
 mod judge;
+mod ways;
 
 mod cover;
 mod optimise;
@@ -78,3 +79,4 @@ pub use rule::{
 };
 pub use source::Source;
 pub use table::{Hits, Listing, Prepared, Table};
+pub use ways::{can_match, refuse_what_never_matches};

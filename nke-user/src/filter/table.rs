@@ -59,14 +59,25 @@ impl Prepared {
     /// # Errors
     ///
     /// [`Error::Map`] if the kernel refuses; then the old rules are in force, whole.
-    pub fn put_in_force(mut self) -> Result<(), Error> {
+    pub fn put_in_force(&mut self) -> Result<(), Error> {
         self.table.put_in_force(&self.made)
+    }
+
+    /// Puts the rules in force again that were there when these were prepared.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Map`] if the kernel refuses; then these are in force, whole.
+    pub fn take_back(&mut self) -> Result<(), Error> {
+        self.table.take_back(&self.made)
     }
 }
 
 /// A map of new rules.
 struct Made {
     next: OwnedFd,
+    /// The map of the old ones, if any were written.
+    old: Option<OwnedFd>,
     /// Slots of hits that old rules still count in until then.
     contested: Vec<u32>,
 }
@@ -203,18 +214,47 @@ impl Table {
         self.empty(&slots.free)?;
         Ok(Made {
             next,
+            old: self.set_in_force()?,
             contested: slots.contested,
         })
     }
 
     fn put_in_force(&mut self, made: &Made) -> Result<(), Error> {
-        let Made { next, contested } = made;
-        let value = next.as_raw_fd().to_ne_bytes();
+        let value = made.next.as_raw_fd().to_ne_bytes();
         sys::map::update(&self.rules, &KEY, &value).map_err(|source| Error::Map {
             operation: "put the new rules in force",
             source: MapError::IoError(source),
         })?;
-        self.empty(contested)
+        let emptied = self.empty(&made.contested);
+        if emptied.is_err() {
+            self.take_back(made)?;
+        }
+        emptied
+    }
+
+    fn take_back(&mut self, made: &Made) -> Result<(), Error> {
+        match &made.old {
+            Some(old) => sys::map::update(&self.rules, &KEY, &old.as_raw_fd().to_ne_bytes()),
+            None => sys::map::delete(&self.rules, &KEY),
+        }
+        .map_err(|source| Error::Map {
+            operation: "put the old rules in force again",
+            source: MapError::IoError(source),
+        })
+    }
+
+    /// The map of the rules in force; `None` if none have been written yet.
+    fn set_in_force(&self) -> Result<Option<OwnedFd>, Error> {
+        let mut id = [0; 4];
+        sys::map::lookup(&self.rules, &KEY, &mut id)
+            .and_then(|found| {
+                let id = found.map(|()| u32::from_ne_bytes(id));
+                id.map(sys::map::open).transpose()
+            })
+            .map_err(|source| Error::Map {
+                operation: "read the rules",
+                source: MapError::IoError(source),
+            })
     }
 
     fn in_force(&self) -> Result<InForce, Error> {
@@ -222,19 +262,13 @@ impl Table {
             operation: "read the rules",
             source: MapError::IoError(source),
         };
-        let mut id = [0; 4];
-        if sys::map::lookup(&self.rules, &KEY, &mut id)
-            .map_err(failed)?
-            .is_none()
-        {
-            // No rules have been written yet.
+        let Some(set) = self.set_in_force()? else {
             let RuleSet { default, rules: _ } = RuleSet::default();
             return Ok(InForce {
                 default,
                 rules: Vec::new(),
             });
-        }
-        let set = sys::map::open(u32::from_ne_bytes(id)).map_err(failed)?;
+        };
         // As bytes: a value as long as this must not come by the stack.
         let mut bytes = vec![0; RULE_SET_WORDS * 8];
         sys::map::lookup(&set, &KEY, &mut bytes).map_err(failed)?;

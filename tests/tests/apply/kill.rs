@@ -17,7 +17,7 @@ fn packets(world: &World) -> Vec<(Vec<u8>, u32)> {
 }
 
 /// What is declared of it, and the names of files in the state without their numbers.
-fn picture(world: &World) -> (String, Vec<String>, Vec<(String, u32, u32)>) {
+pub(crate) fn picture(world: &World) -> (String, Vec<String>, Vec<(String, u32, u32)>) {
     let saved = world.nke(&["save"]).ok().stdout;
     let plain = |line: String| {
         let path = line.split(" -> ").next().unwrap_or_default().to_owned();

@@ -1,6 +1,7 @@
 //! `nke apply` and `nke diff`: the system is brought to what is declared, each chain at once.
 
 mod cgroup;
+mod fail;
 mod kill;
 mod lockout;
 mod many;
@@ -215,13 +216,76 @@ fn whatever_fails_leaves_everything() {
     // The chain at interface/in could change; the one behind it cannot.
     let text = attachments(&[2, 3]);
     let xdp = "[[attach]]\nhook = \"interface/xdp\"\nHERE\nextension = ";
-    refused(&format!("{text}{xdp}\"nowhere\""), "no-extension");
-    refused(&format!("{text}{xdp}\"trail1\"\nmode = \"tcx\""), "no-mode");
+    // The line is that of what cannot be had, whoever refuses it.
+    let at = |line: usize, said: &str| {
+        let start = format!("nke: a.toml:{line}: ");
+        assert!(said.starts_with(&start), "{said}");
+    };
+    let third = |more: &str, name: &str| at(13, &refused(&format!("{text}{xdp}{more}"), name));
+    third("\"nowhere\"", "no-extension");
+    third("\"trail1\"\nmode = \"tcx\"", "no-mode");
+    third("\"trail1\"\nopt-in = true", "no-opt-in");
+    third("\"trail1\"\nprogram = \"none\"", "no-program");
     refused(&format!("{text}[[load]]\nextension = 1"), "declaration");
     let refused_by_all = nke_tests::stranger::object("refused.c", "refused", &[]);
-    refused(&format!("{text}{xdp}\"{refused_by_all}\""), "verifier");
+    third(&format!("\"{refused_by_all}\""), "verifier");
+    // The one that the verifier refuses, and not the first of its chain.
+    let chain = format!("{text}{xdp}\"trail3\"\n{xdp}\"{refused_by_all}\"");
+    at(19, &refused(&chain, "verifier"));
     let many: String = (0..33).map(|_| attachments(&[2])).collect();
-    refused(&many, "chain-full");
+    at(1, &refused(&many, "chain-full"));
+    let netns = "[[policy]]\nhook = \"ip/in\"\nnetns = \"/etc/hostname\"\npolicy = \"drop\"";
+    at(13, &refused(&format!("{text}{netns}"), "no-namespace"));
+}
+
+#[test]
+fn rules_that_can_never_match_are_refused() {
+    let world = World::new();
+    let refused = |hook: &str, place: &str, rules: &str, part: &str| {
+        let text = format!(
+            "[[attach]]\nextension = \"packet-filter\"\nhook = \"{hook}\"\n{place}\n\
+             rules = \"{rules}\"\n"
+        );
+        declare(&world, "a.toml", &text);
+        let said = apply(&world, "a.toml").fails("declaration");
+        assert!(said.starts_with("nke: a.toml:1: attach.rules: "), "{said}");
+        assert!(said.contains(part), "{said}");
+        assert!(!world.is_mounted(), "nothing is loaded");
+    };
+    let out = "attach packet-filter to interface/out for it";
+    refused("interface/in", "HERE", "drop out proto udp", out);
+    refused("interface/xdp", "HERE", "drop out proto udp", out);
+    let into = "attach packet-filter to interface/in for it";
+    refused("interface/out", "HERE", "drop in proto udp", into);
+    refused(
+        "ip/in",
+        "NETNS",
+        "drop out",
+        "attach packet-filter to ip/out for it",
+    );
+    // Forwarded packets go both ways.
+    let text = "[[attach]]\nextension = \"packet-filter\"\nhook = \"ip/forward\"\nNETNS\n\
+                rules = '''\ndrop out proto udp\ndrop in proto tcp\n'''\n";
+    declare(&world, "a.toml", text);
+    apply(&world, "a.toml").ok();
+
+    // A guard's rules are for all of its hooks together.
+    let cgroup = nke_tests::Cgroup::new();
+    let guard = |hook: &str, rules: &str| {
+        let path = cgroup.path();
+        let text = format!(
+            "[[attach]]\nextension = \"connection-guard\"\ncgroup = \"{path}\"\n{hook}\n\
+             rules = \"{rules}\"\n"
+        );
+        declare(&world, "a.toml", &text);
+        apply(&world, "a.toml")
+    };
+    let said = guard("hook = \"socket/bind\"", "drop connect").fails("declaration");
+    assert!(
+        said.contains("attach connection-guard to socket/connect for it"),
+        "{said}"
+    );
+    guard("", "drop bind port 80").ok();
 }
 
 #[test]

@@ -196,13 +196,15 @@ fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
         hook: None,
         program: typed.program.clone(),
         position: typed.to.position(),
-        mode: typed.mode,
-        netfilter: netfilter::Request {
-            priority: typed.netfilter_priority,
-            defrag: typed.defrag,
+        manner: control::Manner {
+            mode: typed.mode,
+            netfilter: netfilter::Request {
+                priority: typed.netfilter_priority,
+                defrag: typed.defrag,
+            },
+            counters: !typed.no_counters,
+            opt_in: typed.opt_in,
         },
-        counters: !typed.no_counters,
-        opt_in: typed.opt_in,
     };
     let before = control.extensions();
     control.supply(&typed.with);

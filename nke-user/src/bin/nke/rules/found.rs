@@ -4,13 +4,13 @@ use std::{fmt, path::PathBuf};
 
 use nke::{
     control::{Control, Scope},
-    filter::{Error, Rule, Table},
+    filter::{Error, Rule, Table, can_match, refuse_what_never_matches},
     find::original,
     hook::{Hook, Kind},
     order::Selector,
 };
 
-use super::target::{Target, ways_at};
+use super::target::Target;
 
 /// A rule set in the kernel, and where it is in force.
 pub(crate) struct Found {
@@ -29,25 +29,7 @@ pub(crate) struct Found {
 impl Found {
     /// Rules for what never comes by would look as if they did something.
     pub(super) fn refuse_what_never_matches<T: Target>(&self, rules: &[Rule]) -> Result<(), Error> {
-        let Some(rule) = rules.iter().find(|rule| !self.sees(rule)) else {
-            return Ok(());
-        };
-        let ways = self.hooks.iter().flat_map(|hook| ways_at(*hook));
-        let mut ways: Vec<_> = ways.map(ToString::to_string).collect();
-        ways.dedup();
-        Err(Error::NeverMatches {
-            place: self.to_string(),
-            rule: Box::new(*rule),
-            ways,
-            extension: T::EXTENSION,
-            hook: T::hook_for(self, rule.way),
-        })
-    }
-
-    /// Whether a rule can match anything here.
-    fn sees(&self, rule: &Rule) -> bool {
-        let mut ways = self.hooks.iter().flat_map(|hook| ways_at(*hook));
-        ways.any(|way| rule.applies(*way))
+        refuse_what_never_matches(rules, &self.hooks, self, T::EXTENSION)
     }
 }
 
@@ -117,7 +99,7 @@ pub(super) fn one<T: Target>(
     let mut all = find::<T>(control, &target.scope())?;
     all.retain(|found| target.is(found));
     if all.len() > 1 && !target.has_hook() && !rules.is_empty() {
-        let sees = |found: &Found| rules.iter().all(|rule| found.sees(rule));
+        let sees = |found: &Found| rules.iter().all(|rule| can_match(rule, &found.hooks));
         if all.iter().any(sees) {
             all.retain(sees);
         }

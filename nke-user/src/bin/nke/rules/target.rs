@@ -8,7 +8,7 @@ use std::{fmt::Debug, path::PathBuf};
 use clap::Args;
 use nke::{
     control::Scope,
-    filter::{Dialect, Way},
+    filter::Dialect,
     hook::{Family, Hook, Kind},
 };
 
@@ -52,21 +52,6 @@ pub(crate) trait Target: Args + Debug {
 
     /// The words that name the place.
     fn words(&self) -> String;
-
-    /// The hook to attach to for a rule about what goes this way.
-    fn hook_for(found: &Found, way: Option<Way>) -> &'static str;
-}
-
-/// The ways that things go which a hook sees: both where packets are forwarded.
-pub(super) fn ways_at(hook: Hook) -> &'static [Way] {
-    match hook.row().name {
-        "interface/out" | "ip/out" | "ip/postrouting" => &[Way::Out],
-        "ip/forward" => &[Way::In, Way::Out],
-        "socket/connect4" | "socket/connect6" => &[Way::Connect],
-        "socket/sendmsg4" | "socket/sendmsg6" => &[Way::Sendmsg],
-        "socket/bind4" | "socket/bind6" => &[Way::Bind],
-        _ => &[Way::In],
-    }
 }
 
 /// Which filter.
@@ -200,15 +185,6 @@ impl Target for FilterTarget {
         }
         words.join(" ")
     }
-
-    fn hook_for(found: &Found, way: Option<Way>) -> &'static str {
-        match (way, &found.interface) {
-            (Some(Way::In), Some(_)) => "interface/in",
-            (Some(Way::In), None) => "ip/in",
-            (_, Some(_)) => "interface/out",
-            (_, None) => "ip/out",
-        }
-    }
 }
 
 /// Which guard.
@@ -286,13 +262,5 @@ impl Target for GuardTarget {
         let hook = self.hook.as_ref();
         let hook = hook.map_or_else(String::new, |hook| format!(" --hook {hook}"));
         format!("--cgroup {}{hook}", self.place())
-    }
-
-    fn hook_for(_: &Found, way: Option<Way>) -> &'static str {
-        match way {
-            Some(Way::Sendmsg) => "socket/sendmsg",
-            Some(Way::Bind) => "socket/bind",
-            Some(Way::In | Way::Out | Way::Connect) | None => "socket/connect",
-        }
     }
 }

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 
 use super::{
-    Control, Origin as ValueOrigin, Scope,
-    declared::{Bodies, Body, wrong},
+    bodies::{Bodies, Body},
+    draft::{present, wrong},
 };
 use crate::{
+    control::{Control, Origin as ValueOrigin, Scope, save},
     declare::{
         Attachment, Declaration, Declared, Origin, SettingChange, Settings,
         plan::{Plan, Waiting},
@@ -25,7 +26,7 @@ type Known = HashMap<(String, String), (Vec<u8>, Origin)>;
 impl Control {
     /// Plans what is declared of settings. `names` are the extensions that are declared to be loaded
     /// or attached; with `prune` no others stay, but for those that they need.
-    pub(super) fn plan_settings(
+    pub(in crate::control) fn plan_settings(
         &self,
         declaration: &Declaration,
         bodies: &mut Bodies,
@@ -34,21 +35,23 @@ impl Control {
     ) -> Result<()> {
         let mut stay = Vec::new();
         let mut to_come = Vec::new();
-        for Declared { what, .. } in &declaration.loads {
-            stay.push(self.body(bodies, what)?.0);
+        for Declared { what, origin } in &declaration.loads {
+            stay.push(self.body(bodies, what, origin)?.0);
         }
-        for Declared { what, .. } in &declaration.attachments {
+        for Declared { what, origin } in &declaration.attachments {
             let Attachment {
                 extension, place, ..
             } = what;
-            let (name, _) = self.body(bodies, extension)?;
-            let here = super::declared::present(place)?.is_some();
+            let (name, _) = self.body(bodies, extension, origin)?;
+            let here = present(place)
+                .map_err(|error| origin.blame(error))?
+                .is_some();
             let list = if here { &mut stay } else { &mut to_come };
             list.push(name);
         }
         let mut known = Known::new();
         for Declared { what, origin } in &declaration.settings {
-            let (name, body) = self.body(bodies, &what.extension)?;
+            let (name, body) = self.body(bodies, &what.extension, origin)?;
             let changes = self.changed_settings(&name, &body, what, &mut known)?;
             let loaded = self.extension(&name).map(|extension| extension.kmid);
             let needed = |kmid| !prune || !self.dependants(kmid).is_empty();
@@ -99,7 +102,8 @@ impl Control {
             let map = match self.extension(name) {
                 Some(_) => {
                     let selector = Selector::Name(name.to_owned());
-                    Some(self.map(&selector, &Scope::default(), &settable.map)?)
+                    let map = self.map(&selector, &Scope::default(), &settable.map);
+                    Some(map.map_err(|error| origin.blame(error))?)
                 }
                 None => None,
             };
@@ -129,7 +133,7 @@ impl Control {
 
     /// The settings of extensions that are saved, where they are not the defaults; in words those
     /// of extensions that are there only because others need them.
-    pub(super) fn save_settings(&self, saved: &mut Declaration) -> Result<Vec<String>> {
+    pub(in crate::control) fn save_settings(&self, saved: &mut Declaration) -> Result<Vec<String>> {
         let loads = saved.loads.iter().map(|load| load.what.to_string());
         let attached = saved.attachments.iter();
         let attached = attached.map(|attachment| attachment.what.extension.to_string());
@@ -142,11 +146,11 @@ impl Control {
             if values.is_empty() {
                 continue;
             }
-            let wanted = super::save::spelling(extension);
+            let wanted = save::spelling(extension);
             if named.contains(&wanted.to_string()) {
                 let extension = wanted;
                 let set = Settings { extension, values };
-                saved.settings.push(super::save::declared(set));
+                saved.settings.push(save::declared(set));
             } else {
                 lost.push(format!(
                     "settings of {}: it is only loaded because others need it",
@@ -173,7 +177,7 @@ impl Control {
             let status = self.setting_status(&source, &map, &setting)?;
             if status.source == ValueOrigin::Set {
                 let what = (status.name, status.value.typed());
-                values.push(super::save::declared(what));
+                values.push(save::declared(what));
             }
         }
         Ok(values)

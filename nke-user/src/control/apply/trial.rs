@@ -1,0 +1,85 @@
+//! Chains on the way of the caller's own connection: tried on its packets before they are in force.
+//!
+//! Everything is made aside and goes again; nothing that others' packets meet changes.
+
+use super::nodes::{ground, site};
+use crate::{
+    chain::{Change, Fresh, Role, build_trial},
+    control::{
+        Around, Control,
+        declared::{Covered, bad_rules},
+    },
+    declare::plan::Step,
+    error::{Error, Result},
+    filter::Table,
+    lockout::Flow,
+    sys::program,
+};
+
+impl Control {
+    /// Runs packets of the caller's own connection through the chains that it meets, as they are to
+    /// be, with the rules that they are to have.
+    pub(super) fn refuse_to_lock_out(&self, covered: &[Covered]) -> Result<()> {
+        let Some(flow) = Flow::of_caller() else {
+            return Ok(());
+        };
+        let meets =
+            |chain: &&Covered| chain.plan.changes() && flow.meets(chain.plan.hook, chain.target);
+        for chain in covered.iter().filter(meets) {
+            let cuts = self.cuts(chain, &flow);
+            if cuts.map_err(|error| chain.blame(error))? {
+                return Err(chain.blame(Error::LockOut {
+                    hook: chain.plan.hook,
+                    place: chain.plan.place.clone(),
+                    stage: "apply",
+                    connection: flow.to_string(),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn cuts(&self, covered: &Covered, flow: &Flow) -> Result<bool> {
+        let Covered { target, plan, .. } = covered;
+        let mut wanted = self.changes(covered)?;
+        if wanted.is_empty() {
+            return Ok(false);
+        }
+        let present = self.chain(plan.hook, *target);
+        // What gets other rules has maps of its own on trial.
+        for (nth, at, _) in plan.new_rules() {
+            if let Some(node) = present.and_then(|chain| chain.nodes.get(at)) {
+                wanted[nth] = Change::New(Fresh {
+                    inherits: None,
+                    ..Fresh::copy(at, &node.record)
+                });
+            }
+        }
+        let site = site(covered);
+        let Some(ground) = ground(present, site.as_ref()) else {
+            return Ok(false);
+        };
+        let blame = |role: &Role, error| covered.blame_node(role, error);
+        let around = Around {
+            aside: &[],
+            blame: &blame,
+        };
+        let trial = self.build(ground, &around, |shop| build_trial(shop, &wanted))?;
+        let slots = plan.steps.iter().zip(&plan.wanted.slots).enumerate();
+        for (nth, (step, slot)) in slots {
+            let other = plan.new_rules().any(|(changed, ..)| changed == nth);
+            if let (Some(rules), true, Some(maps)) =
+                (&slot.rules, other || *step == Step::New, trial.maps(nth))
+            {
+                let written = Table::open(&maps).and_then(|mut table| table.write(rules));
+                written.map_err(|source| bad_rules(plan.hook, source))?;
+            }
+        }
+        if !flow.is_cut_by(plan.hook, *target, &trial) {
+            return Ok(false);
+        }
+        // What runs answers the same, and the connection lives: so this does not cut it.
+        let running = present.and_then(|chain| program::open(chain.anchor.root()).ok());
+        Ok(!running.is_some_and(|root| flow.is_cut_by(plan.hook, *target, root)))
+    }
+}

@@ -1,0 +1,65 @@
+//! Which ways things go that a hook sees, and so which rules can match there. Nothing here does I/O.
+
+use std::fmt::Display;
+
+use super::{Error, Rule, Way};
+use crate::hook::{Hook, Kind};
+
+/// The ways that things go which a hook sees: both where packets are forwarded.
+fn ways_at(hook: Hook) -> &'static [Way] {
+    match hook.row().name {
+        "interface/out" | "ip/out" | "ip/postrouting" => &[Way::Out],
+        "ip/forward" => &[Way::In, Way::Out],
+        "socket/connect4" | "socket/connect6" => &[Way::Connect],
+        "socket/sendmsg4" | "socket/sendmsg6" => &[Way::Sendmsg],
+        "socket/bind4" | "socket/bind6" => &[Way::Bind],
+        _ => &[Way::In],
+    }
+}
+
+/// Whether a rule can match anything of what comes by at any of these hooks.
+pub fn can_match(rule: &Rule, hooks: &[Hook]) -> bool {
+    let mut ways = hooks.iter().flat_map(|hook| ways_at(*hook));
+    ways.any(|way| rule.applies(*way))
+}
+
+/// Refuses rules for what never comes by at these hooks: they would look as if they did something.
+/// `place` is where, and `extension` whose rules they are.
+///
+/// # Errors
+///
+/// [`Error::NeverMatches`] of the first such rule.
+pub fn refuse_what_never_matches(
+    rules: &[Rule],
+    hooks: &[Hook],
+    place: &dyn Display,
+    extension: &'static str,
+) -> Result<(), Error> {
+    let (Some(rule), Some(hook)) = (rules.iter().find(|r| !can_match(r, hooks)), hooks.first())
+    else {
+        return Ok(());
+    };
+    let ways = hooks.iter().flat_map(|hook| ways_at(*hook));
+    let mut ways: Vec<_> = ways.map(ToString::to_string).collect();
+    ways.dedup();
+    Err(Error::NeverMatches {
+        place: place.to_string(),
+        rule: Box::new(*rule),
+        ways,
+        extension,
+        hook: hook_for(hook.row().kind, rule.way),
+    })
+}
+
+/// The hook, or family, of a kind of target that sees what goes a way.
+const fn hook_for(kind: Kind, way: Option<Way>) -> &'static str {
+    match (kind, way) {
+        (Kind::Interface, Some(Way::In)) => "interface/in",
+        (Kind::Interface, _) => "interface/out",
+        (Kind::Namespace, Some(Way::In)) => "ip/in",
+        (Kind::Namespace, _) => "ip/out",
+        (Kind::Cgroup, Some(Way::Sendmsg)) => "socket/sendmsg",
+        (Kind::Cgroup, Some(Way::Bind)) => "socket/bind",
+        (Kind::Cgroup, Some(Way::In | Way::Out | Way::Connect) | None) => "socket/connect",
+    }
+}
