@@ -79,4 +79,4 @@ pub use rule::{
 };
 pub use source::Source;
 pub use table::{Hits, Listing, Prepared, Table};
-pub use ways::{can_match, refuse_what_never_matches};
+pub use ways::{can_match, refuse_what_never_matches, ways_at};

@@ -6,7 +6,7 @@ use super::{Error, Rule, Way};
 use crate::hook::{Hook, Kind};
 
 /// The ways that things go which a hook sees: both where packets are forwarded.
-fn ways_at(hook: Hook) -> &'static [Way] {
+pub fn ways_at(hook: Hook) -> &'static [Way] {
     match hook.row().name {
         "interface/out" | "ip/out" | "ip/postrouting" => &[Way::Out],
         "ip/forward" => &[Way::In, Way::Out],

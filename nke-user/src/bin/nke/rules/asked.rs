@@ -5,14 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use nke::{
     control::Control,
-    filter::{Dialect, RuleSet, Source, Way},
+    filter::{Dialect, RuleSet, Source, Way, ways_at},
 };
 use serde_json::{Value, json};
 
-use super::{
-    find, not_attached, read,
-    target::{Target, ways_at},
-};
+use super::{find, not_attached, read, target::Target};
 
 /// Whose rules are asked about.
 #[derive(Args, Debug)]
