@@ -175,6 +175,8 @@ codes! { filter::Error:
     67 "no-rule-set" NoRuleSet,
     68 "many-rule-sets" ManyRuleSets,
     69 "rule-never-matches" NeverMatches,
+    85 "capture" Capture,
+    86 "disagreement" Disagreement,
     87 "malformed-rules" Mistakes,
     88 "foreign-rules" Foreign,
     89 "untranslated" Untranslated,

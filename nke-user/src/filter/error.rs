@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use aya::maps::MapError;
 
-use super::{ParseError, Rule, import};
+use super::{ParseError, Rule, Unreadable, import};
 
 /// Why rules could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +92,27 @@ pub enum Error {
         origin: String,
         /// How many.
         rules: usize,
+    },
+
+    /// A capture cannot be read.
+    #[error("{origin}: test: {problem}; write it with `tcpdump -w`")]
+    Capture {
+        /// The file.
+        origin: String,
+        /// What is wrong with it.
+        problem: Unreadable,
+    },
+
+    /// The kernel's program has not judged as the rules say.
+    #[error(
+        "{origin}: test: the kernel has judged packet {packet} otherwise than the rules say; \
+         please report this packet"
+    )]
+    Disagreement {
+        /// The capture.
+        origin: String,
+        /// The packet's number in it, from 1.
+        packet: usize,
     },
 
     /// There is no rule of that number.

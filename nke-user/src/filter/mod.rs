@@ -22,7 +22,7 @@
 //! (in so few words that it can be believed, and so the test of everything else), `encode` the
 //! kernel's form of a rule, [`AddressSet`] that of a set, and [`Table`] the rules of one attachment.
 //!
-//! Only [`Table`] does any I/O. Nothing above it knows how the kernel side searches.
+//! Only [`Table`] and [`Trial`] do any I/O. Nothing above it knows how the kernel side searches.
 
 mod names;
 mod rule;
@@ -56,6 +56,7 @@ mod address_set;
 
 mod error;
 mod table;
+mod trial;
 
 #[cfg(test)]
 mod arbitrary;
@@ -79,4 +80,5 @@ pub use rule::{
 };
 pub use source::Source;
 pub use table::{Hits, Listing, Prepared, Table};
+pub use trial::{Capture, Captured, Trial, Tried, Unreadable};
 pub use ways::{can_match, refuse_what_never_matches, ways_at};

@@ -20,6 +20,7 @@
 //! to. It takes no lock: whoever reads, edits and writes holds nke's.
 
 use std::{
+    collections::BTreeMap,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
 };
@@ -129,17 +130,42 @@ impl Table {
     ///
     /// [`Error::NoMap`] if they are not there, or are no maps of rules.
     pub fn open(maps: &Path) -> Result<Self, Error> {
-        let no_map = |name: &'static str| {
+        Self::made_of(|name| {
             let path = maps.join(name);
-            move |source| Error::NoMap { path, source }
+            let map = MapData::from_pin(&path);
+            map.map_err(|source| Error::NoMap { path, source })
+        })
+    }
+
+    /// The maps of a program that is attached to nothing, by their names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMap`] if one is not among them, or is no map of rules.
+    pub(crate) fn of(maps: &BTreeMap<String, OwnedFd>) -> Result<Self, Error> {
+        Self::made_of(|name| {
+            let map = maps.get(name).ok_or(MapError::KeyNotFound);
+            let own = map.and_then(|map| map.try_clone().map_err(MapError::IoError));
+            own.and_then(MapData::from_fd).map_err(|source| {
+                let path = name.into();
+                Error::NoMap { path, source }
+            })
+        })
+    }
+
+    fn made_of(open: impl Fn(&'static str) -> Result<MapData, Error>) -> Result<Self, Error> {
+        let no_map = |name: &'static str| {
+            move |source| {
+                let path = name.into();
+                Error::NoMap { path, source }
+            }
         };
-        let open = |name: &str| MapData::from_pin(maps.join(name));
-        let pinned = open(map::RULES).map_err(no_map(map::RULES))?;
-        let id = pinned.info().map_err(no_map(map::RULES))?.id();
-        let rules = pinned.fd().as_fd().try_clone_to_owned();
+        let opened = open(map::RULES)?;
+        let id = opened.info().map_err(no_map(map::RULES))?.id();
+        let rules = opened.fd().as_fd().try_clone_to_owned();
         let rules = rules.map_err(|error| no_map(map::RULES)(MapError::IoError(error)))?;
-        let hits = open(map::HITS)
-            .and_then(Map::from_map_data)
+        let hits = Map::from_map_data(open(map::HITS)?);
+        let hits = hits
             .and_then(PerCpuArray::try_from)
             .map_err(no_map(map::HITS))?;
         Ok(Self { id, rules, hits })

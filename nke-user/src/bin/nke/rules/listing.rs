@@ -40,7 +40,7 @@ pub(super) fn print<T: Target>(all: &[(Found, Listing)], json: bool) -> anyhow::
     Ok(())
 }
 
-fn print_filter(listing: &Listing) {
+pub(super) fn print_filter(listing: &Listing) {
     let Listing {
         default,
         rules,
@@ -100,6 +100,20 @@ fn filter(found: &Found, listing: &Listing) -> Value {
         id,
         table: _,
     } = found;
+    let mut value = json!({
+        "hook": hooks.first(),
+        "interface": interface,
+        "netns": netns,
+        "attachment": id,
+    });
+    if let (Some(value), Value::Object(rules)) = (value.as_object_mut(), rules(listing)) {
+        value.extend(rules);
+    }
+    value
+}
+
+/// The rules and their hits.
+pub(super) fn rules(listing: &Listing) -> Value {
     let Listing {
         default,
         rules,
@@ -119,10 +133,6 @@ fn filter(found: &Found, listing: &Listing) -> Value {
         .collect();
     let hits = |hits: &Hits| json!({ "packets": hits.packets, "bytes": hits.bytes });
     json!({
-        "hook": hooks.first(),
-        "interface": interface,
-        "netns": netns,
-        "attachment": id,
         "default": default.to_string(),
         "default_hits": hits(default_hits),
         "obscured_hits": hits(obscured_hits),

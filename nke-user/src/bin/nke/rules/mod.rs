@@ -25,6 +25,7 @@ mod import;
 mod listing;
 mod optimise;
 mod target;
+mod test;
 
 pub(crate) use self::target::{FilterTarget, GuardTarget};
 use self::{
@@ -42,6 +43,7 @@ pub(crate) enum Filter {
     #[command(flatten)]
     Rules(Rules<FilterTarget>),
     Import(import::Import),
+    Test(test::Test),
 }
 
 impl Filter {
@@ -50,6 +52,7 @@ impl Filter {
         match self {
             Self::Rules(rules) => run(state, rules, manner),
             Self::Import(import) => import.run(),
+            Self::Test(test) => test.run(manner),
         }
     }
 }

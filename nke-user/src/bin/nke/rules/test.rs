@@ -1,0 +1,219 @@
+//! `nke filter test`: the packets of a capture, through the filter's own program in the kernel.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use nke::{
+    error,
+    filter::{
+        Capture, Captured, Decider, Dialect, Error, Judgement, Listing, Source, Trial, Tried,
+        Unreadable, dissect,
+    },
+    hook::Hook,
+};
+use serde_json::{Value, json};
+
+use super::{listing::print_filter, read};
+use crate::{
+    arguments::Format,
+    failure::Manner,
+    output::{count, line, note, print_json},
+};
+
+/// Run the packets of a capture through rules, and touch no interface
+///
+/// Each packet goes through the packet filter's own program, in the kernel, which is loaded for this
+/// and attached to nothing (BPF_PROG_TEST_RUN). Rules, packets and bytes are listed as `list` does;
+/// with -v, first what becomes of each packet, and by which rule.
+#[derive(Args, Debug)]
+pub(crate) struct Test {
+    /// The rules: a file as `load` takes it
+    rules: PathBuf,
+    /// The packets: a file of pcap or pcapng; - for standard input
+    capture: PathBuf,
+    /// As at this hook
+    #[arg(long, default_value = "interface/xdp")]
+    hook: Hook,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// What became of all packets.
+#[derive(Default)]
+struct Report {
+    packets: Vec<Value>,
+    /// How many have been judged.
+    judged: usize,
+    /// Packets that the hook never sees.
+    not_there: usize,
+    /// Packets that the kernel cannot be asked about.
+    refused: usize,
+    /// Packets of which the capture has only the beginning.
+    cut: usize,
+}
+
+impl Test {
+    pub(super) fn run(&self, manner: Manner) -> anyhow::Result<()> {
+        let Source { rules, lines: _ } = read(Dialect::Packets, &self.rules)?;
+        let input = open(&self.capture)?;
+        let mut capture = Capture::new(input).map_err(|problem| self.unreadable(problem))?;
+        let trial = Trial::load(self.hook)?;
+        let mut table = trial.table()?;
+        table.write(&rules)?;
+        let mut report = Report::default();
+        while let Some(packet) = capture
+            .next_packet()
+            .map_err(|problem| self.unreadable(problem))?
+        {
+            let tried = trial.run(&packet.bytes)?;
+            let expected = rules.judge(&dissect(&packet.bytes, trial.way()));
+            if let Tried::Judged(action) = tried
+                && action != expected.action
+            {
+                return Err(Error::Disagreement {
+                    origin: self.capture.display().to_string(),
+                    packet: packet.number,
+                }
+                .into());
+            }
+            report.add(&packet, tried);
+            if !manner.verbose {
+                continue;
+            }
+            if self.format.json {
+                report.packets.push(told(&packet, tried, &expected));
+            } else {
+                print(&packet, tried, &expected);
+            }
+        }
+        self.print(report, &table.read()?)
+    }
+
+    fn print(&self, report: Report, listing: &Listing) -> anyhow::Result<()> {
+        let Report {
+            packets,
+            judged,
+            not_there,
+            refused,
+            cut,
+        } = report;
+        if self.format.json {
+            let mut value = super::listing::rules(listing);
+            value["hook"] = json!(self.hook);
+            value["packets"] = json!(judged);
+            value["not_seen"] = json!(not_there);
+            value["not_run"] = json!(refused);
+            value["cut"] = json!(cut);
+            value["verdicts"] = Value::Array(packets);
+            return print_json(&value);
+        }
+        print_filter(listing);
+        let hook = self.hook;
+        line(format_args!(
+            "{} judged as at {hook}",
+            count(judged, "packet")
+        ));
+        if not_there > 0 {
+            note(format_args!(
+                "{not_there} are not IP, and never come by {hook}"
+            ));
+        }
+        if refused > 0 {
+            note(format_args!(
+                "{refused} were not run: the kernel takes no such packet for a test"
+            ));
+        }
+        if cut > 0 {
+            note(format_args!(
+                "{cut} were captured in part, and are run and counted so"
+            ));
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, problem: Unreadable) -> Error {
+        Error::Capture {
+            origin: self.capture.display().to_string(),
+            problem,
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<Box<dyn Read + Send>, error::Error> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    match File::open(path) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(source) => Err(error::Error::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+impl Report {
+    const fn add(&mut self, packet: &Captured, tried: Tried) {
+        match tried {
+            Tried::Judged(_) => self.judged += 1,
+            Tried::NotThere => self.not_there += 1,
+            Tried::Refused => self.refused += 1,
+        }
+        self.cut += packet.cut as usize;
+    }
+}
+
+/// What becomes of it, in a word.
+fn fate(tried: Tried) -> String {
+    match tried {
+        Tried::Judged(action) => action.to_string(),
+        Tried::NotThere => "not seen".to_owned(),
+        Tried::Refused => "not run".to_owned(),
+    }
+}
+
+/// The number of the rule that decides.
+const fn rule(tried: Tried, judgement: &Judgement) -> Option<usize> {
+    match (tried, judgement.by) {
+        (Tried::Judged(_), Decider::Rule(index)) => Some(index + 1),
+        (Tried::Judged(_), Decider::Default | Decider::Obscured)
+        | (Tried::NotThere | Tried::Refused, _) => None,
+    }
+}
+
+fn described(packet: &Captured) -> String {
+    match dissect(&packet.bytes, nke::filter::Direction::In) {
+        // The way is the hook's, and the same for all.
+        Ok(packet) => packet.to_string().split_off("in ".len()),
+        Err(_) => "hidden behind extension headers".to_owned(),
+    }
+}
+
+fn print(packet: &Captured, tried: Tried, judgement: &Judgement) {
+    let by = match (rule(tried, judgement), tried) {
+        (Some(number), _) => format!("rule {number}"),
+        (None, Tried::Judged(_)) => "default".to_owned(),
+        (None, _) => "-".to_owned(),
+    };
+    let number = packet.number;
+    let length = packet.bytes.len();
+    let fate = fate(tried);
+    let what = described(packet);
+    line(format_args!(
+        "{number:>6} {fate:<8} {by:<10} {length:>5} bytes, {what}"
+    ));
+}
+
+fn told(packet: &Captured, tried: Tried, judgement: &Judgement) -> Value {
+    json!({
+        "number": packet.number,
+        "verdict": fate(tried),
+        "rule": rule(tried, judgement),
+        "bytes": packet.bytes.len(),
+        "packet": described(packet),
+    })
+}

@@ -1,0 +1,161 @@
+//! Rules on trial: packets are run through the packet filter's own program in the kernel, which is
+//! attached to nothing.
+//!
+//! ```no_run
+//! use nke::filter::{Capture, RuleSet, Trial};
+//!
+//! let rules: RuleSet = "drop proto udp to any port 53".parse()?;
+//! let trial = Trial::load("interface/xdp".parse().unwrap())?;
+//! trial.table()?.write(&rules)?;
+//! let mut capture = Capture::new(std::fs::File::open("trace.pcap")?)?;
+//! while let Some(packet) = capture.next_packet()? {
+//!     println!("{}: {:?}", packet.number, trial.run(&packet.bytes)?);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The program is loaded as it is in its file, runs by `BPF_PROG_TEST_RUN`, and goes with the
+//! [`Trial`]. This never attaches, pins or sends anything.
+
+mod capture;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+pub use self::capture::{Capture, Captured, Unreadable};
+use super::{Action, Direction, Table};
+use crate::{
+    error::{Error, Result},
+    find::find,
+    hook::{Hook, ProgramType, Way},
+    loader::{self, Manner, Maps},
+    object::Object,
+    state,
+    sys::program::{self, TestRun},
+};
+
+/// The extension whose rules these are.
+const EXTENSION: &str = "packet-filter";
+
+/// More than this of a packet the kernel's test run does not take (net/bpf/test_run.c: a page, less
+/// the room in front of a packet and behind it). All headers that are read lie within.
+const LONGEST: usize = 3000;
+
+/// The filter's program, attached to nothing. Everything passes until its table has rules.
+pub struct Trial {
+    hook: Hook,
+    program: OwnedFd,
+    maps: Maps,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// The kernel has judged it.
+    Judged(Action),
+    /// The hook never sees such packets: at the IP layer, what is not IP.
+    NotThere,
+    /// The kernel does not run the program on it: it has no whole link header, or at hooks behind
+    /// the device no whole IP header.
+    Refused,
+}
+
+impl Trial {
+    /// Loads the bundled filter as for a hook.
+    ///
+    /// # Errors
+    ///
+    /// Those of finding and loading an extension, and of hooks that the filter does not serve.
+    pub fn load(hook: Hook) -> Result<Self> {
+        state::raise_memory_limit();
+        let Ok(wanted) = EXTENSION.parse();
+        let found = find(&wanted)?;
+        let object = Object::parse_beside(EXTENSION, found.bytes, found.manifest)?;
+        let (_, program) = object.choose(hook.row().kind, Some(hook), None)?;
+        let maps = loader::make_maps(&object, |_| true)?;
+        loader::fill_maps(&object, &maps, |_| true)?;
+        let descriptors: BTreeMap<_, _> = maps
+            .iter()
+            .map(|(name, map)| (name.clone(), map.as_fd()))
+            .collect();
+        let linked = object.link(&program.symbol, &descriptors)?;
+        let manner = Manner::of(hook.row(), false);
+        let program = loader::load_as(EXTENSION, &program.symbol, &linked, manner)?;
+        Ok(Self {
+            hook,
+            program,
+            maps,
+        })
+    }
+
+    /// The rules that it goes by.
+    ///
+    /// # Errors
+    ///
+    /// [`filter::Error`](super::Error) if the kernel does not give them out.
+    pub fn table(&self) -> std::result::Result<Table, super::Error> {
+        Table::of(&self.maps)
+    }
+
+    /// Runs a packet, which begins with its Ethernet header.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Kernel`] if the kernel cannot run the program at all.
+    pub fn run(&self, packet: &[u8]) -> Result<Tried> {
+        let packet = &packet[..packet.len().min(LONGEST)];
+        let row = self.hook.row();
+        let kind = packet.get(12..14);
+        let family = match kind {
+            Some([0x08, 0x00]) => Some(libc::NFPROTO_IPV4),
+            Some([0x86, 0xdd]) => Some(libc::NFPROTO_IPV6),
+            Some(_) | None => None,
+        };
+        let mut context = Vec::new();
+        if row.program_type == ProgramType::Netfilter {
+            let Some(family) = family else {
+                return Ok(Tried::NotThere);
+            };
+            // struct nf_hook_state: the hook, the family, and pointers that stay the kernel's.
+            context = vec![0; 8 + 5 * size_of::<usize>()];
+            context[0] = row.attach_type.to_le_bytes()[0];
+            context[1] = family.to_le_bytes()[0];
+        }
+        let run = TestRun {
+            packet,
+            context: &context,
+            ..TestRun::default()
+        };
+        match program::test_run(&self.program, &run) {
+            Ok((verdict, _)) => Ok(Tried::Judged(self.action(verdict.cast_signed()))),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Tried::Refused),
+            Err(source) => Err(Error::Kernel {
+                object: EXTENSION.to_owned(),
+                stage: "test",
+                source,
+                remedy: "the kernel must have BPF_PROG_TEST_RUN for this hook: try interface/xdp",
+            }),
+        }
+    }
+
+    fn action(&self, verdict: i32) -> Action {
+        let row = self.hook.row();
+        if verdict == row.pass || row.go_on.contains(&verdict) {
+            Action::Pass
+        } else {
+            Action::Drop
+        }
+    }
+
+    /// The way of what comes by the hook. What is forwarded is judged as going in.
+    #[must_use]
+    pub fn way(&self) -> Direction {
+        match self.hook.row().way {
+            Way::Out => Direction::Out,
+            Way::In | Way::Forward | Way::Call => Direction::In,
+        }
+    }
+}

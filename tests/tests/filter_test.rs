@@ -1,0 +1,134 @@
+//! `nke filter test`: captures through the filter's program, with nothing attached.
+
+use std::{fs, path::PathBuf};
+
+use nke_tests::{
+    World,
+    frame::{Frame, Ip},
+};
+use serde_json::{Value, json};
+
+const RULES: &str = "default drop\npass proto udp to any port 53\ndrop proto tcp\npass inet6\n";
+
+fn file(world: &World, name: &str, bytes: &[u8]) -> String {
+    let path: PathBuf = world.directory().join(name);
+    fs::write(&path, bytes).expect("the directory is the test's");
+    path.into_os_string().into_string().expect("it is ASCII")
+}
+
+/// A capture (pcap) of whole packets.
+fn pcap(link: u32, packets: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 1 << 18, link] {
+        file.extend(u32::to_ne_bytes(word));
+    }
+    for packet in packets {
+        let length = u32::try_from(packet.len()).expect("packets are short");
+        for word in [0, 0, length, length] {
+            file.extend(word.to_ne_bytes());
+        }
+        file.extend(packet);
+    }
+    file
+}
+
+fn packets() -> Vec<Vec<u8>> {
+    let outside = Frame::from_outside;
+    let (v4, v6) = (
+        Ip::new("10.0.0.1", "10.0.0.2"),
+        Ip::new("fd00::1", "fd00::2"),
+    );
+    vec![
+        outside().ip(&v4.udp(1000, 53, &[0; 10])),
+        outside().vlan(7).ip(&v4.udp(1000, 53, &[0; 10])),
+        outside().ip(&v4.tcp(1000, 80, 2)),
+        outside().ip(&v6.echo()),
+        outside().of(0x0806, &[0; 28]),
+        outside().ip(&v4.udp(1000, 53, &[0; 9000])),
+        vec![1; 10],
+    ]
+}
+
+#[test]
+fn a_capture_is_judged_by_the_kernels_program() {
+    let world = World::new();
+    let rules = file(&world, "rules", RULES.as_bytes());
+    let capture = file(&world, "trace.pcap", &pcap(1, &packets()));
+    let report: Value = world
+        .nke(&["filter", "test", &rules, &capture, "--json", "-v"])
+        .json();
+    assert_eq!(
+        (&report["packets"], &report["not_run"]),
+        (&json!(6), &json!(1))
+    );
+    let hits: Vec<_> = [0, 1, 2]
+        .map(|rule| &report["rules"][rule]["packets"])
+        .into();
+    assert_eq!(hits, [&json!(3), &json!(1), &json!(1)]);
+    assert_eq!(report["default_hits"], json!({ "packets": 1, "bytes": 42 }));
+    assert_eq!(
+        report["verdicts"][1],
+        json!({
+            "number": 2, "verdict": "pass", "rule": 1, "bytes": 56,
+            "packet": "udp 10.0.0.1:1000 > 10.0.0.2:53",
+        })
+    );
+    let said = world.nke(&["filter", "test", &rules, &capture, "-v"]).ok();
+    let line = "     3 drop     rule 2        54 bytes, tcp 10.0.0.1:1000 > 10.0.0.2:80\n";
+    assert!(said.stdout.contains(line), "{}", said.stdout);
+    assert!(
+        said.stdout
+            .ends_with("6 packets judged as at interface/xdp\n"),
+        "{}",
+        said.stdout
+    );
+    assert!(!world.is_mounted(), "nothing is attached, pinned or kept");
+}
+
+#[test]
+fn each_hook_judges_what_it_would_see() {
+    let world = World::new();
+    let rules = file(&world, "rules", RULES.as_bytes());
+    let capture = file(&world, "trace.pcap", &pcap(1, &packets()));
+    for (hook, judged, not_seen) in [("interface/out", 6, 0), ("ip/in", 4, 3)] {
+        let words = ["filter", "test", &rules, &capture, "--json", "--hook", hook];
+        let report: Value = world.nke(&words).json();
+        let found = (&report["packets"], &report["not_seen"]);
+        assert_eq!(
+            found,
+            (&json!(judged), &json!(not_seen)),
+            "{hook}: {report}"
+        );
+    }
+    let words = [
+        "filter",
+        "test",
+        &rules,
+        &capture,
+        "--hook",
+        "socket/connect4",
+    ];
+    let (_, told) = world.nke(&words).fails_somehow();
+    assert!(told.contains("packet-filter"), "{told}");
+}
+
+#[test]
+fn what_is_no_capture_is_refused() {
+    let world = World::new();
+    let rules = file(&world, "rules", RULES.as_bytes());
+    let told = world
+        .nke(&["filter", "test", &rules, &rules])
+        .fails("capture");
+    assert!(told.contains("neither pcap nor pcapng"), "{told}");
+    let radio = file(&world, "radio.pcap", &pcap(105, &packets()));
+    let told = world
+        .nke(&["filter", "test", &rules, &radio])
+        .fails("capture");
+    assert!(told.contains("link type 105"), "{told}");
+    let whole = pcap(1, &packets());
+    let cut = file(&world, "cut.pcap", &whole[..whole.len() - 3]);
+    let told = world
+        .nke(&["filter", "test", &rules, &cut])
+        .fails("capture");
+    assert!(told.contains("in the middle of packet 7"), "{told}");
+}
