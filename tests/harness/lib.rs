@@ -29,6 +29,7 @@ pub mod frame;
 pub mod kernel;
 mod likeness;
 mod netns;
+mod pending;
 mod refusal;
 mod sockets;
 mod standing;

@@ -1,9 +1,13 @@
 //! `--confirm` and `nke confirm`: what is not confirmed goes back by itself.
 
-use std::{fs, os::unix::process::CommandExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    time::{Duration, Instant},
+};
 
 use nke_tests::{Deadline, Hook, IFACE, Ran, World, stranger, trail, tree};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 
 /// So long that a test which waits for it fails.
@@ -48,43 +52,22 @@ fn apply(world: &World, seconds: &str) -> Ran {
     world.nke(&["apply", "two.toml", "--confirm", seconds])
 }
 
-/// Where the state keeps what waits.
-fn record(world: &World) -> std::path::PathBuf {
-    world.state().join("confirm")
-}
-
 /// Waits, without any command that could go back in the timer's place.
 #[track_caller]
 fn gone_back(world: &World) {
-    let gone = Deadline::generous().until(|| !record(world).exists());
+    let gone = Deadline::generous().until(|| !world.pending().exists());
     assert!(gone, "{:#?}", tree(&world.state()));
 }
 
-/// The processes that sleep for this world.
-fn timers(world: &World) -> Vec<Pid> {
-    let state = world.state();
-    let mine = |process: &Path| {
-        let line = fs::read(process.join("cmdline")).unwrap_or_default();
-        let words: Vec<_> = line.split(|byte| *byte == 0).collect();
-        words.contains(&b"confirm-timer".as_slice())
-            && words.contains(&state.as_os_str().as_encoded_bytes())
-    };
-    let processes = fs::read_dir("/proc").expect("/proc is there").flatten();
-    let found = processes.filter(|process| mine(&process.path()));
-    let pid = |name: &str| Pid::from_raw(name.parse().ok()?);
-    found
-        .filter_map(|it| pid(it.file_name().to_str()?))
-        .collect()
-}
-
-/// Ends the one that sleeps for this world.
+/// What `list` and `show` say of the change, which must be the same.
 #[track_caller]
-fn end_timer(world: &World) {
-    let [timer] = timers(world)[..] else {
-        nke_tests::fail(format!("one timer: {:?}", timers(world)));
-    };
-    kill_process(timer, Signal::KILL).expect("it is there");
-    assert!(Deadline::generous().until(|| timers(world).is_empty()));
+fn waiting(world: &World) -> Value {
+    let [list, show]: [Value; 2] = [&["list", "--json"][..], &["show", "versions", "--json"]]
+        .map(|words| world.nke(words).json());
+    for key in ["id", "what", "state", "failed"] {
+        assert_eq!(list["confirm"][key], show["confirm"][key]);
+    }
+    list["confirm"].clone()
 }
 
 fn id_of(printed: &Value) -> String {
@@ -102,18 +85,18 @@ fn an_upgrade_that_is_confirmed_stays() {
         text.contains("goes back in 60 s, unless `nke confirm "),
         "{text}"
     );
-    assert!(record(&world).exists());
+    assert!(world.pending().exists());
     let text = world.nke(&["confirm"]).ok().stdout;
     assert!(
         text.starts_with("confirmed: upgrade of versions ("),
         "{text}"
     );
     world.assert_trail(Hook::Xdp, &[2]);
-    assert!(!record(&world).exists());
+    assert!(!world.pending().exists());
     drop(world.nke(&["confirm"]).fails("nothing-pending"));
+    world.assert_no_timer();
     // The version before is still there to go back to by hand.
     world.nke(&["rollback", "versions"]).ok();
-    end_timer(&world);
 }
 
 #[test]
@@ -125,7 +108,7 @@ fn an_upgrade_that_is_not_confirmed_goes_back() {
     world.assert_trail(Hook::Xdp, &[1]);
     assert_eq!(world.list(), list);
     assert_eq!(tree(&world.state()).len(), files, "nothing is left over");
-    assert!(Deadline::generous().until(|| timers(&world).is_empty()));
+    assert!(Deadline::generous().until(|| world.timers().is_empty()));
     drop(world.nke(&["confirm"]).fails("nothing-pending"));
 }
 
@@ -144,7 +127,7 @@ fn it_goes_back_when_its_whole_session_is_killed() {
     let ran = Ran::of(&mut shell);
     assert!(ran.stdout.contains("goes back in"), "{ran:#?}");
     // A terminal that hangs up is another way to say so.
-    for timer in timers(&world) {
+    for timer in world.timers() {
         // It may have gone back already.
         let _: rustix::io::Result<()> = kill_process(timer, Signal::HUP);
     }
@@ -155,13 +138,211 @@ fn it_goes_back_when_its_whole_session_is_killed() {
 #[test]
 fn without_its_timer_it_goes_back_with_the_next_command() {
     let world = first();
-    upgrade(&world, 2, "3").ok();
-    end_timer(&world);
-    assert!(record(&world).exists(), "nobody has gone back");
-    // Commands that come too early leave it alone.
-    let gone = Deadline::generous().until(|| world.list().is_empty() || !record(&world).exists());
+    upgrade(&world, 2, "1").ok();
+    // It is there, and will do nothing.
+    let timer = world.timer();
+    kill_process(timer, Signal::STOP).expect("it is there");
+    assert!(world.pending().exists(), "nobody has gone back");
+    // Commands that come too early leave it alone, and start no other.
+    let gone = Deadline::generous().until(|| {
+        assert_eq!(world.timers(), [timer]);
+        world.list().is_empty() || !world.pending().exists()
+    });
     assert!(gone);
     world.assert_trail(Hook::Xdp, &[1]);
+    kill_process(timer, Signal::CONT).expect("it is there");
+    world.assert_no_timer();
+}
+
+#[test]
+fn a_timer_that_was_killed_is_started_again_by_the_next_command() {
+    let looks: [&[&str]; 4] = [
+        &["list"],
+        &["map", "list", "versions"],
+        &["save"],
+        &["disable", "versions"],
+    ];
+    let world = first();
+    upgrade(&world, 2, LONG).ok();
+    for words in looks {
+        let before = world.timer();
+        world.kill_timer();
+        world.nke(words).ok();
+        let again = world.timer();
+        assert_ne!(again, before, "{words:?}");
+        world.nke(words).ok();
+        assert_eq!(world.timer(), again, "{words:?}: one is enough");
+    }
+    // It is as good as the first.
+    world.kill_timer();
+    let due = Instant::now() + Duration::from_secs(2);
+    world.set_deadline(2);
+    drop(world.list());
+    gone_back(&world);
+    assert!(Instant::now() >= due, "not before its time");
+    world.nke(&["enable", "versions"]).ok();
+    world.assert_trail(Hook::Xdp, &[1]);
+    world.assert_no_timer();
+}
+
+#[test]
+fn what_waits_is_shown() {
+    let world = first();
+    assert!(waiting(&world).is_null());
+    let said: Value = world
+        .nke(&["upgrade", &version(2), "--confirm", LONG, "--json"])
+        .json();
+    let id = id_of(&said);
+    for words in [&["list"][..], &["show", "versions"]] {
+        let text = world.nke(words).ok().stdout;
+        let last = text.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("upgrade of versions waits: it goes back in "),
+            "{text}"
+        );
+        assert!(
+            last.ends_with(&format!(" s, unless `nke confirm {id}` is given")),
+            "{text}"
+        );
+    }
+    let shown = waiting(&world);
+    assert_eq!(shown["id"].to_string(), id);
+    assert_eq!(shown["what"], "upgrade of versions");
+    assert_eq!(
+        (&shown["state"], &shown["failed"]),
+        (&"waiting".into(), &Value::Null)
+    );
+    let seconds = shown["seconds"].as_f64().expect("a number");
+    assert!(seconds > 0.0 && seconds <= 60.0, "{seconds}");
+    world.nke(&["confirm"]).ok();
+    assert!(waiting(&world).is_null());
+    assert!(!world.nke(&["list"]).ok().stdout.contains("waits"));
+}
+
+/// A version that needs another one of `versions`.
+fn dependant(world: &World, range: &str) -> String {
+    let path = world.directory().join("needy.o");
+    fs::copy(trail::object(4), &path).expect("the directory is the test's");
+    let text = format!("[dependencies]\n't.versions' = '{range}'\n");
+    fs::write(path.with_extension("toml"), text).expect("the directory is the test's");
+    path.display().to_string()
+}
+
+/// The object of a version with an identifier.
+fn identified(id: u8) -> String {
+    let manifest = format!("identifier = 't.versions'\nversion = '{id}.0.0'\n");
+    let (number, text) = (format!("-DID={id}"), format!("-DMANIFEST={manifest:?}"));
+    stranger::object("versions.c", "versions", &[&number, &text])
+}
+
+/// It cannot go back, since somebody has come to need the new version.
+fn stuck() -> World {
+    let world = World::new();
+    world.attach(Hook::Xdp, &identified(1), &[]);
+    world
+        .nke(&["upgrade", &identified(2), "--confirm", "1"])
+        .ok();
+    world.nke(&["load", &dependant(&world, "^2")]).ok();
+    // The timer tries, and ends.
+    world.assert_no_timer();
+    world.assert_trail(Hook::Xdp, &[2]);
+    world
+}
+
+const REASON: &str =
+    "versions: upgrade: needy needs ^2, and 1.0.0 is not that; upgrade or unload needy first";
+
+#[test]
+fn what_cannot_go_back_is_told_and_goes_back_when_it_can() {
+    let world = stuck();
+    let id = waiting(&world)["id"].to_string();
+    for words in [&["list"][..], &["show", "versions"]] {
+        let text = world.nke(words).ok().stdout;
+        let told = format!(
+            "upgrade of versions could not go back: {REASON}; each command tries again, and \
+             `nke confirm {id}` keeps it\n"
+        );
+        assert!(text.ends_with(&told), "{text}");
+    }
+    let shown = waiting(&world);
+    assert_eq!(
+        (&shown["state"], &shown["failed"]),
+        (&"failed".into(), &REASON.into())
+    );
+    assert_eq!(shown["seconds"], 0.0);
+    assert!(world.timers().is_empty(), "it is no use to sleep");
+    drop(world.nke(&["upgrade", &identified(3)]).fails("unconfirmed"));
+    world.nke(&["unload", "needy"]).ok();
+    drop(world.list());
+    world.assert_trail(Hook::Xdp, &[1]);
+    assert!(!world.pending().exists());
+}
+
+#[test]
+fn what_cannot_go_back_can_still_be_confirmed() {
+    let world = stuck();
+    let said = world.nke(&["confirm"]).ok().stdout;
+    assert!(
+        said.starts_with("confirmed: upgrade of versions ("),
+        "{said}"
+    );
+    assert!(
+        said.ends_with(&format!("  could not go back: {REASON}\n")),
+        "{said}"
+    );
+    world.nke(&["unload", "needy"]).ok();
+    assert!(waiting(&world).is_null());
+    world.assert_trail(Hook::Xdp, &[2]);
+}
+
+#[test]
+fn an_apply_whose_files_are_gone_says_so_and_goes_back_once_they_are_there() {
+    let world = declared();
+    let file = world.extensions().join("trail1.o");
+    apply(&world, LONG).ok();
+    // It unloaded trail1, which has to be read again.
+    world.kill_timer();
+    fs::rename(&file, file.with_extension("away")).expect("it is there");
+    world.set_deadline(0);
+    let shown: Value = world.nke(&["list", "--json"]).json();
+    assert_eq!(shown["confirm"]["state"], "failed");
+    let reason = shown["confirm"]["failed"].as_str().expect("a reason");
+    assert!(reason.contains("trail1"), "{reason}");
+    world.assert_trail(Hook::In, &[2]);
+    fs::rename(file.with_extension("away"), &file).expect("it is there");
+    drop(world.list());
+    world.assert_trail(Hook::In, &[1]);
+    assert!(!world.pending().exists());
+}
+
+/// Whoever takes the version before away has decided it.
+#[test]
+fn where_there_is_no_way_back_any_more_nothing_waits() {
+    let world = first();
+    upgrade(&world, 2, LONG).ok();
+    world.nke(&["rollback", "versions"]).ok();
+    assert!(waiting(&world).is_null());
+    world.assert_no_timer();
+    upgrade(&world, 2, LONG).ok();
+    world.nke(&["unload", "--force", "versions"]).ok();
+    drop(world.nke(&["confirm"]).fails("nothing-pending"));
+    world.assert_no_timer();
+    assert!(!world.is_mounted());
+}
+
+#[test]
+fn an_apply_without_a_way_back_is_refused() {
+    let world = declared();
+    // No name leads to a file that was moved.
+    let file = world.directory().join("moved.o");
+    fs::copy(trail::object(5), &file).expect("the directory is the test's");
+    world.attach(Hook::In, "./moved.o", &[]);
+    fs::remove_file(&file).expect("it is there");
+    let before = tree(&world.state());
+    let error = apply(&world, LONG).fails("no-way-back");
+    assert!(error.contains("moved"), "{error}");
+    assert_eq!(tree(&world.state()), before);
+    world.assert_no_timer();
 }
 
 #[test]
@@ -184,7 +365,7 @@ fn a_second_change_is_refused_until_the_first_is_decided() {
     world.nke(&["confirm", &id_of(&printed)]).ok();
     world.nke(&["upgrade", &version(3)]).ok();
     world.assert_trail(Hook::Xdp, &[3]);
-    end_timer(&world);
+    world.assert_no_timer();
 }
 
 #[test]
@@ -205,7 +386,7 @@ fn what_fails_or_changes_nothing_does_not_wait() {
     drop(upgrade(&world, 0, "1").fails("not-newer"));
     assert_eq!(tree(&world.state()), before);
     drop(world.nke(&["confirm"]).fails("nothing-pending"));
-    assert!(Deadline::generous().until(|| timers(&world).is_empty()));
+    assert!(Deadline::generous().until(|| world.timers().is_empty()));
     world.assert_trail(Hook::Xdp, &[1]);
 }
 
@@ -216,9 +397,9 @@ fn an_apply_that_is_confirmed_stays() {
     world.assert_trail(Hook::In, &[2]);
     let text = world.nke(&["confirm"]).ok().stdout;
     assert!(text.starts_with("confirmed: apply ("), "{text}");
-    assert!(!record(&world).exists());
+    assert!(!world.pending().exists());
     world.assert_trail(Hook::In, &[2]);
-    end_timer(&world);
+    world.assert_no_timer();
 }
 
 #[test]

@@ -163,6 +163,58 @@ fn another_state_directory_is_no_way_round() {
     assert!(error.starts_with(SEALED), "{error}");
 }
 
+/// A host whose trail1 was upgraded, and that waits to be confirmed.
+fn undecided() -> Host {
+    let host = Host::new();
+    host.on(&["attach", &trail::object(1)]).ok();
+    let newer = host.world.directory().join("trail1.o");
+    fs::copy(trail::object(2), &newer).expect("it can be copied");
+    let newer = newer.to_str().expect("a path of ours");
+    host.nke(&["upgrade", "--force", newer, "--confirm", "600"])
+        .ok();
+    host
+}
+
+/// Sealed, it could neither go back nor be confirmed.
+#[test]
+fn what_waits_for_its_confirmation_is_decided_first() {
+    let host = undecided();
+    for level in ["1", "2"] {
+        let error = host.nke(&["seal", level, "--yes"]).fails("unconfirmed");
+        assert!(
+            error.starts_with("nke: upgrade of trail1: seal: it is not confirmed yet; "),
+            "{error}"
+        );
+    }
+    host.nke(&["seal", "0"]).ok();
+    host.nke(&["confirm"]).ok();
+    host.nke(&["seal", "2", "--yes"]).ok();
+    host.world.assert_trail(Hook::Xdp, &[2]);
+}
+
+/// The seal is the host's, and who sealed it was looking at another state.
+#[test]
+fn what_waits_elsewhere_stays_as_it_is() {
+    let host = undecided();
+    host.world.kill_timer();
+    let other = host.world.directory().join("other");
+    let other = other.to_str().expect("a path of ours");
+    host.nke(&["--state", other, "seal", "2", "--yes"]).ok();
+    host.world.set_deadline(0);
+    for words in [&["confirm"][..], &["rollback", "trail1"]] {
+        let error = host.nke(words).fails("sealed");
+        assert!(error.starts_with(SEALED), "{error}");
+    }
+    let text = host.nke(&["list"]).ok().stdout;
+    let told =
+        "upgrade of trail1 is not confirmed, and stays: the host is sealed against every change\n";
+    assert!(text.ends_with(told), "{text}");
+    let shown: serde_json::Value = host.nke(&["show", "trail1", "--json"]).json();
+    assert_eq!(shown["confirm"]["state"], "sealed");
+    assert!(host.world.timers().is_empty(), "it is no use to sleep");
+    host.world.assert_trail(Hook::Xdp, &[2]);
+}
+
 /// The record of a level is made whole by one system call: a killed command leaves it or none.
 #[test]
 fn killed_at_each_step() {

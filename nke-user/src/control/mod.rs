@@ -51,7 +51,7 @@ pub(crate) use self::depend::unmet_error;
 pub use self::{
     apply::Terms,
     attach::{Attach, Attached},
-    confirm::{Pending, Timer, wait},
+    confirm::{Pending, Standing, Start, Timer, wait},
     edit::Policy,
     libs::{Lib, LibKind, Libs, Outcome, Provider},
     manner::Manner,

@@ -14,9 +14,13 @@ impl Control {
     /// # Errors
     ///
     /// [`Error::Sealed`](crate::error::Error::Sealed) if the host is sealed at a higher level
-    /// already, and those of [`Control::look`].
+    /// already; [`Error::Unconfirmed`](crate::error::Error::Unconfirmed) while a change waits that
+    /// could then neither go back nor be confirmed; and those of [`Control::look`].
     pub fn seal(state: &Path, level: Level) -> Result<()> {
-        let _locked = Self::look(state)?;
+        let locked = Self::look(state)?;
+        if level > Level::Open {
+            locked.refuse_pending("seal")?;
+        }
         seal::raise(level)
     }
 }

@@ -50,10 +50,9 @@ pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
         Stop::Signal(libc::SIGTRAP),
         "a traced child stops at its exec"
     );
+    // Threads are the command; processes that it leaves behind are not.
     let options = libc::PTRACE_O_TRACESYSGOOD
         | libc::PTRACE_O_TRACECLONE
-        | libc::PTRACE_O_TRACEFORK
-        | libc::PTRACE_O_TRACEVFORK
         | libc::PTRACE_O_TRACEEXEC
         | libc::PTRACE_O_EXITKILL;
     request(libc::PTRACE_SETOPTIONS as _, pid, 0, options as usize)?;

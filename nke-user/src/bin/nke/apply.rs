@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use nke::{
-    control::{Control, Terms, Timer},
+    control::{Terms, Timer},
     declare::{
         self, Declaration, SettingChange,
         plan::Plan,
@@ -16,7 +16,7 @@ use nke::{
 use crate::{
     arguments::{Arguments, Format},
     confirm::{self, Within},
-    output,
+    open, output,
 };
 
 /// Bring the system to a declared state
@@ -76,7 +76,7 @@ impl Apply {
         } = &self.what;
         // A mistake in a file costs nobody the lock.
         let declaration = Declaration::read(declaration)?;
-        let mut control = Control::open(&arguments.state)?;
+        let mut control = open::open(&arguments.state)?;
         let terms = Terms {
             prune: *prune,
             force: self.force,
@@ -108,7 +108,7 @@ impl Diff {
             format,
         } = &self.what;
         let declaration = Declaration::read(declaration)?;
-        let plan = Control::look(&arguments.state)?.plan(&declaration, *prune)?;
+        let plan = open::look(&arguments.state)?.plan(&declaration, *prune)?;
         if format.json {
             output::print_json(&serde_json::to_value(Report::from(&plan))?)?;
         } else {
@@ -122,7 +122,7 @@ impl Diff {
 
 impl Save {
     pub(crate) fn run(&self, arguments: &Arguments) -> anyhow::Result<()> {
-        let (declaration, lost) = Control::look(&arguments.state)?.save()?;
+        let (declaration, lost) = open::look(&arguments.state)?.save()?;
         let mut text = declare::text(&declaration);
         for lost in lost {
             text += &format!("# not saved: {lost}\n");

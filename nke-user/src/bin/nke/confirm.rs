@@ -4,8 +4,8 @@ use std::{io, os::unix::process::CommandExt as _, path::Path, process::Command};
 
 use clap::Args;
 use nke::{
-    control::{self, Control, Pending},
-    sys,
+    control::{self, Control, Pending, Standing},
+    sys::process::{self, Process},
 };
 use serde_json::{Value, json};
 
@@ -47,14 +47,20 @@ impl Confirm {
     pub(crate) fn run(&self, control: &mut Control) -> anyhow::Result<()> {
         let Self { id, format } = self;
         let pending = control.confirm(*id)?;
+        let failed = failure(&pending);
         if format.json {
-            return output::print_json(&json!({ "id": pending.id, "confirmed": pending.what() }));
+            let what = pending.what();
+            let printed = json!({ "id": pending.id, "confirmed": what, "failed": failed });
+            return output::print_json(&printed);
         }
         output::line(format_args!(
             "confirmed: {} ({})",
             pending.what(),
             pending.id
         ));
+        if let Some(reason) = failed {
+            output::line(format_args!("  could not go back: {reason}"));
+        }
         Ok(())
     }
 }
@@ -67,12 +73,12 @@ impl Timer {
 }
 
 /// Starts the timer of a change: this very program, once more.
-pub(crate) fn start(state: &Path, id: u64) -> io::Result<()> {
+pub(crate) fn start(state: &Path, id: u64) -> io::Result<Process> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("nke").arg("--state");
     command.arg(std::path::absolute(state)?);
     command.args(["confirm-timer", &id.to_string()]);
-    sys::process::spawn_detached(&mut command)
+    process::spawn_detached(&mut command)
 }
 
 /// Says how long there is to confirm a change.
@@ -87,13 +93,50 @@ pub(crate) fn tell(pending: Option<&Pending>) {
     }
 }
 
+/// Says how a change stands that is not decided, for those who look.
+pub(crate) fn remind(pending: Option<&Pending>) {
+    let Some(pending) = pending else { return };
+    let (what, id) = (pending.what(), pending.id);
+    match pending.standing() {
+        Standing::Waiting(left) => output::line(format_args!(
+            "{what} waits: it goes back in {} s, unless `nke confirm {id}` is given",
+            left.as_secs_f64().ceil()
+        )),
+        Standing::Failed(reason) => output::line(format_args!(
+            "{what} could not go back: {reason}; each command tries again, and `nke confirm {id}` \
+             keeps it"
+        )),
+        Standing::Sealed => output::line(format_args!(
+            "{what} is not confirmed, and stays: the host is sealed against every change"
+        )),
+    }
+}
+
+/// Why it could not go back, if it could not.
+fn failure(pending: &Pending) -> Option<&str> {
+    match pending.standing() {
+        Standing::Failed(reason) => Some(reason),
+        Standing::Waiting(_) | Standing::Sealed => None,
+    }
+}
+
 /// Adds it to what is printed as JSON.
 pub(crate) fn add(printed: &mut Value, pending: Option<&Pending>) {
     if let (Some(pending), Some(object)) = (pending, printed.as_object_mut()) {
-        let left = pending.left().as_secs_f64();
+        let state = match pending.standing() {
+            Standing::Waiting(_) => "waiting",
+            Standing::Failed(_) => "failed",
+            Standing::Sealed => "sealed",
+        };
         object.insert(
             "confirm".to_owned(),
-            json!({ "id": pending.id, "seconds": left }),
+            json!({
+                "id": pending.id,
+                "what": pending.what(),
+                "state": state,
+                "seconds": pending.left().as_secs_f64(),
+                "failed": failure(pending),
+            }),
         );
     }
 }

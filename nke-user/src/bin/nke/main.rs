@@ -12,6 +12,7 @@ mod libs;
 mod load;
 mod log;
 mod map;
+mod open;
 mod output;
 mod path;
 mod query;

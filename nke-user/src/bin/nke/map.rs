@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     arguments::{Format, Place},
-    output,
+    open, output,
 };
 
 #[derive(Debug, Subcommand)]
@@ -99,11 +99,11 @@ pub(crate) fn run(state: &Path, verb: &Maps) -> anyhow::Result<()> {
             place,
             format,
         } => {
-            let maps = Control::look(state)?.maps(which, &Scope::from(place))?;
+            let maps = open::look(state)?.maps(which, &Scope::from(place))?;
             list(&maps, format.json)
         }
         Maps::Dump { map, format } => {
-            let open = map.open(Control::look(state))?;
+            let open = map.open(open::look(state))?;
             if format.json {
                 dump_json(&open, &map.map)
             } else {
@@ -111,7 +111,7 @@ pub(crate) fn run(state: &Path, verb: &Maps) -> anyhow::Result<()> {
             }
         }
         Maps::Lookup { map, key, format } => {
-            let open = map.open(Control::look(state))?;
+            let open = map.open(open::look(state))?;
             entry(&open, &open.lookup(key.as_deref())?, format.json)
         }
         Maps::Update {
@@ -124,10 +124,10 @@ pub(crate) fn run(state: &Path, verb: &Maps) -> anyhow::Result<()> {
                 Some(value) => (Some(key.as_str()), value),
                 None => (None, key),
             };
-            Ok(map.open(Control::open(state))?.update(key, value, *cpu)?)
+            Ok(map.open(open::open(state))?.update(key, value, *cpu)?)
         }
         Maps::Delete { map, key, format } => {
-            let open = map.open(Control::open(state))?;
+            let open = map.open(open::open(state))?;
             match open.delete(key.as_deref())? {
                 Some(taken) => entry(&open, &taken, format.json),
                 None => Ok(()),

@@ -223,13 +223,10 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
-pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Result<()> {
-    if as_json {
-        return print_json(&json!({ "extensions": extensions }));
-    }
+pub(crate) fn list(extensions: &[ExtensionStatus]) {
     if extensions.is_empty() {
         line(format_args!("no extension is loaded"));
-        return Ok(());
+        return;
     }
     let needy = extensions
         .iter()
@@ -268,7 +265,6 @@ pub(crate) fn list(extensions: &[ExtensionStatus], as_json: bool) -> anyhow::Res
     }
     right(&mut table, &[0, 1, 2, 3]);
     print_table(&table);
-    Ok(())
 }
 
 /// Hooks by layer, each layer named once: `interface/xdp in`; or `ip/*` if it has all of them.
@@ -451,13 +447,7 @@ pub(crate) fn show(
     extensions: &[ExtensionStatus],
     signers: &[Option<String>],
     chains: &[ChainStatus],
-    as_json: bool,
-) -> anyhow::Result<()> {
-    if as_json {
-        return print_json(
-            &json!({ "extensions": extensions, "signers": signers, "chains": chains }),
-        );
-    }
+) {
     for (extension, signer) in extensions.iter().zip(signers) {
         let hooks: Vec<_> = extension.hooks.iter().map(|hook| hook.row().name).collect();
         line(format_args!("extension {}", extension.name));
@@ -494,7 +484,6 @@ pub(crate) fn show(
             attachment(chain, node);
         }
     }
-    Ok(())
 }
 
 pub(crate) fn field(name: &str, value: impl fmt::Display) {

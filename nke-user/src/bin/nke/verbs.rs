@@ -10,11 +10,13 @@ use nke::{
     target::Where,
 };
 
+use serde_json::json;
+
 use crate::{
     arguments::{Arguments, Attach, To, Verb, Which},
-    enable,
+    confirm, enable,
     failure::Manner,
-    log, map, output, rules, way,
+    log, map, open, output, rules, way,
 };
 
 /// Carries out a command. What it exits with is the verb's to say.
@@ -28,7 +30,7 @@ pub(crate) fn run(arguments: &Arguments, manner: Manner) -> anyhow::Result<ExitC
 }
 
 fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
-    let mut control = open(arguments)?;
+    let mut control = take_lock(arguments)?;
     match &arguments.verb {
         Verb::Log { .. }
         | Verb::Check(_)
@@ -74,7 +76,7 @@ fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
         }
         Verb::Set(set) => set.run(&mut control)?,
         Verb::Get(get) => get.run(&control)?,
-        Verb::List { format } => output::list(&control.extensions(), format.json)?,
+        Verb::List { format } => list(&control, format.json)?,
         Verb::Show { which, format } => show(&control, which, format.json)?,
         Verb::Chain { way, place, format } => {
             chain(&control, *way, &Scope::from(place), format.json)?;
@@ -150,7 +152,7 @@ fn without_lock(arguments: &Arguments, manner: Manner) -> Option<anyhow::Result<
 
 /// Takes the lock. To look is enough for verbs that change nothing: a sealed host has them as well,
 /// and refuses one that nobody thought of here.
-fn open(arguments: &Arguments) -> nke::error::Result<Control> {
+fn take_lock(arguments: &Arguments) -> nke::error::Result<Control> {
     let looks = matches!(
         &arguments.verb,
         Verb::List { .. }
@@ -161,9 +163,9 @@ fn open(arguments: &Arguments) -> nke::error::Result<Control> {
             | Verb::Get(_)
     );
     if looks {
-        Control::look(&arguments.state)
+        open::look(&arguments.state)
     } else {
-        Control::open(&arguments.state)
+        open::open(&arguments.state)
     }
 }
 
@@ -222,6 +224,18 @@ fn attach(control: &mut Control, typed: &Attach) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn list(control: &Control, json: bool) -> anyhow::Result<()> {
+    let (extensions, pending) = (control.extensions(), control.pending()?);
+    if json {
+        let mut printed = json!({ "extensions": extensions });
+        confirm::add(&mut printed, pending.as_ref());
+        return output::print_json(&printed);
+    }
+    output::list(&extensions);
+    confirm::remind(pending.as_ref());
+    Ok(())
+}
+
 /// A kmid and an attachment's id are both ids of the kernel, but of different kinds of object: a
 /// number can mean an attachment and an extension at once. Both are shown then.
 fn show(control: &Control, which: &Selector, json: bool) -> anyhow::Result<()> {
@@ -246,5 +260,14 @@ fn show(control: &Control, which: &Selector, json: bool) -> anyhow::Result<()> {
     // A file that was replaced since has another's signature: what is loaded has none then.
     let signers = extension.iter();
     let signers = signers.map(|it| control.signer(it.kmid).unwrap_or_default());
-    output::show(&extension, &signers.collect::<Vec<_>>(), &chains, json)
+    let signers = signers.collect::<Vec<_>>();
+    let pending = control.pending()?;
+    if json {
+        let mut printed = json!({ "extensions": extension, "signers": signers, "chains": chains });
+        confirm::add(&mut printed, pending.as_ref());
+        return output::print_json(&printed);
+    }
+    output::show(&extension, &signers, &chains);
+    confirm::remind(pending.as_ref());
+    Ok(())
 }

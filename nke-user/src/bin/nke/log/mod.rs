@@ -21,7 +21,7 @@ use anyhow::{Context as _, bail};
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 use nke::{
-    control::{Control, NodeStatus, Scope},
+    control::{NodeStatus, Scope},
     records::Tail,
 };
 use serde_json::json;
@@ -32,7 +32,7 @@ use tokio::{
     time,
 };
 
-use crate::{failure, output};
+use crate::{failure, open, output};
 
 /// How often new extensions are looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -163,7 +163,7 @@ fn attached(
     name: Option<&str>,
     open: &BTreeMap<u32, Reader>,
 ) -> anyhow::Result<BTreeMap<u32, (NodeStatus, Option<Tail>)>> {
-    let control = Control::look(state)?;
+    let control = open::look(state)?;
     let chains = control.chains(&Scope::default())?;
     let nodes = chains.into_iter().flat_map(|chain| chain.nodes);
     let wanted = nodes.filter(|node| name.is_none_or(|name| name == node.extension));

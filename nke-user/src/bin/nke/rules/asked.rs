@@ -3,13 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nke::{
-    control::Control,
-    filter::{Dialect, RuleSet, Source, Way, ways_at},
-};
+use nke::filter::{Dialect, RuleSet, Source, Way, ways_at};
 use serde_json::{Value, json};
 
 use super::{find, not_attached, read, target::Target};
+use crate::open;
 
 /// Whose rules are asked about.
 #[derive(Args, Debug)]
@@ -52,7 +50,7 @@ impl<T: Target> Asked<T> {
             }]);
         }
         let target = T::everywhere(&self.place);
-        let control = Control::look(state)?;
+        let control = open::look(state)?;
         let mut all = Vec::new();
         for found in find::<T>(&control, &target.scope())? {
             let ways = found.hooks.iter().flat_map(|hook| ways_at(*hook));

@@ -32,7 +32,7 @@ use self::{
     found::{Found, find, not_attached, one},
     target::Target,
 };
-use crate::{arguments::Format, failure::Manner, output};
+use crate::{arguments::Format, failure::Manner, open, output};
 
 /// More rules than this fit into no rule set.
 const LARGEST_FILE: u64 = 4 << 20;
@@ -119,7 +119,7 @@ pub(crate) fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> 
     // Whatever can be wrong with what was typed is found before the lock is taken.
     let (target, change) = match rules {
         Rules::List { place, format } => {
-            return list(&Control::look(state)?, &T::everywhere(place), format.json);
+            return list(&open::look(state)?, &T::everywhere(place), format.json);
         }
         Rules::Check(check) => return check.run(),
         Rules::Explain(explain) => return explain.run(state, manner),
@@ -137,7 +137,7 @@ pub(crate) fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> 
         Rules::Flush { target } => (target, Change::Flush),
     };
     // Held until the rules are written: nobody else edits them in between.
-    let control = Control::open(state)?;
+    let control = open::open(state)?;
     let mut found = one(&control, target, change.new_rules())?;
     found.refuse_what_never_matches::<T>(change.new_rules())?;
     let old = found.table.read()?.rules();

@@ -1,10 +1,17 @@
-//! Killed at any system call, a command leaves the old or the new state in force, never a third,
-//! and the next command takes away the rest.
+//! Killed at any system call, a command leaves the old or the new state in force in each chain, never
+//! a third; with the next command it is the same of both everywhere, and the rest is taken away.
 //!
 //! Each command is run again and again, and killed at the entry of one system call after the
 //! other. What a kill leaves behind can only differ where a call between could change something,
 //! so by default it is killed at all of those, and at some others. `NKE_KILL_ALL=1` kills it at
 //! every one.
+
+mod attach;
+mod confirm;
+mod edits;
+mod filter;
+mod load;
+mod upgrade;
 
 use std::{path::Path, process::Command};
 
@@ -106,7 +113,8 @@ fn files(world: &World) -> Vec<String> {
         numberless.join("/")
     };
     // Others may have something there as well: iproute2 takes the first bpffs that it finds.
-    let own = |line: &String| line.starts_with("chains/") || line.starts_with("extensions/");
+    const OWN: [&str; 3] = ["chains/", "extensions/", "confirm/"];
+    let own = |line: &String| OWN.iter().any(|place| line.starts_with(place));
     let lines = tree(&world.state()).into_iter().filter(own);
     let mut files: Vec<_> = lines.map(plain).collect();
     files.sort();
@@ -115,14 +123,7 @@ fn files(world: &World) -> Vec<String> {
 
 impl Case {
     fn check(&self) {
-        let world = World::new();
-        for object in (1..=9).map(trail::object).chain([1, 2].map(trail::frags)) {
-            let name = Path::new(&object)
-                .file_name()
-                .expect("an object has a name");
-            std::fs::copy(&object, world.extensions().join(name)).expect("it can be copied");
-        }
-        put_dependencies(&world);
+        let world = prepared();
         let command = || world.command(&place(&world, self.command));
         run(&world, self.before);
         let old = picture(&world);
@@ -167,6 +168,9 @@ impl Case {
             whole.calls.len()
         );
         assert_eq!(picture(&world), old);
+        if !world.pending().exists() {
+            world.assert_no_timer();
+        }
     }
 
     /// Kills the command at the `nth` call (from 0) of those that `counts`, and looks at what is
@@ -191,16 +195,24 @@ impl Case {
             left == usize::MAX
         });
         let seen = packets(world);
+        let each = seen.iter().zip(old.packets.iter().zip(&new.packets));
         assert!(
-            seen == old.packets || seen == new.packets,
+            each.clone()
+                .all(|(seen, (old, new))| seen == old || seen == new),
             "killed at {at:?}, packets meet {seen:?}\nold {old:#?}\nnew {new:#?}"
         );
+        // The next command, which may go on or back.
+        drop(world.list());
         let then = picture(world);
         assert!(
             then == *old || then == *new,
             "killed at {at:?}: {then:#?}\nold {old:#?}\nnew {new:#?}"
         );
-        assert_eq!(then.packets, seen, "the next command changes nothing of it");
+        // Nobody was told of what was to be confirmed and is not told yet: it goes back.
+        let goes_back = self.command.contains("--confirm") && then == *old;
+        if seen == old.packets || (seen == new.packets && !goes_back) {
+            assert_eq!(then.packets, seen, "the next command changes nothing of it");
+        }
         if killed.end != End::Killed {
             assert_eq!(
                 (killed.end, &then),
@@ -214,6 +226,34 @@ impl Case {
             assert_eq!(picture(world), *old, "the way back from {at:?}");
         }
         killed.end == End::Killed
+    }
+}
+
+/// A world with all that the cases want on its search path.
+fn prepared() -> World {
+    let world = World::new();
+    for object in (1..=9).map(trail::object).chain([1, 2].map(trail::frags)) {
+        let name = Path::new(&object)
+            .file_name()
+            .expect("an object has a name");
+        std::fs::copy(&object, world.extensions().join(name)).expect("it can be copied");
+    }
+    put_dependencies(&world);
+    put_routines(&world);
+    confirm::put_declaration(&world);
+    world
+}
+
+/// Two versions of an extension with an init and an exit program; `./v2/routine.o` is the second.
+fn put_routines(world: &World) {
+    let newer = world.directory().join("v2");
+    std::fs::create_dir(&newer).expect("it is a fresh world");
+    for (directory, version) in [(world.extensions(), 1), (newer, 2)] {
+        let path = directory.join("routine.o");
+        let object = stranger::object("routine.c", "routine", &[]);
+        std::fs::copy(object, &path).expect("it can be copied");
+        let text = format!("version = '{version}.0.0'\ninit = 'start'\nexit = 'finish'\n");
+        std::fs::write(path.with_extension("toml"), text).expect("it can be written");
     }
 }
 
@@ -258,356 +298,4 @@ fn run(world: &World, commands: &[&str]) {
     for command in commands {
         world.nke(&place(world, command)).ok();
     }
-}
-
-#[test]
-fn attach_the_first() {
-    Case {
-        before: &[],
-        command: "attach trail1 HERE",
-        undo: &["detach trail1"],
-    }
-    .check();
-}
-
-#[test]
-fn attach_the_first_at_traffic_control() {
-    let command = "attach trail1 HERE --hook interface/in";
-    Case {
-        before: &[],
-        command,
-        undo: &["detach trail1"],
-    }
-    .check();
-}
-
-/// A chain at the IP layer, with a place of its own.
-const ATTACH_IP: &str = "attach counter NETNS --hook ip/in --netfilter-priority raw --defrag";
-const DETACH_IP: &str = "detach counter NETNS";
-
-#[test]
-fn attach_the_first_at_the_ip_layer() {
-    Case {
-        // The hook's directory stays until the last chain of all has gone.
-        before: &["attach trail1 HERE", ATTACH_IP, DETACH_IP],
-        command: ATTACH_IP,
-        undo: &[DETACH_IP],
-    }
-    .check();
-}
-
-#[test]
-fn detach_the_last_at_the_ip_layer() {
-    Case {
-        before: &["attach trail1 HERE", ATTACH_IP],
-        command: DETACH_IP,
-        undo: &[ATTACH_IP],
-    }
-    .check();
-}
-
-#[test]
-fn attach_between_others() {
-    Case {
-        before: &[
-            "attach trail1 HERE --hook interface/out",
-            "attach trail2 HERE --hook interface/out",
-        ],
-        command: "attach trail3 HERE --hook interface/out --before trail2",
-        undo: &["detach trail3"],
-    }
-    .check();
-}
-
-#[test]
-fn attach_what_is_loaded_at_the_end() {
-    Case {
-        before: &["load trail3", "attach trail1 HERE", "policy drop HERE"],
-        command: "attach trail3 HERE",
-        undo: &["detach trail3"],
-    }
-    .check();
-}
-
-#[test]
-fn disabling() {
-    Case {
-        before: &["attach trail1 HERE", "attach trail2 HERE"],
-        command: "disable trail1",
-        undo: &["enable trail1"],
-    }
-    .check();
-}
-
-#[test]
-fn enabling() {
-    Case {
-        before: &["attach trail1 HERE", "disable trail1"],
-        command: "enable trail1",
-        undo: &["disable trail1"],
-    }
-    .check();
-}
-
-#[test]
-fn attach_with_maps_of_its_own() {
-    Case {
-        before: &["attach trail1 HERE"],
-        command: "attach packet-filter HERE --priority 10",
-        undo: &["detach packet-filter"],
-    }
-    .check();
-}
-
-#[test]
-fn attach_what_makes_the_chain_give_up_fragments() {
-    Case {
-        before: &["attach frags1 HERE", "attach frags2 HERE"],
-        command: "attach trail3 HERE --after frags1",
-        undo: &["detach trail3"],
-    }
-    .check();
-}
-
-#[test]
-fn detach_one_of_several() {
-    Case {
-        before: &[
-            "attach trail1 HERE",
-            "attach trail2 HERE",
-            "attach trail3 HERE",
-        ],
-        command: "detach trail2",
-        undo: &["attach trail2 HERE --after trail1"],
-    }
-    .check();
-}
-
-#[test]
-fn detach_the_last() {
-    let before = &["attach trail1 HERE"];
-    Case {
-        before,
-        command: "detach trail1",
-        undo: &["attach trail1 HERE"],
-    }
-    .check();
-}
-
-#[test]
-fn detach_the_last_at_traffic_control() {
-    let before = &["attach trail1 HERE --hook interface/in"];
-    Case {
-        before,
-        command: "detach trail1",
-        undo: before,
-    }
-    .check();
-}
-
-#[test]
-fn replace() {
-    Case {
-        before: &[
-            "attach trail1 HERE",
-            "attach trail2 HERE",
-            "attach trail3 HERE",
-        ],
-        command: "replace trail2 trail9",
-        undo: &["replace trail9 trail2"],
-    }
-    .check();
-}
-
-#[test]
-fn replace_the_only_one() {
-    Case {
-        before: &["attach trail1 HERE --hook interface/in"],
-        command: "replace trail1 trail9",
-        undo: &["replace trail9 trail1"],
-    }
-    .check();
-}
-
-#[test]
-fn move_over_others() {
-    Case {
-        before: &[
-            "attach trail1 HERE --priority 10",
-            "attach trail2 HERE --priority 20",
-            "attach trail3 HERE --priority 30",
-            "attach trail4 HERE --priority 40",
-        ],
-        command: "move trail1 --priority 35",
-        undo: &["move trail1 --priority 10"],
-    }
-    .check();
-}
-
-#[test]
-fn policy_of_no_chain() {
-    Case {
-        before: &[],
-        command: "policy drop HERE --hook interface/xdp",
-        undo: &["policy pass HERE --hook interface/xdp"],
-    }
-    .check();
-}
-
-#[test]
-fn policy_of_a_chain() {
-    Case {
-        before: &[
-            "attach trail1 HERE",
-            "attach trail2 HERE",
-            "policy drop HERE",
-        ],
-        command: "policy pass HERE",
-        undo: &["policy drop HERE"],
-    }
-    .check();
-}
-
-#[test]
-fn load() {
-    Case {
-        before: &[],
-        command: "load packet-filter",
-        undo: &["unload packet-filter"],
-    }
-    .check();
-}
-
-#[test]
-fn load_with_what_it_needs() {
-    Case {
-        before: &[],
-        command: "load limit",
-        undo: &["unload limit"],
-    }
-    .check();
-}
-
-#[test]
-fn attach_with_some_of_what_it_needs() {
-    Case {
-        before: &["attach trail1 HERE", "load base"],
-        command: "attach limit HERE",
-        undo: &["detach limit"],
-    }
-    .check();
-}
-
-#[test]
-fn unload_with_what_only_it_needed() {
-    Case {
-        before: &["attach trail1 HERE", "load base", "load limit"],
-        command: "unload limit",
-        undo: &["load limit"],
-    }
-    .check();
-}
-
-#[test]
-fn detach_with_what_only_it_needed() {
-    Case {
-        before: &["attach limit HERE"],
-        command: "detach limit",
-        undo: &["attach limit HERE"],
-    }
-    .check();
-}
-
-#[test]
-fn load_again() {
-    Case {
-        before: &["load trail1"],
-        command: "load trail1",
-        undo: &["unload trail1"],
-    }
-    .check();
-}
-
-#[test]
-fn unload() {
-    let before = &["attach trail2 HERE", "load packet-filter"];
-    Case {
-        before,
-        command: "unload packet-filter",
-        undo: &["load packet-filter"],
-    }
-    .check();
-}
-
-#[test]
-fn unload_one_of_two_requests() {
-    Case {
-        before: &["load trail1", "load trail1"],
-        command: "unload trail1",
-        undo: &["load trail1"],
-    }
-    .check();
-}
-
-#[test]
-fn unload_what_is_attached() {
-    Case {
-        before: &[
-            "attach trail2 HERE",
-            "load trail1",
-            "attach trail1 HERE --priority 10",
-        ],
-        command: "unload --force trail1",
-        undo: &["load trail1", "attach trail1 HERE --priority 10"],
-    }
-    .check();
-}
-
-#[test]
-fn load_a_copy() {
-    Case {
-        before: &["load trail1"],
-        command: "load trail1 --instance lab",
-        undo: &["unload trail1@lab"],
-    }
-    .check();
-}
-
-const FILTER: &[&str] = &[
-    "attach packet-filter HERE",
-    "filter add HERE 'drop in proto udp from any to any port 53'",
-    "filter add HERE 'pass in proto tcp from 10.0.0.0/8 to any'",
-];
-
-#[test]
-fn add_a_rule() {
-    let command = "filter add HERE --at 2 'drop in from fd00::/8 to any'";
-    Case {
-        before: FILTER,
-        command,
-        undo: &["filter delete HERE 2"],
-    }
-    .check();
-}
-
-#[test]
-fn delete_a_rule() {
-    let undo = &["filter add HERE --at 1 'drop in proto udp from any to any port 53'"];
-    Case {
-        before: FILTER,
-        command: "filter delete HERE 1",
-        undo,
-    }
-    .check();
-}
-
-#[test]
-fn change_the_default_of_a_filter() {
-    let undo = &["filter default HERE pass"];
-    Case {
-        before: FILTER,
-        command: "filter default HERE drop",
-        undo,
-    }
-    .check();
 }

@@ -5,32 +5,30 @@
 //!                                                                     due: back, record removed
 //! ```
 //!
-//! The timer is a process that sleeps until the deadline and then opens the state: whoever opens it
-//! when the deadline has passed goes back, so nothing hangs on the process but the moment. The record
-//! is there before the change and goes after it was taken back: killed in between, going back finds
-//! nothing to do. This must never go back to anything but what was there when the record was written.
+//! Whoever opens the state when a change is due goes back. The record is there before the change and
+//! goes after it was taken back: killed in between, going back finds nothing to do. A command that
+//! was killed before the deadline was set has its change taken back by the next one. What cannot go
+//! back stays, with the reason in its record, and each command tries again. This must never go back
+//! to anything but what was there when the record was written.
 
-use std::{
-    fs, io,
-    os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
-    time::Duration,
+mod pending;
+mod timer;
+
+use std::{io, path::PathBuf};
+
+use self::pending::Back;
+pub use self::{
+    pending::{Pending, Standing},
+    timer::wait,
 };
-
-use rustix::{
-    io::Errno,
-    thread::clock_nanosleep_absolute,
-    time::{ClockId, Timespec, clock_gettime},
-};
-use serde::{Deserialize, Serialize};
-
-use super::{Control, Terms, Upgrade, Upgraded};
+use super::{Control, Terms, Upgrade, Upgraded, save::spelling};
 use crate::{
     declare::{self, Declaration, plan::Plan},
     error::{Error, Result},
     extension::{Build, keep_file, read_file},
+    find::find,
     seal::{Level, refuse_from},
-    state::{State, in_outermost},
+    sys::process::Process,
 };
 
 /// How long a change waits for its confirmation, and what starts the timer of this id: a process
@@ -39,88 +37,11 @@ pub struct Timer<'a> {
     /// The time, in seconds.
     pub seconds: u32,
     /// Starts it, and returns once it no longer depends on the caller.
-    pub start: &'a dyn Fn(u64) -> io::Result<()>,
+    pub start: Start<'a>,
 }
 
-/// A change that waits for its confirmation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pending {
-    /// Its id: never another's until the next boot.
-    pub id: u64,
-    /// What it goes back to.
-    back: Back,
-    /// When, in nanoseconds of CLOCK_BOOTTIME: time in suspend counts.
-    until: u64,
-}
-
-/// What there is to go back to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Back {
-    /// The build of an extension with this kmid.
-    Upgrade { name: String, kmid: u32 },
-    /// The declaration that is kept beside the record.
-    Apply,
-}
-
-impl Pending {
-    /// What it is, in words.
-    pub fn what(&self) -> String {
-        match &self.back {
-            Back::Upgrade { name, .. } => format!("upgrade of {name}"),
-            Back::Apply => "apply".to_owned(),
-        }
-    }
-
-    /// The time that is left.
-    pub fn left(&self) -> Duration {
-        Duration::from_nanos(self.until.saturating_sub(now()))
-    }
-}
-
-/// Sleeps until a change is due, and has it go back unless it was confirmed.
-///
-/// # Errors
-///
-/// Those of [`Control::look`].
-pub fn wait(state: &Path, id: u64) -> Result<()> {
-    let mut tried = false;
-    // While it sleeps, the change comes in force, and is due later than was known before.
-    while let Some(pending) = peek(state).filter(|pending| pending.id == id) {
-        let left = pending.left();
-        if left.is_zero() {
-            if tried {
-                break;
-            }
-            tried = true;
-            drop(Control::look(state)?);
-        } else {
-            sleep_until(pending.until);
-        }
-    }
-    Ok(())
-}
-
-/// The record, without the lock.
-fn peek(state: &Path) -> Option<Pending> {
-    let path = State::pending_in(state).join(RECORD);
-    let text = in_outermost(|| fs::read_link(path)).ok()?.ok()?;
-    serde_json::from_slice(text.as_os_str().as_bytes()).ok()
-}
-
-/// Nanoseconds of CLOCK_BOOTTIME.
-fn now() -> u64 {
-    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Boottime);
-    let [seconds, rest] = [tv_sec, tv_nsec].map(|it| u64::try_from(it).unwrap_or_default());
-    seconds * 1_000_000_000 + rest
-}
-
-fn sleep_until(time: u64) {
-    let parts = [time / 1_000_000_000, time % 1_000_000_000];
-    let [tv_sec, tv_nsec] = parts.map(|it| i64::try_from(it).unwrap_or(i64::MAX));
-    let time = Timespec { tv_sec, tv_nsec };
-    while clock_nanosleep_absolute(ClockId::Boottime, &time) == Err(Errno::INTR) {}
-}
+/// What starts a timer.
+pub type Start<'a> = &'a dyn Fn(u64) -> io::Result<Process>;
 
 /// The record.
 const RECORD: &str = "record";
@@ -166,7 +87,8 @@ impl Control {
         timer: &Timer<'_>,
     ) -> Result<(Plan, Option<Pending>)> {
         self.refuse_pending("apply")?;
-        let (before, lost) = self.save()?;
+        let (before, mut lost) = self.save()?;
+        lost.extend(self.without_files()?);
         if !lost.is_empty() {
             return Err(Error::NoWayBack {
                 lost: lost.join(", "),
@@ -197,6 +119,22 @@ impl Control {
         })
     }
 
+    /// The extensions that could not be loaded once more as they are, in words.
+    fn without_files(&self) -> Result<Vec<String>> {
+        let mut lost = Vec::new();
+        for extension in self.extensions.iter().filter(|e| e.build == Build::Current) {
+            let same = match find(&spelling(extension)) {
+                Ok(found) => extension.is(&self.state, &found)?,
+                Err(_) => false,
+            };
+            if !same {
+                let (name, path) = (&extension.name, extension.record.path.display());
+                lost.push(format!("{name}: {path} is not there, or another file now"));
+            }
+        }
+        Ok(lost)
+    }
+
     /// Carries out a change that says whether it changed anything, with a way back.
     fn guard<T>(
         &mut self,
@@ -206,37 +144,50 @@ impl Control {
     ) -> Result<(T, Option<Pending>)> {
         let directory = self.state.pending();
         self.state.make_directory(&directory)?;
-        let begun = now();
-        let time = u64::from(timer.seconds) * 1_000_000_000;
-        let mut pending = Pending {
-            // In milliseconds: it is typed.
-            id: begun / 1_000_000,
-            back,
-            until: begun.saturating_add(time),
-        };
-        let started = self.write_pending(&pending).and_then(|()| {
-            (timer.start)(pending.id).map_err(|source| Error::Kernel {
-                object: "confirm".to_owned(),
-                stage: "start the timer",
-                source,
-                remedy: "raise the limit of processes",
-            })
-        });
-        let done = started.and_then(|()| change(self));
+        let pending = Pending::begin(back, timer.seconds);
+        let started = self.write_pending(&pending);
+        let started = started.and_then(|()| start(timer.start, pending.id));
+        let done = started.and_then(|process| Ok((process, change(self)?)));
         match done {
-            Ok((true, done)) => {
-                pending.until = now().saturating_add(time);
-                // Without it the change is due a little earlier.
-                let _: Result<()> = self.write_pending(&pending);
+            Ok((process, (true, done))) => {
+                let pending = pending.in_force(timer.seconds, process);
+                if let Err(error) = self.write_pending(&pending) {
+                    // What could not be noted is not done. If this fails too, the next command goes
+                    // back.
+                    let _: Result<()> = self
+                        .take_back(&pending)
+                        .and_then(|()| self.forget_pending());
+                    return Err(error);
+                }
                 Ok((done, Some(pending)))
             }
-            Ok((false, done)) => self.forget_pending().map(|()| (done, None)),
+            Ok((_, (false, done))) => self.forget_pending().map(|()| (done, None)),
             Err(error) => {
                 // What cannot be removed now finds nothing to go back from.
                 let _: Result<()> = self.forget_pending();
                 Err(error)
             }
         }
+    }
+
+    /// Starts the timer again of a change that is not due yet, if it is not there any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Kernel`] if it cannot be started, [`Error::State`].
+    pub fn rearm(&mut self, start: Start<'_>) -> Result<()> {
+        let waits = |pending: &Pending| match pending.standing() {
+            Standing::Waiting(left) => !left.is_zero(),
+            Standing::Failed(_) | Standing::Sealed => false,
+        };
+        let Some(mut pending) = self.pending()?.filter(waits) else {
+            return Ok(());
+        };
+        if pending.timer.is_some_and(Process::is_alive) {
+            return Ok(());
+        }
+        pending.timer = Some(self::start(start, pending.id)?);
+        self.write_pending(&pending)
     }
 
     /// The change that waits for its confirmation.
@@ -279,30 +230,37 @@ impl Control {
             return Ok(());
         }
         self.state.sweep_record(&directory)?;
-        let Some(pending) = self.pending()? else {
+        let Some(mut pending) = self.pending()? else {
             return self.state.remove(&directory);
         };
         // A sealed host stays as it is.
-        if !pending.left().is_zero() || refuse_from(Level::NoChange).is_err() {
+        if refuse_from(Level::NoChange).is_err() || (!pending.is_due() && self.has_way(&pending)) {
             return Ok(());
         }
-        // Where this fails all stays as it is, until it does not.
-        if self.take_back(&pending).is_ok() {
-            self.forget_pending()?;
+        match self.take_back(&pending) {
+            Ok(()) => self.forget_pending(),
+            // All stays as it is. If it cannot even be noted, the next command tries that too.
+            Err(error) if pending.note(&error) => self.write_pending(&pending),
+            Err(_) => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Whether there is something to go back to. If not, the change was never in force, or whoever
+    /// took the version before away has decided it: by a rollback, or by unloading the extension.
+    fn has_way(&self, pending: &Pending) -> bool {
+        match &pending.back {
+            Back::Upgrade { name, kmid } => {
+                let previous = self.build_of(name, Build::Previous);
+                previous.is_some_and(|previous| previous.kmid == *kmid)
+            }
+            Back::Apply => true,
+        }
     }
 
     fn take_back(&mut self, pending: &Pending) -> Result<()> {
         match &pending.back {
-            Back::Upgrade { name, kmid } => {
-                let previous = self.build_of(name, Build::Previous);
-                // If not, it was never in force, or has been undone or unloaded since.
-                if previous.is_some_and(|previous| previous.kmid == *kmid) {
-                    self.rollback(name, None)?;
-                }
-                Ok(())
-            }
+            Back::Upgrade { .. } if !self.has_way(pending) => Ok(()),
+            Back::Upgrade { name, .. } => self.rollback(name, None).map(drop),
             Back::Apply => {
                 let pin = self.state.pending().join(DECLARATION);
                 let kept = pin.exists().then(|| read_file(&self.state, &pin));
@@ -333,4 +291,14 @@ impl Control {
         }
         self.state.remove(&self.state.pending())
     }
+}
+
+/// Starts the timer of a change.
+fn start(start: Start<'_>, id: u64) -> Result<Process> {
+    start(id).map_err(|source| Error::Kernel {
+        object: "confirm".to_owned(),
+        stage: "start the timer",
+        source,
+        remedy: "raise the limit of processes",
+    })
 }
