@@ -17,7 +17,7 @@ use crate::{
     kernel::Version,
     mode::Mode,
     netfilter::{Netfilter, Priority},
-    seal::Level,
+    seal::{Level, Outsider},
     so_nke::Descriptor,
     trust::{DIRECTORY, Distrust, remedy},
     value::ValueError,
@@ -79,6 +79,13 @@ pub enum Error {
     Sealed {
         /// The level in force.
         level: Level,
+    },
+
+    /// The kernel keeps the seal, and this does not belong to it.
+    #[error("nke: seal: {who}")]
+    SealedOut {
+        /// What does not.
+        who: Outsider,
     },
 
     /// Others than root can change what is to be loaded.

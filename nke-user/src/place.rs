@@ -34,7 +34,7 @@
 //! # Ok::<(), place::PlaceError>(())
 //! ```
 
-mod asm;
+pub(crate) mod asm;
 mod claim;
 mod epilogue;
 mod guard;

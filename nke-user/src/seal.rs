@@ -1,10 +1,13 @@
 //! The seal: from some level on nothing changes any more until the next boot, as with BSD's securelevel.
 //!
-//! | level | what nke refuses |
-//! |---|---|
-//! | 0 | nothing |
-//! | 1 | new code: objects that are not loaded yet |
-//! | 2 | every change |
+//! | level | what nke refuses | what the kernel refuses others |
+//! |---|---|---|
+//! | 0 | nothing | nothing |
+//! | 1 | new code: objects that are not loaded yet | to load programs, to touch nke's state |
+//! | 2 | every change | to attach, replace and detach programs, to write nke's maps |
+//!
+//! The kernel's part ([`kernel`]) needs BPF programs at LSM hooks; where it is not to be had, or not
+//! wanted, nke alone refuses.
 //!
 //! The seal is the host's, whatever `--state` says: one empty file a level in `/run`, which every boot
 //! empties. A file is made in one system call and never removed, so the level only rises, and no
@@ -20,13 +23,20 @@
 //! # Ok::<(), nke::seal::NoLevel>(())
 //! ```
 
+mod facts;
+mod frozen;
+mod kernel;
+mod netlink;
+mod policy;
+mod program;
+
 use std::{fmt, io, path::Path, str::FromStr};
 
 use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::{
     error::{Error, Result},
-    state::in_outermost,
+    state::{State, in_outermost},
 };
 
 /// How much is sealed.
@@ -90,15 +100,60 @@ impl fmt::Display for Level {
     }
 }
 
-/// The level in force: the higher of what the caller's `/run` says and that of the outermost mount
-/// namespace, where the state lies as well. Nobody leaves a seal by a mount namespace of their own.
+/// Who refuses, on a sealed host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The kernel as far as it can, and nke.
+    Kernel,
+    /// nke alone.
+    Nke,
+}
+
+/// What became of sealing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sealing {
+    /// Why the kernel does not refuse others, where it was asked to.
+    pub unavailable: Option<String>,
+    /// Pins of maps that user space can still write to.
+    pub not_frozen: Vec<String>,
+}
+
+/// What does not belong to the seal that the kernel keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outsider {
+    /// Another state directory than that which was sealed.
+    State,
+    /// Another command, or one that somebody else may have a hand in.
+    Command,
+}
+
+impl fmt::Display for Outsider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::State => "the kernel was sealed with another state directory; leave out --state",
+            Self::Command => {
+                "the kernel was sealed with another file of this command, or it runs under a \
+                 seccomp filter; use that file, outside of containers and services"
+            }
+        })
+    }
+}
+
+/// The level that the kernel itself keeps.
+pub fn kernel_level() -> Level {
+    kernel::level()
+}
+
+/// The level in force: the highest of what the kernel keeps, what the caller's `/run` says and that of
+/// the outermost mount namespace, where the state lies as well. Nobody leaves a seal by a mount
+/// namespace of their own.
 ///
 /// # Errors
 ///
 /// [`Error::State`] where that cannot be told: then nobody may change anything.
 pub fn level() -> Result<Level> {
     let outermost = in_outermost(recorded).map_err(|source| failed("/run", "query", source))??;
-    Ok(outermost.max(recorded()?))
+    Ok(outermost.max(recorded()?).max(kernel::level()))
 }
 
 /// What the `/run` in view says.
@@ -115,24 +170,51 @@ fn recorded() -> Result<Level> {
     Ok(Level::Open)
 }
 
-/// Seals the host, in the `/run` of the caller, until it boots again. Who changes something just now
-/// holds the lock of its state: take that first.
+/// Seals the host, in the kernel and in the `/run` of the caller, until it boots again. The state is
+/// locked: nobody is changing it just now.
 ///
 /// # Errors
 ///
 /// [`Error::Sealed`] if the level is lower than the one in force, [`Error::State`].
-pub(crate) fn raise(to: Level) -> Result<()> {
+pub(crate) fn raise(state: &State, to: Level, who: Who) -> Result<Sealing> {
     let now = level()?;
     if to < now {
         return Err(Error::Sealed { level: now });
     }
+    let mut sealing = Sealing::default();
+    if who == Who::Kernel {
+        match kernel::raise(state, to)? {
+            Ok(()) if to == Level::NoChange => sealing.not_frozen = frozen::freeze(state),
+            Ok(()) => {}
+            Err(why) => sealing.unavailable = Some(why.0),
+        }
+    }
     let Some(path) = to.record() else {
-        return Ok(());
+        return Ok(sealing);
     };
     let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(CWD, path, flags, Mode::from_raw_mode(0o444))
-        .map(drop)
-        .map_err(|error| failed(path, "create", error.into()))
+        .map_err(|error| failed(path, "create", error.into()))?;
+    Ok(sealing)
+}
+
+/// Looks at a state that was just opened: a sealed kernel trusts no other than its own, since nke loads
+/// what it finds in one. Removes what a killed command left of a seal.
+///
+/// # Errors
+///
+/// [`Error::SealedOut`], [`Error::State`].
+pub(crate) fn admit(state: &State) -> Result<()> {
+    if kernel::level() > Level::Open {
+        let kept =
+            kernel::keeps(state).map_err(|source| state.failed(&state.seal(), "query", source))?;
+        if !kept {
+            return Err(Error::SealedOut {
+                who: Outsider::State,
+            });
+        }
+    }
+    kernel::sweep(state)
 }
 
 /// Refuses what this level, or a higher one, forbids.
@@ -144,6 +226,11 @@ pub(crate) fn refuse_from(forbidden: Level) -> Result<()> {
     let now = level()?;
     if now >= forbidden {
         return Err(Error::Sealed { level: now });
+    }
+    if kernel::level() > Level::Open && !kernel::trusts_us() {
+        return Err(Error::SealedOut {
+            who: Outsider::Command,
+        });
     }
     Ok(())
 }

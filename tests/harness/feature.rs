@@ -1,4 +1,5 @@
-//! Kernel features, each with the first kernel that has it: the only reason to skip a test.
+//! Kernel features, each with the first kernel that has it: the only reason to skip a test, but for
+//! those that take a machine to spoil.
 
 use std::{fs::OpenOptions, io::Write, sync::OnceLock, thread};
 
@@ -68,18 +69,34 @@ impl Feature {
                 "under CI nothing may skip, but the kernel lacks {name}"
             ));
         }
-        let test = thread::current().name().unwrap_or("?").to_owned();
-        let line = format!(
-            "skipped {test}: the kernel lacks {name} (first kernel {}.{})\n",
+        skip(format_args!(
+            "the kernel lacks {name} (first kernel {}.{})",
             first.0, first.1
-        );
-        eprint!("{line}");
-        // `cargo xtask test` counts these lines.
-        let path = binaries::target_directory().join("nke-tests-skipped");
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        drop(file.and_then(|mut file| file.write_all(line.as_bytes())));
+        ));
         true
     }
+}
+
+/// Whether this machine may be spoilt for good: it is a virtual one of `cargo xtask vm`. If not the
+/// test is to return: it has been printed and counted as skipped.
+#[must_use]
+pub fn disposable() -> bool {
+    let is_it = std::env::var_os("NKE_VM").is_some();
+    if !is_it {
+        skip(format_args!("it takes a virtual machine (cargo xtask vm)"));
+    }
+    is_it
+}
+
+/// Prints and counts a test that is skipped.
+fn skip(why: std::fmt::Arguments<'_>) {
+    let test = thread::current().name().unwrap_or("?").to_owned();
+    let line = format!("skipped {test}: {why}\n");
+    eprint!("{line}");
+    // `cargo xtask test` counts these lines.
+    let path = binaries::target_directory().join("nke-tests-skipped");
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    drop(file.and_then(|mut file| file.write_all(line.as_bytes())));
 }
 
 fn kernel() -> (u32, u32) {

@@ -49,7 +49,7 @@ pub use cgroup::Cgroup;
 pub use chain::{Chain, Extension, Foreign, Hook, Node, Tally};
 pub use command::Ran;
 pub use dice::Dice;
-pub use feature::Feature;
+pub use feature::{Feature, disposable};
 pub use kernel::Objects;
 pub use likeness::Likeness;
 pub use netns::Namespace;

@@ -1,5 +1,5 @@
 //! The seal: levels of it, and that nothing gets round it. Every command here sees a `/run` of the
-//! test's own: the machine itself is never sealed.
+//! test's own, and nke alone is to refuse: the machine itself is never sealed.
 
 use std::{ffi::OsStr, fs, process::Command};
 
@@ -96,7 +96,7 @@ fn level_1_takes_no_new_code() {
     let newer = host.world.directory().join("trail1.o");
     fs::copy(&new, &newer).expect("it can be copied");
     let newer = newer.to_str().expect("a path of ours");
-    let shown = host.nke(&["seal", "1", "--yes"]).ok().stdout;
+    let shown = host.nke(&["seal", "1", "--yes", "--nke-only"]).ok().stdout;
     assert!(shown.starts_with("seal level 1: "), "{shown}");
     host.refuses_all(&[
         &["load", &new],
@@ -121,7 +121,7 @@ fn level_2_takes_no_change_at_all() {
     host.on(&["attach", &loaded]).ok();
     host.on(&["attach", "packet-filter", "--hook", "interface/in"])
         .ok();
-    host.nke(&["seal", "2", "--yes"]).ok();
+    host.nke(&["seal", "2", "--yes", "--nke-only"]).ok();
     host.refuses_all(&[
         &["load", &new],
         &["load", "trail1"],
@@ -134,7 +134,7 @@ fn level_2_takes_no_change_at_all() {
             .world
             .target(&["policy", "drop", "--hook", "interface/xdp"]),
         &host.world.target(&["filter", "add", "drop"]),
-        &["seal", "1", "--yes"],
+        &["seal", "1", "--yes", "--nke-only"],
         &["seal", "0"],
     ]);
     // Looking is allowed, and it goes on filtering.
@@ -155,7 +155,7 @@ fn level_2_takes_no_change_at_all() {
 #[test]
 fn another_state_directory_is_no_way_round() {
     let host = Host::new();
-    host.nke(&["seal", "2", "--yes"]).ok();
+    host.nke(&["seal", "2", "--yes", "--nke-only"]).ok();
     let other = host.world.directory().join("other");
     let other = other.to_str().expect("a path of ours");
     let words = ["--state", other, "load", &trail::object(1)];
@@ -228,7 +228,10 @@ fn killed_at_each_step() {
     let before = trace(&mut host.command("true".as_ref(), &[]), |_| false);
     for step in changes(&before).. {
         let mut calls = 0;
-        let mut command = host.command(binaries::nke().as_ref(), &["seal", "1", "--yes"]);
+        let mut command = host.command(
+            binaries::nke().as_ref(),
+            &["seal", "1", "--yes", "--nke-only"],
+        );
         let traced = trace(&mut command, |call| {
             calls += usize::from(call.changes_the_world());
             calls > step

@@ -17,6 +17,14 @@ use crate::setup::Toolchain;
 use crate::strip::strip;
 use crate::workspace::Workspace;
 
+/// What has the linker make a program that stands alone at a fixed address.
+const WHOLE: [&str; 4] = [
+    "-C",
+    "target-feature=+crt-static",
+    "-C",
+    "relocation-model=static",
+];
+
 /// Builds `nke`. What is released stands alone at a fixed address: the command lives for about a
 /// millisecond, a third of which a dynamic loader would take.
 pub(crate) fn command(workspace: &Workspace, release: bool) -> Result<()> {
@@ -32,11 +40,20 @@ pub(crate) fn command(workspace: &Workspace, release: bool) -> Result<()> {
                 "nke",
                 "--",
             ])
-            .args(["-C", "target-feature=+crt-static"])
-            .args(["-C", "relocation-model=static"]);
+            .args(WHOLE);
     } else {
         cargo.args(["build", "--package", "nke"]);
     }
+    delegate("building nke", &mut cargo)
+}
+
+/// Builds `nke` for debugging, but standing alone as the released one does: it is what the kernel of a
+/// sealed host trusts.
+pub(crate) fn whole_command(workspace: &Workspace) -> Result<()> {
+    let mut cargo = workspace.cargo();
+    cargo
+        .args(["rustc", "--package", "nke", "--bin", "nke", "--"])
+        .args(WHOLE);
     delegate("building nke", &mut cargo)
 }
 

@@ -18,6 +18,7 @@ mod step;
 mod strip;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 #[cfg(feature = "bench")]
@@ -78,6 +79,8 @@ enum Verb {
         /// Only the tests whose names have this in them
         filter: Vec<String>,
     },
+    /// Run end-to-end tests in a virtual machine with another kernel
+    Vm(vm::Vm),
     /// Measure (nothing here is a test)
     #[command(disable_help_flag = true)]
     Bench {
@@ -102,7 +105,11 @@ fn run(arguments: Arguments) -> Result<()> {
     let mut steps = Steps::new(&workspace);
     match arguments.verb {
         Verb::Setup { tests, bench } => {
-            let want = Want { tests, bench };
+            let want = Want {
+                tests,
+                bench,
+                vm: false,
+            };
             let toolchain = setup::ensure(&workspace, &mut steps, want)?;
             eprintln!("ready: BPF toolchain {toolchain}");
             Ok(())
@@ -134,6 +141,7 @@ fn run(arguments: Arguments) -> Result<()> {
         }
         Verb::Check => check::run(&workspace),
         Verb::Soak { filter } => soak::run(&workspace, &mut steps, &filter),
+        Verb::Vm(options) => vm::run(&workspace, &mut steps, &options),
         Verb::Bench { arguments } => bench(&workspace, &mut steps, &arguments),
     }
 }
@@ -152,6 +160,7 @@ fn bench(workspace: &Workspace, steps: &mut Steps, arguments: &[String]) -> Resu
     let want = Want {
         tests: true,
         bench: true,
+        vm: false,
     };
     let toolchain = setup::ensure(workspace, steps, want)?;
     build::command(workspace, true)?;

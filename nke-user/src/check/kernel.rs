@@ -16,6 +16,7 @@ use crate::{
     loader::{self, Manner, Maps},
     object::{Iteration, Linked, Object, Program},
     place::{self, Form},
+    seal::{Level, refuse_from},
     state,
     sys::{self, map::Shape},
 };
@@ -37,11 +38,12 @@ pub(super) fn relocation(object: &Object) -> Vec<Finding> {
 /// Goes through the last two stages.
 pub(super) fn load(object: &Object, report: &mut Report) {
     state::raise_memory_limit();
-    let maps = match make_maps(object) {
+    // A program that is only tried can be taken from us by its id.
+    let maps = match refuse_from(Level::NoNewCode).and_then(|()| make_maps(object)) {
         Ok(maps) => maps,
         Err(error) => {
             report.stage(Stage::Verifier, vec![error.into()]);
-            report.skip(Stage::Placement, "its maps cannot be made");
+            report.skip(Stage::Placement, "its programs cannot be tried");
             return;
         }
     };

@@ -76,7 +76,7 @@ use crate::{
     loader::Maps,
     order::{Selector, Slot},
     records::Tail,
-    seal::{Level, refuse_from},
+    seal::{Level, admit, refuse_from},
     state::State,
     target::{Spot, Target, Where},
 };
@@ -237,9 +237,10 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// [`Error::NotRoot`], [`Error::State`], [`Error::UnsafeState`].
+    /// [`Error::NotRoot`], [`Error::State`], [`Error::UnsafeState`], [`Error::SealedOut`].
     pub fn look(path: &Path) -> Result<Self> {
         let state = State::open(path)?;
+        admit(&state)?;
         let chains = chain::sweep(&state)?;
         let extensions = Extension::sweep(&state)?;
         let is_previous = |e: &Extension| e.build == Build::Previous;

@@ -161,6 +161,7 @@ codes! { Error:
     119 "unknown-signer" UnknownSigner,
     120 "bad-signature" BadSignature,
     121 "trust-file" TrustFile,
+    122 "sealed-out" SealedOut,
     as Declared
 }
 

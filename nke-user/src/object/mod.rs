@@ -23,6 +23,7 @@ mod externs;
 mod guard;
 mod initial;
 pub(crate) mod kconfig;
+mod kernel_types;
 mod layout;
 mod link;
 mod manifest;
@@ -51,6 +52,7 @@ pub(crate) use self::{
     btf::packet_length_offset,
     choose::Iteration,
     initial::{Initial, Value},
+    kernel_types::{Function, Place, function, place},
     settings::{Preset, Settable},
     shared::map_difference,
     variables::Variable,

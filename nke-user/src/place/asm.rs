@@ -1,7 +1,7 @@
 //! The handful of instructions that placement writes, and the questions that it asks of others.
 //!
 //! A small assembler, not a general one: every function makes one instruction (or the two halves of a
-//! 64-bit load) that the entry, the epilogue, the stub or the claim needs. It must never read or change a program;
+//! 64-bit load) that the entry, the epilogue, the stub, the claim or the seal needs. It must never read or change a program;
 //! [`Code`] only appends, and only forward jumps within one `Code` can be written.
 //!
 //! ```ignore
@@ -18,18 +18,18 @@ use aya_obj::generated::{bpf_func_id, bpf_insn};
 
 /// A register by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reg(pub(super) u8);
+pub(crate) struct Reg(pub(crate) u8);
 
-pub(super) const R0: Reg = Reg(0);
-pub(super) const R1: Reg = Reg(1);
-pub(super) const R2: Reg = Reg(2);
-pub(super) const R3: Reg = Reg(3);
-pub(super) const R4: Reg = Reg(4);
+pub(crate) const R0: Reg = Reg(0);
+pub(crate) const R1: Reg = Reg(1);
+pub(crate) const R2: Reg = Reg(2);
+pub(crate) const R3: Reg = Reg(3);
+pub(crate) const R4: Reg = Reg(4);
 /// The frame pointer.
-pub(super) const FP: Reg = Reg(10);
+pub(crate) const FP: Reg = Reg(10);
 
 /// The registers that keep their value over a call.
-pub(super) const SAVED: [Reg; 4] = [Reg(6), Reg(7), Reg(8), Reg(9)];
+pub(crate) const SAVED: [Reg; 4] = [Reg(6), Reg(7), Reg(8), Reg(9)];
 
 // Opcodes by the names of the kernel's Documentation/bpf/standardization/instruction-set.rst.
 const LDDW: u8 = 0x18;
@@ -44,7 +44,9 @@ const AND64_IMM: u8 = 0x57;
 const LSH64_IMM: u8 = 0x67;
 const MOV64_IMM: u8 = 0xb7;
 const MOV64_REG: u8 = 0xbf;
+const MOV32_REG: u8 = 0xbc;
 const LDXW: u8 = 0x61;
+const LDXH: u8 = 0x69;
 const LDXDW: u8 = 0x79;
 const STDW: u8 = 0x7a;
 const LDXB: u8 = 0x71;
@@ -56,6 +58,8 @@ const JNE32_IMM: u8 = 0x56;
 const JEQ64_IMM: u8 = 0x15;
 const JNE64_IMM: u8 = 0x55;
 const JGT64_REG: u8 = 0x2d;
+const JEQ64_REG: u8 = 0x1d;
+const JNE64_REG: u8 = 0x5d;
 
 const PSEUDO_MAP_FD: u8 = 1;
 const PSEUDO_MAP_VALUE: u8 = 2;
@@ -64,7 +68,7 @@ const PSEUDO_FUNC: u8 = 4;
 
 /// What a conditional jump asks of a register.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Compare {
+pub(crate) enum Compare {
     /// The low 32 bits equal the immediate.
     Equal32,
     /// The low 32 bits differ from the immediate.
@@ -85,117 +89,133 @@ fn insn(code: u8, dst: Reg, src: u8, off: i16, imm: i32) -> bpf_insn {
     }
 }
 
-pub(super) fn mov(dst: Reg, src: Reg) -> bpf_insn {
+pub(crate) fn mov(dst: Reg, src: Reg) -> bpf_insn {
     insn(MOV64_REG, dst, src.0, 0, 0)
 }
 
-pub(super) fn mov_imm(dst: Reg, imm: i32) -> bpf_insn {
+pub(crate) fn mov_imm(dst: Reg, imm: i32) -> bpf_insn {
     insn(MOV64_IMM, dst, 0, 0, imm)
 }
 
-pub(super) fn add_imm(dst: Reg, imm: i32) -> bpf_insn {
+/// The low 32 bits of a register, the high ones cleared.
+pub(crate) fn mov32(dst: Reg, src: Reg) -> bpf_insn {
+    insn(MOV32_REG, dst, src.0, 0, 0)
+}
+
+/// `dst = imm`, all 64 bits of it: two instructions.
+pub(crate) fn mov_imm64(dst: Reg, imm: u64) -> [bpf_insn; 2] {
+    let [low, high] = [imm as u32, (imm >> 32) as u32].map(u32::cast_signed);
+    [insn(LDDW, dst, 0, 0, low), insn(0, R0, 0, 0, high)]
+}
+
+pub(crate) fn add_imm(dst: Reg, imm: i32) -> bpf_insn {
     insn(ADD64_IMM, dst, 0, 0, imm)
 }
 
-pub(super) fn and_imm(dst: Reg, imm: i32) -> bpf_insn {
+pub(crate) fn and_imm(dst: Reg, imm: i32) -> bpf_insn {
     insn(AND64_IMM, dst, 0, 0, imm)
 }
 
-pub(super) fn shift_left_imm(dst: Reg, imm: i32) -> bpf_insn {
+pub(crate) fn shift_left_imm(dst: Reg, imm: i32) -> bpf_insn {
     insn(LSH64_IMM, dst, 0, 0, imm)
 }
 
-pub(super) fn add(dst: Reg, src: Reg) -> bpf_insn {
+pub(crate) fn add(dst: Reg, src: Reg) -> bpf_insn {
     insn(ADD64_REG, dst, src.0, 0, 0)
 }
 
-pub(super) fn sub(dst: Reg, src: Reg) -> bpf_insn {
+pub(crate) fn sub(dst: Reg, src: Reg) -> bpf_insn {
     insn(SUB64_REG, dst, src.0, 0, 0)
 }
 
 /// `dst = *(u32 *)(base + off)`
-pub(super) fn load32(dst: Reg, base: Reg, off: i16) -> bpf_insn {
+pub(crate) fn load32(dst: Reg, base: Reg, off: i16) -> bpf_insn {
     insn(LDXW, dst, base.0, off, 0)
 }
 
 /// `dst = *(u64 *)(base + off)`
-pub(super) fn load64(dst: Reg, base: Reg, off: i16) -> bpf_insn {
+pub(crate) fn load64(dst: Reg, base: Reg, off: i16) -> bpf_insn {
     insn(LDXDW, dst, base.0, off, 0)
 }
 
+/// `dst = *(u16 *)(base + off)`
+pub(crate) fn load16(dst: Reg, base: Reg, off: i16) -> bpf_insn {
+    insn(LDXH, dst, base.0, off, 0)
+}
+
 /// `dst = *(u8 *)(base + off)`
-pub(super) fn load8(dst: Reg, base: Reg, off: i16) -> bpf_insn {
+pub(crate) fn load8(dst: Reg, base: Reg, off: i16) -> bpf_insn {
     insn(LDXB, dst, base.0, off, 0)
 }
 
 /// `*(u32 *)(base + off) = src`
-pub(super) fn store32(base: Reg, off: i16, src: Reg) -> bpf_insn {
+pub(crate) fn store32(base: Reg, off: i16, src: Reg) -> bpf_insn {
     insn(STXW, base, src.0, off, 0)
 }
 
 /// `*(u64 *)(base + off) = src`
-pub(super) fn store64(base: Reg, off: i16, src: Reg) -> bpf_insn {
+pub(crate) fn store64(base: Reg, off: i16, src: Reg) -> bpf_insn {
     insn(STXDW, base, src.0, off, 0)
 }
 
 /// `*(u64 *)(base + off) = imm`
-pub(super) fn store64_imm(base: Reg, off: i16, imm: i32) -> bpf_insn {
+pub(crate) fn store64_imm(base: Reg, off: i16, imm: i32) -> bpf_insn {
     insn(STDW, base, 0, off, imm)
 }
 
 /// `*(u64 *)(base + off) += src`, as one step: `BPF_ADD`, which is 0, as the old `BPF_XADD`.
-pub(super) fn atomic_add64(base: Reg, off: i16, src: Reg) -> bpf_insn {
+pub(crate) fn atomic_add64(base: Reg, off: i16, src: Reg) -> bpf_insn {
     insn(ATOMIC64, base, src.0, off, 0)
 }
 
 /// `dst = map`, by its descriptor: two instructions.
-pub(super) fn load_map(dst: Reg, map: RawFd) -> [bpf_insn; 2] {
+pub(crate) fn load_map(dst: Reg, map: RawFd) -> [bpf_insn; 2] {
     [insn(LDDW, dst, PSEUDO_MAP_FD, 0, map), insn(0, R0, 0, 0, 0)]
 }
 
 /// `dst = address of the first value of an array + offset`: two instructions (Linux 5.2).
-pub(super) fn load_map_value(dst: Reg, map: RawFd, offset: i32) -> [bpf_insn; 2] {
+pub(crate) fn load_map_value(dst: Reg, map: RawFd, offset: i32) -> [bpf_insn; 2] {
     [
         insn(LDDW, dst, PSEUDO_MAP_VALUE, 0, map),
         insn(0, R0, 0, 0, offset),
     ]
 }
 
-pub(super) fn call(helper: bpf_func_id) -> bpf_insn {
+pub(crate) fn call(helper: bpf_func_id) -> bpf_insn {
     insn(CALL, R0, 0, 0, helper as i32)
 }
 
 /// A call of the subprogram that starts `distance` instructions behind the next one.
-pub(super) fn call_subprogram(distance: i32) -> bpf_insn {
+pub(crate) fn call_subprogram(distance: i32) -> bpf_insn {
     insn(CALL, R0, PSEUDO_CALL, 0, distance)
 }
 
-pub(super) fn jump(off: i16) -> bpf_insn {
+pub(crate) fn jump(off: i16) -> bpf_insn {
     insn(JA, R0, 0, off, 0)
 }
 
-pub(super) fn exit() -> bpf_insn {
+pub(crate) fn exit() -> bpf_insn {
     insn(EXIT, R0, 0, 0, 0)
 }
 
 /// Instructions written one after the other, with jumps forward to places not yet written.
 #[derive(Debug, Default)]
-pub(super) struct Code(Vec<bpf_insn>);
+pub(crate) struct Code(Vec<bpf_insn>);
 
 /// A jump whose target is not yet written.
 #[must_use = "a jump that never lands goes nowhere"]
-pub(super) struct Jump(usize);
+pub(crate) struct Jump(usize);
 
 impl Code {
-    pub(super) fn push(&mut self, instruction: bpf_insn) {
+    pub(crate) fn push(&mut self, instruction: bpf_insn) {
         self.0.push(instruction);
     }
 
-    pub(super) fn extend(&mut self, instructions: impl IntoIterator<Item = bpf_insn>) {
+    pub(crate) fn extend(&mut self, instructions: impl IntoIterator<Item = bpf_insn>) {
         self.0.extend(instructions);
     }
 
-    pub(super) fn jump_if(&mut self, compare: Compare, register: Reg, imm: i32) -> Jump {
+    pub(crate) fn jump_if(&mut self, compare: Compare, register: Reg, imm: i32) -> Jump {
         let code = match compare {
             Compare::Equal32 => JEQ32_IMM,
             Compare::NotEqual32 => JNE32_IMM,
@@ -206,45 +226,55 @@ impl Code {
         Jump(self.0.len() - 1)
     }
 
-    pub(super) fn jump_if_greater(&mut self, left: Reg, right: Reg) -> Jump {
+    pub(crate) fn jump_if_greater(&mut self, left: Reg, right: Reg) -> Jump {
         self.push(insn(JGT64_REG, left, right.0, 0, 0));
         Jump(self.0.len() - 1)
     }
 
-    pub(super) fn jump(&mut self) -> Jump {
+    pub(crate) fn jump_if_equal(&mut self, left: Reg, right: Reg) -> Jump {
+        self.push(insn(JEQ64_REG, left, right.0, 0, 0));
+        Jump(self.0.len() - 1)
+    }
+
+    pub(crate) fn jump_if_different(&mut self, left: Reg, right: Reg) -> Jump {
+        self.push(insn(JNE64_REG, left, right.0, 0, 0));
+        Jump(self.0.len() - 1)
+    }
+
+    pub(crate) fn jump(&mut self) -> Jump {
         self.push(jump(0));
         Jump(self.0.len() - 1)
     }
 
     /// The next instruction is where `jump` goes.
-    pub(super) fn land(&mut self, jump: Jump) {
+    pub(crate) fn land(&mut self, jump: Jump) {
         let Jump(at) = jump;
         // A `Code` is an epilogue or the like: some hundred instructions, never near the 16 bits of a jump.
         self.0[at].off = (self.0.len() - at - 1) as i16;
     }
 
-    pub(super) fn finish(self) -> Vec<bpf_insn> {
+    pub(crate) fn finish(self) -> Vec<bpf_insn> {
         self.0
     }
 }
 
 /// Whether `instruction` is the first half of a 64-bit immediate load.
-pub(super) fn is_wide(instruction: &bpf_insn) -> bool {
+pub(crate) fn is_wide(instruction: &bpf_insn) -> bool {
     instruction.code == LDDW
 }
 
-pub(super) fn is_exit(instruction: &bpf_insn) -> bool {
+pub(crate) fn is_exit(instruction: &bpf_insn) -> bool {
     instruction.code == EXIT
 }
 
-pub(super) fn is_tail_call(instruction: &bpf_insn) -> bool {
+pub(crate) fn is_tail_call(instruction: &bpf_insn) -> bool {
     instruction.code == CALL
         && instruction.src_reg() == 0
         && instruction.imm == bpf_func_id::BPF_FUNC_tail_call as i32
 }
 
 /// Whether the immediate is a distance to a subprogram: a call, or a function pointer.
-pub(super) fn is_code_reference(instruction: &bpf_insn) -> bool {
+pub(crate) fn is_code_reference(instruction: &bpf_insn) -> bool {
     match instruction.code {
         CALL => instruction.src_reg() == PSEUDO_CALL,
         LDDW => instruction.src_reg() == PSEUDO_FUNC,
@@ -254,7 +284,7 @@ pub(super) fn is_code_reference(instruction: &bpf_insn) -> bool {
 
 /// How an instruction moves an address of the stack about, as far as a scan for its depth cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StackUse {
+pub(crate) enum StackUse {
     /// A read or write of memory at a register plus an offset.
     Access { base: Reg, off: i16 },
     /// `dst = src`
@@ -267,7 +297,7 @@ pub(super) enum StackUse {
     None,
 }
 
-pub(super) fn stack_use(instruction: &bpf_insn) -> StackUse {
+pub(crate) fn stack_use(instruction: &bpf_insn) -> StackUse {
     let (dst, src) = (Reg(instruction.dst_reg()), Reg(instruction.src_reg()));
     match instruction.code {
         MOV64_REG if instruction.off == 0 => return StackUse::Copy { dst, src },

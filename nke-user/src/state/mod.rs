@@ -11,6 +11,7 @@
 //! chains/<hook>/<target>/mode, netfilter           and how
 //! chains/<hook>/<target>/nodes/<program>/           next, program, counters, maps/, node
 //! confirm/record, declaration                      a change that waits, and what it goes back to
+//! seal/<level>/<hook>                              the kernel's part of the seal, which stays
 //! ```
 //!
 //! Small records are the targets of symbolic links: made whole by one system call, replaced
@@ -88,7 +89,7 @@ impl State {
             base,
             path,
         };
-        for directory in [state.extensions(), state.base.join("chains")] {
+        for directory in [state.extensions(), state.all_chains()] {
             state.make_directory(&directory)?;
         }
         Ok(state)
@@ -112,8 +113,24 @@ impl State {
         state.join("confirm")
     }
 
+    /// The kernel's part of the seal.
+    pub(crate) fn seal(&self) -> PathBuf {
+        self.base.join("seal")
+    }
+
+    /// The device and the inode of the state directory, as stat(2) has them.
+    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
+        let found = rustix::fs::fstat(&self.directory)?;
+        Ok((found.st_dev, found.st_ino))
+    }
+
+    /// The directory of all chains.
+    pub(crate) fn all_chains(&self) -> PathBuf {
+        self.base.join("chains")
+    }
+
     pub(crate) fn chains(&self, hook: Hook) -> PathBuf {
-        self.base.join("chains").join(hook.directory())
+        self.all_chains().join(hook.directory())
     }
 
     pub(crate) fn chain(&self, hook: Hook, target: Target) -> PathBuf {
@@ -132,7 +149,7 @@ impl State {
 
     /// The hooks that have, or had, chains, by one look: nearly all hooks never do.
     pub(crate) fn hooks(&self) -> impl Iterator<Item = Hook> + use<> {
-        let present = names(&self.base.join("chains"));
+        let present = names(&self.all_chains());
         Hook::all().filter(move |hook| present.contains(&hook.directory()))
     }
 
@@ -250,7 +267,8 @@ impl State {
         let chains = self
             .hooks()
             .all(|hook| names(&self.chains(hook)).is_empty());
-        chains && names(&self.extensions()).is_empty() && !self.pending().exists()
+        let kept = self.pending().exists() || !names(&self.seal()).is_empty();
+        chains && names(&self.extensions()).is_empty() && !kept
     }
 
     /// Whether somebody else has pinned something in this bpffs. iproute2 does, in whichever it
@@ -270,7 +288,7 @@ impl Drop for State {
             return;
         }
         // The bpffs may be another's, and stay.
-        let chains = self.base.join("chains");
+        let chains = self.all_chains();
         let hooks = self.hooks().map(|hook| self.chains(hook));
         for directory in hooks.chain([chains, self.extensions()]) {
             let _: io::Result<()> = fs::remove_dir(directory);

@@ -57,6 +57,29 @@ pub fn create_at(program: impl AsFd, target: impl AsFd, attach_type: u32) -> io:
     bpf_fd(Command::LinkCreate, &mut attribute)
 }
 
+#[repr(C)]
+struct RawTracepointAttribute {
+    name: u64,
+    prog_fd: u32,
+    padding: u32,
+}
+// SAFETY: repr(C), no implicit padding; `name` is 0, which the kernel takes for none.
+unsafe impl Attribute for RawTracepointAttribute {}
+
+/// Attaches a program to the kernel's function that it was loaded for: an LSM hook (since 5.7).
+///
+/// # Errors
+///
+/// The kernel's: `EBUSY` when too many programs are on the function.
+pub fn create_at_function(program: impl AsFd) -> io::Result<OwnedFd> {
+    let mut attribute = RawTracepointAttribute {
+        name: 0,
+        prog_fd: raw(&program),
+        padding: 0,
+    };
+    bpf_fd(Command::RawTracepointOpen, &mut attribute)
+}
+
 /// Where a program sits in netfilter.
 #[derive(Clone, Copy, Debug)]
 pub struct Netfilter {

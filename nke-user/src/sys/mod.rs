@@ -47,6 +47,7 @@ enum Command {
     MapById = 14,
     Info = 15,
     Query = 16,
+    RawTracepointOpen = 17,
     BtfLoad = 18,
     MapLookupAndDelete = 21,
     MapFreeze = 22,
@@ -281,6 +282,39 @@ pub fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
         log_level: 0,
     };
     bpf_fd(Command::BtfLoad, &mut attribute)
+}
+
+#[repr(C)]
+struct QuestionAttribute {
+    words: [u32; 2],
+}
+// SAFETY: repr(C), no padding, no addresses.
+unsafe impl Attribute for QuestionAttribute {}
+
+/// Makes the system call bpf(2) with a command that the kernel does not know, and returns the errno
+/// that it answers: `EINVAL`, or what a program at the LSM hook `bpf` says to it.
+///
+/// `number` must be none of `enum bpf_cmd`; they are small.
+#[must_use]
+pub fn ask(number: u32, words: [u32; 2]) -> i32 {
+    let mut attribute = QuestionAttribute { words };
+    // SAFETY: the attribute is a valid prefix of bpf_attr without addresses. What a kernel makes of
+    // a command that it does not know is to refuse it.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            number,
+            std::ptr::from_mut(&mut attribute),
+            size_of::<QuestionAttribute>(),
+        )
+    };
+    if result < 0 {
+        io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or_default()
+    } else {
+        0
+    }
 }
 
 /// Waits until every packet that was in flight has left the programs it was in.

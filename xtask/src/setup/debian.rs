@@ -29,6 +29,8 @@ pub(super) const TESTS: &[&str] = &[
 ];
 /// What the benchmarks compare with.
 pub(super) const BENCH: &[&str] = &["bpftool", "strace", "xdp-tools"];
+/// What virtual machines are made of.
+pub(super) const VM: &[&str] = &["binutils", "busybox-static", "kmod", "qemu-system-x86"];
 
 /// The oldest rustc-web that is known to compile the extensions.
 const OLDEST: (u32, u32) = (1, 96);
@@ -45,7 +47,7 @@ impl Installed {
                 "--show",
                 "--showformat=${Package} ${db:Status-Status} ${Version}\n",
             ])
-            .args([COMPILER, TESTS, BENCH].concat())
+            .args([COMPILER, TESTS, BENCH, VM].concat())
             .output();
         let output = match output {
             Ok(output) => output,

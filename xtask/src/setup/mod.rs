@@ -35,6 +35,8 @@ pub(crate) struct Want {
     pub(crate) tests: bool,
     /// What the benchmarks compare with.
     pub(crate) bench: bool,
+    /// What virtual machines are made of.
+    pub(crate) vm: bool,
 }
 
 impl Want {
@@ -42,6 +44,7 @@ impl Want {
     pub(crate) const TESTS: Self = Self {
         tests: true,
         bench: false,
+        vm: false,
     };
 }
 
@@ -171,6 +174,9 @@ fn wanted_packages(want: Want) -> Vec<&'static str> {
     }
     if want.bench {
         packages.extend(debian::BENCH);
+    }
+    if want.vm {
+        packages.extend(debian::VM);
     }
     packages
 }

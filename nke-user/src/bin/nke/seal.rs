@@ -9,7 +9,7 @@ use clap::Args;
 use nke::{
     control::Control,
     error::Error,
-    seal::{self, Level},
+    seal::{self, Level, Sealing, Who},
 };
 use serde_json::json;
 
@@ -20,6 +20,9 @@ use crate::{arguments::Format, output};
 /// Level 0 is open. At level 1 no object is loaded that was not: no new extension, no upgrade. At
 /// level 2 nothing is loaded, unloaded, attached, detached or changed through nke. A level holds for
 /// the whole host, whatever --state says. It can be raised and never lowered: only a reboot lifts it.
+///
+/// Where BPF programs can be at LSM hooks, the kernel refuses others too: at level 1 to load programs, by
+/// whatever command, and to touch nke's state; at level 2 to attach, replace or detach any.
 #[derive(Args, Debug)]
 pub(crate) struct Seal {
     /// The level to raise it to: 0, 1 or 2; left out, the level in force is shown
@@ -27,6 +30,9 @@ pub(crate) struct Seal {
     /// Do not ask first
     #[arg(long, requires = "level")]
     yes: bool,
+    /// Have nke alone refuse: other users of BPF go on as they like
+    #[arg(long, requires = "level")]
+    nke_only: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -34,19 +40,52 @@ pub(crate) struct Seal {
 impl Seal {
     /// Carries it out.
     pub(crate) fn run(&self, state: &Path) -> anyhow::Result<()> {
-        let Self { level, yes, format } = self;
+        let Self {
+            level,
+            yes,
+            nke_only,
+            format,
+        } = self;
         if let Some(level) = level {
             if *level > seal::level()? && !yes && !confirmed(*level) {
                 return Err(Error::NotConfirmed.into());
             }
-            Control::seal(state, *level)?;
+            let who = if *nke_only { Who::Nke } else { Who::Kernel };
+            tell(&Control::seal(state, *level, who)?);
         }
-        let now = seal::level()?;
+        let (now, kernel) = (seal::level()?, seal::kernel_level());
         if format.json {
-            return output::print_json(&json!({ "level": now.number(), "meaning": now.meaning() }));
+            return output::print_json(&json!({
+                "level": now.number(),
+                "meaning": now.meaning(),
+                "kernel": kernel.number(),
+            }));
         }
         output::line(format_args!("seal level {now}: {}", now.meaning()));
+        if kernel > Level::Open {
+            output::line(format_args!(
+                "the kernel refuses others too, at level {kernel}"
+            ));
+        } else if now > Level::Open {
+            output::line(format_args!("only nke itself refuses, not the kernel"));
+        }
         Ok(())
+    }
+}
+
+/// Says what was wanted and is not so.
+fn tell(sealing: &Sealing) {
+    let Sealing {
+        unavailable,
+        not_frozen,
+    } = sealing;
+    if let Some(why) = unavailable {
+        output::complain(format_args!("nke: seal: only nke itself refuses: {why}"));
+    }
+    for map in not_frozen {
+        output::complain(format_args!(
+            "nke: seal: {map} can still be written: the kernel freezes no such map"
+        ));
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
     hook::{Hook, ProgramType, Way},
     loader::{self, Manner, Maps},
     object::Object,
+    seal::{Level, refuse_from},
     state,
     sys::program::{self, TestRun},
 };
@@ -68,8 +69,10 @@ impl Trial {
     ///
     /// # Errors
     ///
-    /// Those of finding and loading an extension, and of hooks that the filter does not serve.
+    /// Those of finding and loading an extension, and of hooks that the filter does not serve;
+    /// [`Error::Sealed`]: what is only tried is new code as well.
     pub fn load(hook: Hook) -> Result<Self> {
+        refuse_from(Level::NoNewCode)?;
         state::raise_memory_limit();
         let Ok(wanted) = EXTENSION.parse();
         let found = find(&wanted)?;
