@@ -35,6 +35,11 @@ impl Host {
             "sh",
         ]);
         command.arg(program).args(words);
+        let verb = words.iter().position(|word| *word == "seal");
+        let level = verb.and_then(|verb| words.get(verb + 1));
+        if level.is_some_and(|level| level.parse::<u8>().is_ok()) {
+            command.arg("--nke-only");
+        }
         command
     }
 
@@ -96,7 +101,7 @@ fn level_1_takes_no_new_code() {
     let newer = host.world.directory().join("trail1.o");
     fs::copy(&new, &newer).expect("it can be copied");
     let newer = newer.to_str().expect("a path of ours");
-    let shown = host.nke(&["seal", "1", "--yes", "--nke-only"]).ok().stdout;
+    let shown = host.nke(&["seal", "1", "--yes"]).ok().stdout;
     assert!(shown.starts_with("seal level 1: "), "{shown}");
     host.refuses_all(&[
         &["load", &new],
@@ -121,7 +126,7 @@ fn level_2_takes_no_change_at_all() {
     host.on(&["attach", &loaded]).ok();
     host.on(&["attach", "packet-filter", "--hook", "interface/in"])
         .ok();
-    host.nke(&["seal", "2", "--yes", "--nke-only"]).ok();
+    host.nke(&["seal", "2", "--yes"]).ok();
     host.refuses_all(&[
         &["load", &new],
         &["load", "trail1"],
@@ -134,7 +139,7 @@ fn level_2_takes_no_change_at_all() {
             .world
             .target(&["policy", "drop", "--hook", "interface/xdp"]),
         &host.world.target(&["filter", "add", "drop"]),
-        &["seal", "1", "--yes", "--nke-only"],
+        &["seal", "1", "--yes"],
         &["seal", "0"],
     ]);
     // Looking is allowed, and it goes on filtering.
@@ -155,7 +160,7 @@ fn level_2_takes_no_change_at_all() {
 #[test]
 fn another_state_directory_is_no_way_round() {
     let host = Host::new();
-    host.nke(&["seal", "2", "--yes", "--nke-only"]).ok();
+    host.nke(&["seal", "2", "--yes"]).ok();
     let other = host.world.directory().join("other");
     let other = other.to_str().expect("a path of ours");
     let words = ["--state", other, "load", &trail::object(1)];
@@ -228,10 +233,7 @@ fn killed_at_each_step() {
     let before = trace(&mut host.command("true".as_ref(), &[]), |_| false);
     for step in changes(&before).. {
         let mut calls = 0;
-        let mut command = host.command(
-            binaries::nke().as_ref(),
-            &["seal", "1", "--yes", "--nke-only"],
-        );
+        let mut command = host.command(binaries::nke().as_ref(), &["seal", "1", "--yes"]);
         let traced = trace(&mut command, |call| {
             calls += usize::from(call.changes_the_world());
             calls > step

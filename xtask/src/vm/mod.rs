@@ -82,58 +82,67 @@ pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, options: &Vm) -> Res
         Some("all") => kernels::TABLE.iter().collect(),
         Some(name) => vec![kernels::named(name)?],
     };
-    let (job, programs) = job(workspace, options)?;
+    let jobs = jobs(workspace, options)?;
+    let place = workspace.target.join("vm");
+    fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
     let mut failed = Vec::new();
     for kernel in kernels {
         let files = kernel.files(workspace, steps)?;
-        let place = workspace.target.join("vm");
-        fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
         let archive = place.join(format!("{}.cpio", kernel.name));
-        let bytes = system(workspace, &files, &job, &programs)?;
-        fs::write(&archive, bytes)
-            .with_context(|| format!("cannot write {}", archive.display()))?;
-        let machine = Machine {
-            kernel: &files.image,
-            archive: &archive,
-            lsm: &options.lsm,
-            patience: Duration::from_secs(options.timeout),
-        };
-        match machine.run()? {
-            0 => {}
-            code => failed.push(format!("on {} with exit code {code}", kernel.name)),
+        for job in &jobs {
+            let bytes = system(workspace, &files, job)?;
+            fs::write(&archive, bytes)
+                .with_context(|| format!("cannot write {}", archive.display()))?;
+            let machine = Machine {
+                kernel: &files.image,
+                archive: &archive,
+                lsm: &options.lsm,
+                patience: Duration::from_secs(options.timeout),
+            };
+            match machine.run()? {
+                0 => {}
+                code => failed.push(format!("on {} with exit code {code}", kernel.name)),
+            }
         }
     }
     ensure!(failed.is_empty(), "the job failed {}", failed.join(", "));
     Ok(())
 }
 
-/// The job as a script, and the test programs that it needs.
-fn job(workspace: &Workspace, options: &Vm) -> Result<(String, Vec<PathBuf>)> {
+/// What one machine does.
+struct Job {
+    script: String,
+    /// A test program that it needs.
+    program: Option<PathBuf>,
+}
+
+/// What is to be done, each in a machine of its own: a test may spoil it.
+fn jobs(workspace: &Workspace, options: &Vm) -> Result<Vec<Job>> {
     let nke = workspace.binary("debug", "nke");
-    let mut script = format!(
-        "export NKE_BIN={} NKE_PATH={}\nexport PATH={}:$PATH\ncode=0\n",
+    let script = format!(
+        "export NKE_BIN={} NKE_PATH={}\nexport PATH={}:$PATH\n",
         nke.display(),
         workspace.extensions().display(),
         nke.parent().unwrap_or(Path::new("/")).display(),
     );
     if let Some(line) = &options.run {
-        return Ok((format!("{script}{line}\n"), Vec::new()));
+        let (script, program) = (format!("{script}{line}\n"), None);
+        return Ok(vec![Job { script, program }]);
     }
     let tests = match options.tests.as_slice() {
         [] => vec![DEFAULT.to_owned()],
         tests => tests.to_vec(),
     };
-    let programs = test_programs(workspace, &tests)?;
     let filter = options.filter.as_deref().unwrap_or_default();
-    for program in &programs {
-        // Two processors: more threads would only wait for one another.
-        script += &format!(
-            "{} --test-threads=2 {filter} || code=$?\n",
-            program.display()
-        );
-    }
-    script += "exit $code\n";
-    Ok((script, programs))
+    let job = |program: PathBuf| {
+        let line = format!("{} --test-threads=2 {filter}\n", program.display());
+        Job {
+            script: format!("{script}{line}"),
+            program: Some(program),
+        }
+    };
+    let programs = test_programs(workspace, &tests)?;
+    Ok(programs.into_iter().map(job).collect())
 }
 
 /// Builds test files, and returns their programs.
@@ -165,10 +174,10 @@ fn test_programs(workspace: &Workspace, tests: &[String]) -> Result<Vec<PathBuf>
 }
 
 /// The whole file system of a machine.
-fn system(workspace: &Workspace, files: &Files, job: &str, tests: &[PathBuf]) -> Result<Vec<u8>> {
+fn system(workspace: &Workspace, files: &Files, job: &Job) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.file("/init", include_bytes!("init.sh"), 0o755);
-    archive.file("/job", job.as_bytes(), 0o644);
+    archive.file("/job", job.script.as_bytes(), 0o644);
     let busybox = fs::read("/bin/busybox").context("cannot read /bin/busybox")?;
     archive.file("/bin/busybox", &busybox, 0o755);
     archive.link("/lib", "usr/lib");
@@ -181,7 +190,7 @@ fn system(workspace: &Workspace, files: &Files, job: &str, tests: &[PathBuf]) ->
         }
     }
     add_program(&mut archive, &workspace.binary("debug", "nke"), true)?;
-    for test in tests {
+    if let Some(test) = &job.program {
         add_program(&mut archive, test, true)?;
     }
     let extensions = workspace.extensions();

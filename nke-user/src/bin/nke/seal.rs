@@ -47,10 +47,14 @@ impl Seal {
             format,
         } = self;
         if let Some(level) = level {
-            if *level > seal::level()? && !yes && !confirmed(*level) {
+            let who = if *nke_only { Who::Nke } else { Who::Kernel };
+            let raised = match who {
+                Who::Kernel => *level > seal::kernel_level(),
+                Who::Nke => *level > seal::level()?,
+            };
+            if raised && !yes && !confirmed(*level, who) {
                 return Err(Error::NotConfirmed.into());
             }
-            let who = if *nke_only { Who::Nke } else { Who::Kernel };
             tell(&Control::seal(state, *level, who)?);
         }
         let (now, kernel) = (seal::level()?, seal::kernel_level());
@@ -90,10 +94,14 @@ fn tell(sealing: &Sealing) {
 }
 
 /// Says what it will do, and asks a person; who is none says --yes.
-fn confirmed(level: Level) -> bool {
+fn confirmed(level: Level, who: Who) -> bool {
     output::complain(format_args!(
-        "this seals the host at level {level}: {}. Nothing but a reboot lifts it.",
-        level.meaning()
+        "this seals the host at level {level}: {}.{} Nothing but a reboot lifts it.",
+        level.meaning(),
+        match who {
+            Who::Kernel => " Where it can, the kernel refuses other tools as well.",
+            Who::Nke => "",
+        }
     ));
     if !io::stdin().is_terminal() {
         return false;
