@@ -21,7 +21,7 @@ use std::{
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::{
-    Chain, Extension, Hook, Namespace, Objects, Ran, Tap, binaries,
+    Chain, Extension, Feature, Hook, Namespace, Objects, Ran, Tap, binaries,
     chain::{Chains, Extensions},
     dump, fail, kernel,
     sys::{bpf, packet},
@@ -256,9 +256,12 @@ impl World {
             Hook::In => BPF_TCX_INGRESS,
             Hook::Out => BPF_TCX_EGRESS,
         };
-        let ifindex = self.inside.ifindex(IFACE);
-        let tcx = self.inside.enter(|| bpf::query(ifindex, point));
-        let mut programs = tcx.expect("the attach point can be asked");
+        let mut programs = vec![];
+        if Feature::Tcx.here() {
+            let ifindex = self.inside.ifindex(IFACE);
+            let tcx = self.inside.enter(|| bpf::query(ifindex, point));
+            programs = tcx.expect("the attach point can be asked");
+        }
         programs.extend(self.filter_programs(hook));
         programs
     }

@@ -185,11 +185,14 @@ fn the_command_is_safe(world: &World) {
     let nke = path(binaries::nke());
     refused("sh", &["-c", &format!("echo more >> {nke}")]);
     refused("rm", &[nke]);
-    fs::write("/root/evil", "#!/bin/sh\n").expect("root can");
-    refused("mv", &["/root/evil", nke]);
+    let (evil, copy) = (
+        world.directory().join("evil"),
+        world.directory().join("nke"),
+    );
+    fs::write(&evil, "#!/bin/sh\n").expect("the directory is ours");
+    refused("mv", &[path(&evil), nke]);
     refused("strace", &["-f", nke, "list"]);
-    let copy = "/root/nke";
-    fs::copy(nke, copy).expect("root can");
+    fs::copy(nke, &copy).expect("the directory is ours");
     let state = world.state();
     let words = ["--state", path(&state), "unload", "trail2"];
     let ran = Ran::of(Command::new(copy).args(words));
@@ -201,8 +204,9 @@ fn the_command_is_safe(world: &World) {
         "sealed-out"
     };
     let _: String = ran.fails(name);
-    let _: String =
-        Ran::of(Command::new(nke).args(["--state", "/root/state", "list"])).fails("sealed-out");
+    let other = world.directory().join("other");
+    let words = ["--state", path(&other), "list"];
+    let _: String = Ran::of(Command::new(nke).args(words)).fails("sealed-out");
 }
 
 /// Level 2: nobody changes what programs run, by whatever handle.
