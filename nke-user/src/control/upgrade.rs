@@ -8,7 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
     rc::Rc,
 };
 
@@ -88,10 +88,14 @@ pub struct Upgraded {
 }
 
 /// What one upgrade does to maps.
-struct Work<'a> {
+pub(super) struct Work<'a> {
     plan: &'a Plan,
     old: Rc<Source>,
     new: Rc<Source>,
+    /// The new version's name.
+    name: String,
+    /// Where the new version keeps what the old one alone understands.
+    saved: PathBuf,
     /// Maps of targets that are made already.
     of_targets: BTreeMap<(Target, String), OwnedFd>,
     /// Which entries go where, just before the new version is in force.
@@ -125,21 +129,8 @@ impl Control {
             manifest,
         } = found;
         let object = Object::parse_beside(&old.name, bytes, manifest)?;
-        object.refuse_unmet()?;
-        may_follow(&old, &object, upgrade.force)?;
-        let before = self.source_of(old.kmid)?;
-        let plan = plan(&before.object, &object, &upgrade.reset_maps)?;
-        self.dependants_allow(&old, &object, &|map| plan.keeps(map))?;
-        let successor = self.make_successor(&object, &path, &before, &plan);
-        let successor = match successor {
-            Ok(successor) => successor,
-            Err(error) => {
-                // What was loaded for its sake goes again.
-                let _: Result<()> = self.unload_unused();
-                return Err(error);
-            }
-        };
-        self.extensions.push(successor.clone());
+        let plan = self.plan_upgrade(&old, &object, upgrade.force, &upgrade.reset_maps)?;
+        let successor = self.begin_upgrade(&old, &object, &path, &plan)?;
         let done = self.put_in_place(&old, &successor, &plan);
         if done.is_err() {
             // What cannot be removed now, the next command sweeps.
@@ -160,6 +151,46 @@ impl Control {
             attachments,
             maps: statuses(&plan),
         })
+    }
+
+    /// What becomes of the maps, if another version may take an extension's place. Changes nothing.
+    pub(super) fn plan_upgrade(
+        &self,
+        old: &Extension,
+        object: &Object,
+        force: bool,
+        reset: &BTreeSet<String>,
+    ) -> Result<Plan> {
+        if self.build_of(&old.name, Build::Successor).is_some() {
+            let name = old.name.clone();
+            return Err(Error::HalfUpgraded { name });
+        }
+        object.refuse_unmet()?;
+        may_follow(old, object, force)?;
+        let before = self.source_of(old.kmid)?;
+        let plan = plan(&before.object, object, reset)?;
+        self.dependants_allow(old, object, &|map| plan.keeps(map))?;
+        Ok(plan)
+    }
+
+    /// Loads the new version beside the old one; nothing runs it yet.
+    pub(super) fn begin_upgrade(
+        &mut self,
+        old: &Extension,
+        object: &Object,
+        path: &Path,
+        plan: &Plan,
+    ) -> Result<Extension> {
+        let before = self.source_of(old.kmid)?;
+        let successor = self.make_successor(object, path, &before, plan);
+        match &successor {
+            Ok(successor) => self.extensions.push(successor.clone()),
+            Err(_) => {
+                // What was loaded for its sake goes again.
+                let _: Result<()> = self.unload_unused();
+            }
+        }
+        successor
     }
 
     /// Loads the new version beside the old one, with the maps that it keeps of it.
@@ -249,44 +280,67 @@ impl Control {
         new: &Extension,
         plan: &Plan,
     ) -> Result<(usize, usize)> {
-        let mut work = Work {
-            plan,
-            old: self.source_of(old.kmid)?,
-            new: self.source_of(new.kmid)?,
-            of_targets: BTreeMap::new(),
-            copies: Vec::new(),
-        };
-        work.shared()?;
+        let mut work = Work::begin(self, old, new, plan)?;
         let attachments = self.uses(old.kmid).count();
         let places = self.places(old.kmid);
-        let saved = new.before(&self.state);
         let control = &*self;
-        let mut remake = |chain: &Chain, node: &Node| {
-            let present = control
-                .state
-                .maps(&chain.node_directory(node).join("maps"))?;
-            // What the old version alone understands, it finds again if it comes back.
-            let lost = present.iter().filter(|(name, _)| !plan.keeps(name));
-            let directory = saved.join(node.record.id.to_string());
-            for (name, map) in lost {
-                control.state.pin_map(map, &directory, name)?;
-            }
-            let symbol = symbol(&work.new.object, chain.hook, &node.record.role)?;
-            Ok((symbol, work.own(chain.target, &present)?))
-        };
+        let mut remake = |chain: &Chain, node: &Node| work.remake(control, chain, node);
         let changes = control.switch(old.kmid, new, &mut remake)?;
         let chains = changes.len();
-        // As late as can be: what the old version writes from here on, the new one does not see.
-        for copy in &work.copies {
-            copy.run(&new.name)?;
-        }
+        work.copy()?;
         control.put_in_force(changes)?;
         self.reread_all(&places);
         Ok((chains, attachments))
     }
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    /// Begins with the maps that attachments share, which the new version has already.
+    pub(super) fn begin(
+        control: &Control,
+        old: &Extension,
+        new: &Extension,
+        plan: &'a Plan,
+    ) -> Result<Self> {
+        let mut work = Self {
+            plan,
+            old: control.source_of(old.kmid)?,
+            new: control.source_of(new.kmid)?,
+            name: new.name.clone(),
+            saved: new.before(&control.state),
+            of_targets: BTreeMap::new(),
+            copies: Vec::new(),
+        };
+        work.shared()?;
+        Ok(work)
+    }
+
+    /// What an attachment is made of from now on: its program's symbol, and its own maps.
+    pub(super) fn remake(
+        &mut self,
+        control: &Control,
+        chain: &Chain,
+        node: &Node,
+    ) -> Result<(String, Maps)> {
+        let state = &control.state;
+        let present = state.maps(&chain.node_directory(node).join("maps"))?;
+        // What the old version alone understands, it finds again if it comes back.
+        let lost = present.iter().filter(|(name, _)| !self.plan.keeps(name));
+        let directory = self.saved.join(node.record.id.to_string());
+        for (name, map) in lost {
+            state.pin_map(map, &directory, name)?;
+        }
+        let symbol = symbol(&self.new.object, chain.hook, &node.record.role)?;
+        Ok((symbol, self.own(chain.target, &present)?))
+    }
+
+    /// Copies what is to be copied: as late as can be, since what the old version writes from here
+    /// on, the new one does not see.
+    pub(super) fn copy(&self) -> Result<()> {
+        let mut copies = self.copies.iter();
+        copies.try_for_each(|copy| copy.run(&self.name))
+    }
+
     /// Notes which entries of the shared maps are to be copied.
     fn shared(&mut self) -> Result<()> {
         for (name, fate) in &self.plan.fates {
@@ -300,7 +354,7 @@ impl Work<'_> {
     }
 
     /// The maps that an attachment of the new version has of its own, from those it has now.
-    fn own(&mut self, target: Target, present: &Maps) -> Result<Maps> {
+    pub(super) fn own(&mut self, target: Target, present: &Maps) -> Result<Maps> {
         let manifest = self.new.object.manifest();
         let names: Vec<String> = manifest.own_maps().cloned().collect();
         let of_target = manifest.target_maps.clone();
@@ -381,6 +435,11 @@ pub(super) fn symbol(object: &Object, hook: Hook, role: &Role) -> Result<String>
         Role::Extension { symbol, .. } => Some(symbol.as_str()),
         Role::DropPolicy | Role::Claim { .. } => None,
     };
+    symbol_of(object, hook, present)
+}
+
+/// The same, of a program of this name.
+pub(super) fn symbol_of(object: &Object, hook: Hook, present: Option<&str>) -> Result<String> {
     let kind = hook.row().kind;
     let same = object.choose(kind, Some(hook), present);
     let found = same.or_else(|_| object.choose(kind, Some(hook), None));

@@ -19,6 +19,7 @@ use crate::value::Literal;
 /// that begin with `#`.
 pub fn unified(plan: &Plan) -> String {
     let Plan {
+        upgrades,
         load,
         release,
         chains,
@@ -36,13 +37,20 @@ pub fn unified(plan: &Plan) -> String {
             let _: std::fmt::Result = writeln!(text, "{sign}{line}");
         }
     };
+    for upgrading in upgrades {
+        let [old, new] = upgrading.lines().map(|line| vec![line]);
+        section("versions", &old, &new);
+    }
     if !load.is_empty() || !release.is_empty() {
         section("loaded", release, load);
     }
     for chain in chains.iter().filter(|chain| chain.changes()) {
         let ChainPlan { hook, place, .. } = chain;
         let (old, new) = (chain.running.lines(), chain.wanted.lines());
-        section(&format!("{hook} of {place}"), &old, &new);
+        // An upgrade is told above.
+        if old != new {
+            section(&format!("{hook} of {place}"), &old, &new);
+        }
     }
     for of_one in settings.chunk_by(|one, other| one.extension == other.extension) {
         let line = |name: &str, value: &Literal| format!("{name} = {value}");

@@ -12,6 +12,7 @@
 //! assert_eq!(steps(&running, &wanted), [Step::Keep(1), Step::Change(0)]);
 //! ```
 
+use semver::Version;
 use serde::Serialize;
 
 use crate::{
@@ -107,7 +108,8 @@ impl Slot {
 pub enum Step {
     /// It is the running one at this position, from 0.
     Keep(usize),
-    /// It takes the place of the running one at this position, with its id, counters and maps.
+    /// It takes the place of the running one at this position, with its id, counters and maps: with
+    /// another priority or other options, or as another version of the extension.
     Change(usize),
     /// There is none like it.
     New,
@@ -260,9 +262,38 @@ pub struct Waiting {
     pub what: String,
 }
 
+/// A loaded extension whose declared file is another one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Upgrading {
+    /// Its name.
+    pub extension: String,
+    /// The version that is loaded.
+    pub from: Version,
+    /// The file's. It is the same where only the file is another.
+    pub to: Version,
+}
+
+impl Upgrading {
+    /// What is loaded and what is to be, each on a line.
+    pub(super) fn lines(&self) -> [String; 2] {
+        let Self {
+            extension,
+            from,
+            to,
+        } = self;
+        let other = if from == to { " (another file)" } else { "" };
+        [
+            format!("{extension} {from}"),
+            format!("{extension} {to}{other}"),
+        ]
+    }
+}
+
 /// All that is to be done.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
+    /// Extensions that get another version, wherever they are attached.
+    pub upgrades: Vec<Upgrading>,
     /// Extensions to hold by name that are not, yet.
     pub load: Vec<String>,
     /// Extensions to let go of.
@@ -279,6 +310,7 @@ impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         let Self {
+            upgrades,
             load,
             release,
             chains,
@@ -286,7 +318,7 @@ impl Plan {
             waiting: _,
         } = self;
         let stays = load.is_empty() && release.is_empty() && settings.is_empty();
-        stays && !chains.iter().any(ChainPlan::changes)
+        stays && upgrades.is_empty() && !chains.iter().any(ChainPlan::changes)
     }
 }
 

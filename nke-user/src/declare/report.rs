@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::plan::{ChainPlan, Plan, Step, Waiting};
+use super::plan::{ChainPlan, Plan, Step, Upgrading, Waiting};
 use crate::{control::Policy, declare::SettingChange, hook::Hook};
 
 /// A plan's changes.
@@ -10,6 +10,8 @@ use crate::{control::Policy, declare::SettingChange, hook::Hook};
 pub struct Report {
     /// Whether anything is to be done.
     pub changes: bool,
+    /// Extensions that get another version.
+    pub upgrades: Vec<Upgrading>,
     /// Extensions that are to be held by name.
     pub load: Vec<String>,
     /// Extensions that are to be let go of.
@@ -43,7 +45,7 @@ pub struct ChainReport {
 pub enum Becomes {
     /// Nothing, but for its place among the others.
     Stays,
-    /// It stays, with another priority or other options.
+    /// It stays, with another priority or other options, or as another version of its extension.
     Changes,
     /// It is new.
     Attached,
@@ -69,6 +71,7 @@ pub struct AttachmentReport {
 impl From<&Plan> for Report {
     fn from(plan: &Plan) -> Self {
         let Plan {
+            upgrades,
             load,
             release,
             chains,
@@ -78,6 +81,7 @@ impl From<&Plan> for Report {
         let chains = chains.iter().filter(|chain| chain.changes());
         Self {
             changes: !plan.is_empty(),
+            upgrades: upgrades.clone(),
             load: load.clone(),
             release: release.clone(),
             chains: chains.map(ChainReport::from).collect(),

@@ -47,6 +47,9 @@ pub struct SettingChange {
     /// That as `nke set` takes it.
     #[serde(skip)]
     pub(crate) text: String,
+    /// Whether it is given as the extension, or its other version, is loaded.
+    #[serde(skip)]
+    pub(crate) at_load: bool,
 }
 
 /// Takes a table.

@@ -5,10 +5,15 @@
 
 use nke_tests::{Call, End, World, stranger, trace_failing};
 
-use crate::{attachments, declare, kill::picture, trails};
+use crate::{
+    attachments, declare,
+    kill::picture,
+    trails,
+    upgrade::{attach, object},
+};
 
 /// What a command that exits with a failure must leave alone: chains, rules of a filter that stays,
-/// a setting of what is loaded, load counts.
+/// a setting of what is loaded, load counts, which version it is.
 fn declarations(world: &World) {
     let object = stranger::object("settings.c", "settings", &[]);
     let file = world.extensions().join("settings.o");
@@ -28,6 +33,8 @@ fn declarations(world: &World) {
     let old = attachments(&[1, 2]) + &both("drop out proto udp", 9) + &loads(&["counter"]);
     let new =
         attachments(&[2, 3]) + &xdp(1) + &both("drop out proto tcp", 10) + &loads(&["trail4"]);
+    let versions = |id| attach(&object(id, &[]), "interface/in", "priority = 40");
+    let (old, new) = (old + &versions(1), new + &versions(2));
     declare(world, "old.toml", &old);
     declare(world, "new.toml", &new);
 }

@@ -8,6 +8,7 @@ mod many;
 mod save;
 mod settings;
 mod unit;
+mod upgrade;
 
 use nke_tests::{Hook, IFACE, Ran, World, trail};
 use serde_json::Value;
@@ -405,6 +406,7 @@ fn what_is_written_for_programs_stays_as_it_is() {
     };
     let expected = serde_json::json!({
         "changes": true,
+        "upgrades": [],
         "load": ["trail2"],
         "release": [],
         "settings": [],

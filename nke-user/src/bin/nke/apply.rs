@@ -7,7 +7,7 @@ use nke::{
     control::{Terms, Timer},
     declare::{
         self, Declaration, SettingChange,
-        plan::Plan,
+        plan::{Plan, Upgrading},
         report::{Becomes, ChainReport, Report},
     },
     error::Error,
@@ -150,12 +150,21 @@ impl Save {
 fn told(plan: &Plan) {
     let Report {
         changes,
+        upgrades,
         load,
         release,
         chains,
         settings,
         waiting,
     } = Report::from(plan);
+    for Upgrading {
+        extension,
+        from,
+        to,
+    } in upgrades
+    {
+        output::line(format_args!("upgraded {extension} from {from} to {to}"));
+    }
     for name in load {
         output::line(format_args!("loaded {name}"));
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! survey      what is, what is declared, what is to be done; nothing changes
-//! load        extensions, without holding them
+//! load        extensions, without holding them, and other versions beside those that are loaded
 //! try         chains on the way of the caller's own connection, aside, on its packets
 //! prepare     every chain, rules, settings, counts; all that can well fail
 //! swap        one pointer write for each chain, then rules of attachments that stay, settings, counts
@@ -16,6 +16,7 @@
 mod nodes;
 mod swap;
 mod trial;
+mod upgrades;
 
 use super::{
     Control,
@@ -68,6 +69,7 @@ impl Control {
 
     /// Lets go of what nothing holds: any more, or because it was not put in force.
     fn let_go(&mut self, survey: &Survey, in_force: bool) -> Result<()> {
+        self.end_upgrades(survey, in_force)?;
         if in_force {
             for chain in survey.covered.iter().filter(|chain| chain.plan.moves()) {
                 self.reread(chain.plan.hook, chain.target)?;
@@ -78,6 +80,7 @@ impl Control {
     }
 
     fn carry_out(&mut self, survey: &Survey, terms: Terms) -> Result<()> {
+        self.begin_upgrades(survey)?;
         self.bring_in_all(survey)?;
         for chain in &survey.covered {
             let slots = chain.plan.wanted.slots.iter().zip(&chain.origins);
@@ -88,10 +91,11 @@ impl Control {
                 }
             }
         }
+        let upgrades = self.upgrades(survey)?;
         if !terms.force {
-            self.refuse_to_lock_out(&survey.covered)?;
+            self.refuse_to_lock_out(&survey.covered, &upgrades)?;
         }
-        self.swap(survey)
+        self.swap(survey, &upgrades)
     }
 
     /// Loads what is declared and not loaded, with its settings, and does not hold it yet.
@@ -109,9 +113,7 @@ impl Control {
             if loaded(self, name) {
                 continue;
             }
-            let values = settings.iter().filter(|s| s.extension == *name);
-            let values = values.map(|s| (s.setting.clone(), s.text.clone()));
-            let values: Vec<_> = values.collect();
+            let values = survey.values_at_load(name);
             let named = survey.named.get(name);
             let wanted = named.map_or_else(
                 || Wanted::Name(name.clone()),

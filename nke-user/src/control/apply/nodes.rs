@@ -2,32 +2,33 @@
 //!
 //! Reads the state, and changes nothing.
 
+use super::upgrades::Upgrades;
 use crate::{
     chain::{Chain, Change, Fresh, Ground, MOST_NODES, Role, Site},
     control::{Control, Policy, declared::Covered, edit::drop_policy},
-    declare::plan::Step,
+    declare::plan::{Slot, Step},
     error::{Error, Result},
+    target::Target,
 };
 
 impl Control {
     /// The nodes that a chain is to have.
-    pub(super) fn changes(&self, covered: &Covered) -> Result<Vec<Change>> {
+    pub(super) fn changes(
+        &self,
+        covered: &Covered,
+        upgrades: &Upgrades<'_>,
+    ) -> Result<Vec<Change>> {
         let Covered { target, plan, .. } = covered;
         let chain = self.chain(plan.hook, *target);
         let mut wanted = Vec::new();
         for (step, slot) in plan.steps.iter().zip(&plan.wanted.slots) {
-            let record = |at: usize| Some(&chain?.nodes.get(at)?.record);
-            let was = match step {
-                Step::Keep(at) => {
+            let fresh = match (step, chain) {
+                (Step::Keep(at), _) => {
                     wanted.push(Change::Keep(*at));
                     continue;
                 }
-                Step::Change(at) => record(*at).map(|record| Fresh::copy(*at, record)),
-                Step::New => None,
-            };
-            let fresh = match was {
-                Some(was) => was,
-                None => self.fresh(&slot.extension, &slot.program)?,
+                (Step::Change(at), Some(chain)) => upgrades.again(self, chain, *at)?,
+                (Step::Change(_), None) | (Step::New, _) => self.fresh(slot, *target, upgrades)?,
             };
             wanted.push(Change::New(Fresh {
                 priority: slot.priority,
@@ -58,24 +59,27 @@ impl Control {
     }
 
     /// A node of an extension that has none like it.
-    fn fresh(&self, name: &str, symbol: &str) -> Result<Fresh> {
-        let extension = self.extension(name).ok_or_else(|| Error::NotLoaded {
-            name: name.to_owned(),
+    fn fresh(&self, slot: &Slot, target: Target, upgrades: &Upgrades<'_>) -> Result<Fresh> {
+        let name = &slot.extension;
+        let loaded = || self.extension(name).map(|extension| extension.kmid);
+        let kmid = upgrades.kmid(name).or_else(loaded);
+        let kmid = kmid.ok_or_else(|| Error::NotLoaded {
+            name: name.clone(),
             stage: "attach",
         })?;
         Ok(Fresh {
             id: None,
             role: Role::Extension {
-                name: name.to_owned(),
-                kmid: extension.kmid,
-                symbol: symbol.to_owned(),
+                name: name.clone(),
+                kmid,
+                symbol: slot.program.clone(),
             },
             priority: 0,
             counters: true,
             opt_in: false,
             enabled: true,
             inherits: None,
-            maps: None,
+            maps: upgrades.own_maps(self, name, target)?,
         })
     }
 }

@@ -2,9 +2,14 @@
 
 use std::{collections::HashSet, path::PathBuf};
 
-use super::nodes::{ground, site};
+use nke_ebpf::abi::map;
+
+use super::{
+    nodes::{ground, site},
+    upgrades::Upgrades,
+};
 use crate::{
-    chain::{Prepared, Role, node_directory, prepare},
+    chain::{Ground, Prepared, Role, node_directory, prepare},
     control::{
         Around, Control, Scope,
         act::{Act, do_all},
@@ -25,7 +30,7 @@ type Aside = Vec<(Target, u32, PathBuf)>;
 
 impl Control {
     /// Prepares all that is to change, and puts it in force, all or none of it.
-    pub(super) fn swap(&mut self, survey: &Survey) -> Result<()> {
+    pub(super) fn swap(&mut self, survey: &Survey, upgrades: &Upgrades<'_>) -> Result<()> {
         let covered = &survey.covered;
         let moving: Vec<_> = covered.iter().filter(|chain| chain.plan.moves()).collect();
         let sites: Vec<_> = moving.iter().map(|chain| site(chain)).collect();
@@ -37,7 +42,7 @@ impl Control {
             let Some(ground) = ground(present, site.as_ref()) else {
                 continue;
             };
-            let wanted = self.changes(chain);
+            let wanted = self.changes(chain, upgrades);
             let wanted = wanted.map_err(|error| chain.blame(error))?;
             let blame = |role: &Role, error| chain.blame_node(role, error);
             let around = Around {
@@ -46,7 +51,7 @@ impl Control {
             };
             let change = self.build(ground, &around, |shop| prepare(shop, &wanted));
             let change = change.map_err(|error| chain.blame(error))?;
-            let made = self.made_aside(chain, &change);
+            let made = self.made_aside(chain, upgrades, &change);
             shown.extend(
                 made.iter()
                     .filter(|(_, opt_in)| !opt_in)
@@ -55,10 +60,12 @@ impl Control {
             aside.extend(made.into_iter().map(|(made, _)| made));
             prepared.push((*chain, change));
         }
-        let mut acts = self.prepare_rules(covered, &prepared)?;
+        let mut acts = self.prepare_rules(covered, upgrades, &prepared)?;
         acts.extend(self.prepare_settings(survey)?);
         acts.extend(self.prepare_counts(survey));
-        let changes = prepared.into_iter().map(|(_, change)| change).collect();
+        let mut changes: Vec<_> = prepared.into_iter().map(|(_, change)| change).collect();
+        changes.extend(self.switch_elsewhere(survey, upgrades)?);
+        upgrades.copy()?;
         let mut seen = HashSet::new();
         // No socket has opted in for what has just come.
         shown.retain(|(target, kmid, _)| seen.insert((*target, *kmid)));
@@ -74,6 +81,32 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    /// Prepares chains that are not declared and have upgraded extensions in them.
+    fn switch_elsewhere(
+        &self,
+        survey: &Survey,
+        upgrades: &Upgrades<'_>,
+    ) -> Result<Vec<Prepared<'_>>> {
+        let mut changes = Vec::new();
+        for chain in &self.chains {
+            let is = |covered: &Covered| {
+                (covered.plan.hook, covered.target) == (chain.hook, chain.target)
+            };
+            if survey.covered.iter().any(is) {
+                continue;
+            }
+            if let Some(wanted) = upgrades.whole(self, chain)? {
+                let around = Around {
+                    blame: &|role, error| upgrades.blame(role, error),
+                    ..Around::default()
+                };
+                let ground = Ground::Chain(chain);
+                changes.push(self.build(ground, &around, |shop| prepare(shop, &wanted))?);
+            }
+        }
+        Ok(changes)
     }
 
     /// An extension's record is another one.
@@ -95,11 +128,12 @@ impl Control {
             .chunk_by(|a, b| a.extension == b.extension);
         for settings in of_each {
             let name = &settings[0].extension;
-            if !survey.loaded.contains(name) {
+            let live = settings.iter().filter(|setting| !setting.at_load);
+            let values = live.map(|s| (s.setting.clone(), s.text.clone()));
+            let values: Vec<_> = values.collect();
+            if values.is_empty() {
                 continue;
             }
-            let values = settings.iter().map(|s| (s.setting.clone(), s.text.clone()));
-            let values: Vec<_> = values.collect();
             let selector = Selector::Name(name.clone());
             let changes = self.prepare_set(&selector, &Scope::default(), &values);
             let changes = changes.map_err(|error| survey.blame(name, error))?;
@@ -135,6 +169,7 @@ impl Control {
     fn made_aside(
         &self,
         covered: &Covered,
+        upgrades: &Upgrades<'_>,
         change: &Prepared<'_>,
     ) -> Vec<((Target, u32, PathBuf), bool)> {
         let Covered { target, plan, .. } = covered;
@@ -143,7 +178,8 @@ impl Control {
         let made = slots
             .zip(change.programs())
             .filter_map(|((step, slot), id)| {
-                let kmid = self.extension(&slot.extension)?.kmid;
+                let loaded = || Some(self.extension(&slot.extension)?.kmid);
+                let kmid = upgrades.kmid(&slot.extension).or_else(loaded)?;
                 let maps = node_directory(&directory, *id).join("maps");
                 (*step == Step::New).then_some(((*target, kmid, maps), slot.opt_in))
             });
@@ -154,6 +190,7 @@ impl Control {
     fn prepare_rules(
         &self,
         covered: &[Covered],
+        upgrades: &Upgrades<'_>,
         prepared: &[(&Covered, Prepared<'_>)],
     ) -> Result<Vec<Act>> {
         let mut known = HashSet::new();
@@ -168,10 +205,12 @@ impl Control {
             let rules = plan.new_rules().map(|(_, at, rules)| (at, rules));
             let rules: Vec<_> = rules.collect();
             for (at, node) in chain.nodes.iter().enumerate() {
-                let Role::Extension { name, .. } = &node.record.role else {
-                    continue;
-                };
-                if !has_rules(name) {
+                let role = &node.record.role;
+                match role {
+                    Role::Extension { name, .. } if has_rules(name) => {}
+                    Role::Extension { .. } | Role::DropPolicy | Role::Claim { .. } => continue,
+                }
+                if !upgrades.keeps(role, map::RULES) {
                     continue;
                 }
                 let maps = chain.node_directory(node).join("maps");
@@ -189,7 +228,11 @@ impl Control {
             let directory = self.state.chain(plan.hook, *target);
             let slots = plan.steps.iter().zip(&plan.wanted.slots);
             for ((step, slot), id) in slots.zip(change.programs()) {
-                let (Step::New, Some(rules)) = (step, &slot.rules) else {
+                let Some(rules) = slot
+                    .rules
+                    .as_ref()
+                    .filter(|_| !matches!(step, Step::Keep(_)))
+                else {
                     continue;
                 };
                 let maps = node_directory(&directory, *id).join("maps");

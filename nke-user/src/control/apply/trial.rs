@@ -2,7 +2,10 @@
 //!
 //! Everything is made aside and goes again; nothing that others' packets meet changes.
 
-use super::nodes::{ground, site};
+use super::{
+    nodes::{ground, site},
+    upgrades::Upgrades,
+};
 use crate::{
     chain::{Change, Fresh, Role, build_trial},
     control::{
@@ -19,14 +22,18 @@ use crate::{
 impl Control {
     /// Runs packets of the caller's own connection through the chains that it meets, as they are to
     /// be, with the rules that they are to have.
-    pub(super) fn refuse_to_lock_out(&self, covered: &[Covered]) -> Result<()> {
+    pub(super) fn refuse_to_lock_out(
+        &self,
+        covered: &[Covered],
+        upgrades: &Upgrades<'_>,
+    ) -> Result<()> {
         let Some(flow) = Flow::of_caller() else {
             return Ok(());
         };
         let meets =
             |chain: &&Covered| chain.plan.changes() && flow.meets(chain.plan.hook, chain.target);
         for chain in covered.iter().filter(meets) {
-            let cuts = self.cuts(chain, &flow);
+            let cuts = self.cuts(chain, upgrades, &flow);
             if cuts.map_err(|error| chain.blame(error))? {
                 return Err(chain.blame(Error::LockOut {
                     hook: chain.plan.hook,
@@ -39,21 +46,25 @@ impl Control {
         Ok(())
     }
 
-    fn cuts(&self, covered: &Covered, flow: &Flow) -> Result<bool> {
+    fn cuts(&self, covered: &Covered, upgrades: &Upgrades<'_>, flow: &Flow) -> Result<bool> {
         let Covered { target, plan, .. } = covered;
-        let mut wanted = self.changes(covered)?;
+        let mut wanted = self.changes(covered, upgrades)?;
         if wanted.is_empty() {
             return Ok(false);
         }
         let present = self.chain(plan.hook, *target);
         // What gets other rules has maps of its own on trial.
         for (nth, at, _) in plan.new_rules() {
-            if let Some(node) = present.and_then(|chain| chain.nodes.get(at)) {
-                wanted[nth] = Change::New(Fresh {
-                    inherits: None,
-                    ..Fresh::copy(at, &node.record)
-                });
-            }
+            let fresh = match (&wanted[nth], present.and_then(|chain| chain.nodes.get(at))) {
+                (Change::New(fresh), _) => fresh.clone(),
+                (Change::Keep(_), Some(node)) => Fresh::copy(at, &node.record),
+                (Change::Keep(_), None) => continue,
+            };
+            wanted[nth] = Change::New(Fresh {
+                inherits: None,
+                maps: None,
+                ..fresh
+            });
         }
         let site = site(covered);
         let Some(ground) = ground(present, site.as_ref()) else {

@@ -7,7 +7,9 @@ mod draft;
 mod outline;
 mod settings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use nke_ebpf::abi::map;
 
 use self::{
     bodies::Bodies,
@@ -18,7 +20,7 @@ pub(super) use self::{
     bodies::Named,
     outline::{bad_rules, has_rules, rules_of, words},
 };
-use super::{Control, Policy};
+use super::{Control, Policy, upgrade::symbol_of};
 use crate::{
     chain::{Chain, MOST_NODES},
     declare::{
@@ -60,8 +62,6 @@ pub(super) struct Survey {
     pub(super) covered: Vec<Covered>,
     /// The extensions that are declared, by their names.
     pub(super) named: BTreeMap<String, Named>,
-    /// The extensions that are loaded, by their names.
-    pub(super) loaded: BTreeSet<String>,
 }
 
 impl Survey {
@@ -71,6 +71,13 @@ impl Survey {
             Some(named) => named.origin.blame(error),
             None => error,
         }
+    }
+
+    /// The settings that an extension, or its other version, is loaded with: names and values.
+    pub(super) fn values_at_load(&self, extension: &str) -> Vec<(String, String)> {
+        let settings = self.plan.settings.iter();
+        let own = settings.filter(|s| s.extension == extension && s.at_load);
+        own.map(|s| (s.setting.clone(), s.text.clone())).collect()
     }
 }
 
@@ -89,6 +96,7 @@ impl Control {
         let mut bodies = Bodies::default();
         let mut plan = Plan::default();
         let mut declared = Vec::new();
+        self.named_by_files(declaration, &mut bodies)?;
         for Declared { what, origin } in &declaration.loads {
             let (name, _) = self.body(&mut bodies, what, origin)?;
             declared.push(name.clone());
@@ -102,7 +110,7 @@ impl Control {
         let drafts = self.drafts(declaration, &mut bodies, &mut plan.waiting)?;
         let mut covered = Vec::new();
         for ((target, hook), draft) in drafts {
-            covered.push(self.cover(hook, target, draft)?);
+            covered.push(self.cover(hook, target, draft, &bodies)?);
         }
         if prune {
             let held = self
@@ -116,17 +124,18 @@ impl Control {
         }
         covered.sort_by_cached_key(|c| (c.plan.place.clone(), c.plan.hook));
         self.plan_settings(declaration, &mut bodies, &mut plan, prune)?;
+        self.check_elsewhere(&bodies, &covered)?;
+        plan.upgrades = bodies.upgrades();
         plan.chains = covered.iter().map(|chain| chain.plan.clone()).collect();
         Ok(Survey {
             plan,
             covered,
             named: bodies.named,
-            loaded: self.extensions.iter().map(|e| e.name.clone()).collect(),
         })
     }
 
     /// What is to become of a chain.
-    fn cover(&self, hook: Hook, target: Target, draft: Draft) -> Result<Covered> {
+    fn cover(&self, hook: Hook, target: Target, draft: Draft, bodies: &Bodies) -> Result<Covered> {
         let Draft {
             spot,
             origin,
@@ -154,10 +163,10 @@ impl Control {
         };
         let chain = self.chain(hook, target);
         let mut running = chain.map_or(Outline::NONE, outline);
-        let steps = plan::steps(&running.slots, &wanted.slots);
+        let steps = steps(hook, &running, &wanted, bodies);
         for (step, slot) in steps.iter().zip(&wanted.slots) {
-            if let (Step::Keep(at) | Step::Change(at), true, Some(chain)) =
-                (step, slot.rules.is_some(), chain)
+            let readable = slot.rules.is_some() && bodies.keeps(&slot.extension, map::RULES);
+            if let (Step::Keep(at) | Step::Change(at), true, Some(chain)) = (step, readable, chain)
             {
                 let rules = rules_of(chain, &chain.nodes[*at]);
                 running.slots[*at].rules = Some(rules.map_err(|error| origin.blame(error))?);
@@ -178,6 +187,23 @@ impl Control {
             origin: Some(origin),
             origins,
         })
+    }
+
+    /// Whether upgraded extensions serve the hooks where they are attached and not declared.
+    fn check_elsewhere(&self, bodies: &Bodies, covered: &[Covered]) -> Result<()> {
+        for (extension, named) in &bodies.named {
+            let (Some(upgrade), Some(object)) = (&named.upgrade, bodies.upgraded(extension)) else {
+                continue;
+            };
+            for (chain, node) in self.uses(upgrade.old.kmid) {
+                let is = |c: &Covered| (c.plan.hook, c.target) == (chain.hook, chain.target);
+                if !covered.iter().any(is) {
+                    let found = super::upgrade::symbol(object, chain.hook, &node.record.role);
+                    found.map_err(|error| named.origin.blame(error))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The chains that are not declared, all of which are to go.
@@ -210,4 +236,24 @@ impl Control {
         });
         gone.collect()
     }
+}
+
+/// How each of the wanted attachments comes to be; those of an extension that gets another version
+/// are made anew.
+fn steps(hook: Hook, running: &Outline, wanted: &Outline, bodies: &Bodies) -> Vec<Step> {
+    let mut as_upgraded = running.slots.clone();
+    for slot in &mut as_upgraded {
+        if let Some(object) = bodies.upgraded(&slot.extension)
+            && let Ok(symbol) = symbol_of(object, hook, Some(&slot.program))
+        {
+            slot.program = symbol;
+        }
+    }
+    let mut steps = plan::steps(&as_upgraded, &wanted.slots);
+    for (step, slot) in steps.iter_mut().zip(&wanted.slots) {
+        if let (Step::Keep(at), Some(_)) = (*step, bodies.upgraded(&slot.extension)) {
+            *step = Step::Change(at);
+        }
+    }
+    steps
 }

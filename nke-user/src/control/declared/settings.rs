@@ -18,6 +18,7 @@ use crate::{
     error::{Error, Result},
     object::{Object, Settable},
     order::Selector,
+    upgrade::Fate,
 };
 
 /// Values that have been declared, by extension and setting.
@@ -52,7 +53,7 @@ impl Control {
         let mut known = Known::new();
         for Declared { what, origin } in &declaration.settings {
             let (name, body) = self.body(bodies, &what.extension, origin)?;
-            let changes = self.changed_settings(&name, &body, what, &mut known)?;
+            let changes = self.changed_settings(&name, &body, bodies, what, &mut known)?;
             let loaded = self.extension(&name).map(|extension| extension.kmid);
             let needed = |kmid| !prune || !self.dependants(kmid).is_empty();
             if stay.contains(&name) || loaded.is_some_and(needed) {
@@ -78,6 +79,7 @@ impl Control {
         &self,
         name: &str,
         body: &Body,
+        bodies: &Bodies,
         declared: &Settings,
         known: &mut Known,
     ) -> Result<Vec<SettingChange>> {
@@ -99,13 +101,19 @@ impl Control {
             known.insert(of, (wanted.clone(), origin.clone()));
             let place = &settable.place;
             let range = place.offset..place.offset + place.of.size;
-            let map = match self.extension(name) {
-                Some(_) => {
+            let fate = bodies.fate(name, &settable.map);
+            let at_load = self.extension(name).is_none() || fate == Some(&Fate::Make);
+            if let Some(Fate::Copy(_)) = fate {
+                let cause = "its map is laid out anew by the upgrade; use `nke set` behind it";
+                return Err(bad(cause.to_owned()));
+            }
+            let map = match at_load {
+                false => {
                     let selector = Selector::Name(name.to_owned());
                     let map = self.map(&selector, &Scope::default(), &settable.map);
                     Some(map.map_err(|error| origin.blame(error))?)
                 }
-                None => None,
+                true => None,
             };
             let whole = match &map {
                 Some(map) => map.section()?,
@@ -126,6 +134,7 @@ impl Control {
                 running: settable.decode(running),
                 wanted: settable.decode(&wanted),
                 text: text.clone(),
+                at_load,
             });
         }
         Ok(changes)
