@@ -5,7 +5,7 @@
 //! with their descriptors. What needs root is skipped without it, and said to be.
 //!
 //! ```no_run
-//! let report = nke::check::check(&"counter".parse().unwrap());
+//! let report = nke::check::check(&"counter".parse().unwrap(), &[]);
 //! for stage in &report.stages {
 //!     println!("{:?} {:?}", stage.stage, stage.outcome);
 //! }
@@ -241,8 +241,9 @@ impl Report {
     }
 }
 
-/// Checks an extension. What cannot be checked is in the report.
-pub fn check(wanted: &Wanted) -> Report {
+/// Checks an extension, which `with` are given to as to `nke load --with`. What cannot be checked is in
+/// the report.
+pub fn check(wanted: &Wanted, with: &[Wanted]) -> Report {
     let name = wanted.name();
     let mut report = Report {
         name: name.clone(),
@@ -265,7 +266,7 @@ pub fn check(wanted: &Wanted) -> Report {
     if flaws.manifest.is_empty() {
         report.stage(
             Stage::Dependencies,
-            said::dependencies(&object, &found.path),
+            said::dependencies(&object, &found.path, with),
         );
     } else {
         report.skip(Stage::Dependencies, "the manifest is wrong");

@@ -72,13 +72,18 @@ pub(super) fn manifest(object: &Object, flaws: &Flaws) -> Vec<Finding> {
     findings
 }
 
-/// Extensions that are needed and not on the search path, and maps of theirs that do not fit.
-pub(super) fn dependencies(object: &Object, path: &Path) -> Vec<Finding> {
+/// Extensions that are needed and not to be had, and maps of theirs that do not fit. Those of `with`
+/// are given beyond what the manifest says.
+pub(super) fn dependencies(object: &Object, path: &Path, with: &[Wanted]) -> Vec<Finding> {
     let name = object.name();
     let manifest = object.manifest();
     let mut findings: Vec<Finding> = Vec::new();
     if !manifest.dependencies.is_empty() {
-        let pool = catalog::on_path();
+        let given = with.iter().filter_map(|wanted| find(wanted).ok());
+        let mut pool: Vec<_> = given
+            .filter_map(|found| catalog::candidate(found.path))
+            .collect();
+        pool.extend(catalog::around(path));
         let wanted = Candidate::of(name.to_owned(), manifest, path);
         match depend::resolve(&wanted, &pool) {
             Ok(plan) => findings.extend(maps_of_others(object, &pool, &plan)),
@@ -91,7 +96,21 @@ pub(super) fn dependencies(object: &Object, path: &Path) -> Vec<Finding> {
             .values()
             .any(|d| d.maps.contains(*map))
     };
+    let mut supplied = Vec::new();
+    for wanted in with {
+        match find(wanted).and_then(|it| Object::read(&wanted.name(), it.bytes, it.manifest)) {
+            Ok(provider) => supplied.push(provider),
+            Err(error) => findings.push(error.into()),
+        }
+    }
     for map in object.extern_maps().iter().filter(|map| !declared(map)) {
+        let mut has = supplied
+            .iter()
+            .filter(|it| it.maps().any(|(name, _)| name == map));
+        if let Some(provider) = has.next() {
+            findings.extend(map_finding(object, provider, map));
+            continue;
+        }
         findings.push(Finding::failure(format!(
             "{name}: dependencies: map {map} is another extension's, and no dependency names it; \
              `nke libs` prints the line to add to the manifest"
@@ -134,32 +153,37 @@ fn maps_of_others(object: &Object, pool: &[Candidate], plan: &Plan) -> Vec<Findi
                 continue;
             }
         };
-        for map in &dependency.maps {
-            let (object_name, map_name) = (object.name().to_owned(), map.clone());
-            if !provider.maps().any(|(name, _)| name == map) {
-                findings.push(
-                    Error::NotShared {
-                        object: object_name,
-                        map: map_name,
-                        provider: chosen.name.clone(),
-                        cause: "it has no such map",
-                    }
-                    .into(),
-                );
-            } else if let Some(difference) = map_difference(object, &provider, map) {
-                findings.push(
-                    Error::MapMismatch {
-                        object: object_name,
-                        map: map_name,
-                        provider: chosen.name.clone(),
-                        difference,
-                    }
-                    .into(),
-                );
-            }
-        }
+        let maps = dependency.maps.iter();
+        findings.extend(maps.filter_map(|map| map_finding(object, &provider, map)));
     }
     findings
+}
+
+/// What keeps an object from using a map of a provider.
+fn map_finding(object: &Object, provider: &Object, map: &str) -> Option<Finding> {
+    let (name, provider_name) = (object.name().to_owned(), provider.name().to_owned());
+    let own = provider.manifest().own_maps().any(|own| own == map);
+    if own || !provider.maps().any(|(name, _)| name == map) {
+        let error = Error::NotShared {
+            object: name,
+            map: map.to_owned(),
+            provider: provider_name,
+            cause: if own {
+                "every attachment or target has one of its own, and that cannot be shared"
+            } else {
+                "it has no such map"
+            },
+        };
+        return Some(error.into());
+    }
+    let difference = map_difference(object, provider, map)?;
+    let error = Error::MapMismatch {
+        object: name,
+        map: map.to_owned(),
+        provider: provider_name,
+        difference,
+    };
+    Some(error.into())
 }
 
 /// What the running kernel lacks.

@@ -111,7 +111,7 @@ impl Control {
     fn choose_providers(&self, object: &Object, path: &Path) -> Result<Choice> {
         let wanted = Candidate::of(object.name().to_owned(), object.manifest(), path);
         let mut pool = self.loaded_candidates();
-        pool.extend(catalog::on_path());
+        pool.extend(catalog::around(path));
         let plan = depend::resolve(&wanted, &pool);
         let plan = plan.map_err(|unmet| {
             passed_over(&unmet).unwrap_or_else(|| unmet_error(object.name(), unmet))
@@ -159,7 +159,7 @@ impl Control {
     ) -> Result<u32> {
         object.refuse_unmet()?;
         let load = Load {
-            given: self.given(object, bound)?,
+            given: self.given(object, path, bound)?,
             ..Load::new(object, path, users, build)
         };
         let extension = Extension::load(&self.state, load)?;
@@ -171,18 +171,18 @@ impl Control {
     /// Loads what a new version of an extension needs; what it is given of it.
     pub(super) fn load_for_upgrade(&mut self, object: &Object, path: &Path) -> Result<Given> {
         let bound = self.load_needed(object, path, &[])?;
-        self.given(object, &bound)
+        self.given(object, path, &bound)
     }
 
-    fn given(&self, object: &Object, bound: &[Bound]) -> Result<Given> {
+    fn given(&self, object: &Object, path: &Path, bound: &[Bound]) -> Result<Given> {
         Ok(Given {
             needs: bound.iter().map(|bound| bound.needed.clone()).collect(),
-            shared: self.shared_maps(object, bound)?,
+            shared: self.shared_maps(object, path, bound)?,
         })
     }
 
     /// The maps of its providers that an object uses.
-    fn shared_maps(&self, object: &Object, bound: &[Bound]) -> Result<Maps> {
+    fn shared_maps(&self, object: &Object, path: &Path, bound: &[Bound]) -> Result<Maps> {
         let mut shared = Maps::new();
         for Bound { needed, name } in bound {
             for map in &needed.maps {
@@ -227,7 +227,7 @@ impl Control {
             }
         }
         match self.lacking(object, bound).first() {
-            Some(map) => Err(self.undeclared(object, map)),
+            Some(map) => Err(self.undeclared(object, path, map)),
             None => Ok(shared),
         }
     }

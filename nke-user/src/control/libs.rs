@@ -1,6 +1,9 @@
 //! `libs`: what an object needs, and which extensions provide it. Names are compared whole.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use semver::Version;
 use serde::Serialize;
@@ -142,7 +145,7 @@ impl Control {
             Err(error) => return Err(error),
         };
         let symbols = object.kernel_symbols().into_iter();
-        let mut needs = self.declared(&object);
+        let mut needs = self.declared(&object, &found.path);
         let mut lines = Vec::new();
         for map in self.lacking(&object, &[]) {
             if object
@@ -153,7 +156,7 @@ impl Control {
             {
                 continue;
             }
-            let shelves = self.shelves(&object, &map);
+            let shelves = self.shelves(&object, &found.path, &map);
             lines.extend(shelves.iter().map(|shelf| line(&object, shelf, &map)));
             needs.push(Lib {
                 kind: LibKind::Map,
@@ -170,12 +173,12 @@ impl Control {
     }
 
     /// The dependencies that the manifest names, and their maps.
-    fn declared(&self, object: &Object) -> Vec<Lib> {
+    fn declared(&self, object: &Object, path: &Path) -> Vec<Lib> {
         let mut pool = self.loaded_candidates();
         let mut declared = Vec::new();
         let dependencies = &object.manifest().dependencies;
         if !dependencies.is_empty() {
-            pool.extend(catalog::on_path());
+            pool.extend(catalog::around(path));
         }
         for (identifier, dependency) in dependencies {
             let who = |c: &&crate::depend::Candidate| c.identifier.as_ref() == Some(identifier);
@@ -223,11 +226,11 @@ impl Control {
 
     /// The extensions that have a map which will do; of several versions of one the one that is
     /// loaded, or else the highest.
-    fn shelves(&self, object: &Object, map: &str) -> Vec<Shelf> {
+    fn shelves(&self, object: &Object, path: &Path, map: &str) -> Vec<Shelf> {
         let loaded = self.extensions.iter();
         let loaded = loaded.filter(|e| e.build == Build::Current);
         let loaded = loaded.filter_map(|e| self.loaded_shelf(e.kmid));
-        let files = catalog::files().into_iter().filter_map(file_shelf);
+        let files = catalog::files(path).into_iter().filter_map(file_shelf);
         let mut best: BTreeMap<String, Shelf> = BTreeMap::new();
         for shelf in loaded.chain(files).filter(|shelf| shelf.has(object, map)) {
             let who = match &shelf.provider.identifier {
@@ -252,8 +255,8 @@ impl Control {
     }
 
     /// The error of a map that no dependency names, with the lines that would mend it.
-    pub(super) fn undeclared(&self, object: &Object, map: &str) -> Error {
-        let shelves = self.shelves(object, map);
+    pub(super) fn undeclared(&self, object: &Object, path: &Path, map: &str) -> Error {
+        let shelves = self.shelves(object, path, map);
         Error::Undeclared {
             object: object.name().to_owned(),
             map: map.to_owned(),

@@ -65,6 +65,20 @@ impl Control {
         Ok((saved, lost))
     }
 
+    /// Has a saved declaration name each extension by the file that it was loaded from: a name means
+    /// whichever version the search path has by then.
+    pub(super) fn name_by_files(&self, saved: &mut Declaration) {
+        let loads = saved.loads.iter_mut().map(|load| &mut load.what);
+        let attached = saved.attachments.iter_mut();
+        let attached = attached.map(|attachment| &mut attachment.what.extension);
+        let set = saved.settings.iter_mut().map(|set| &mut set.what.extension);
+        for wanted in loads.chain(attached).chain(set) {
+            if let Some(extension) = self.meant(wanted) {
+                *wanted = file_of(extension);
+            }
+        }
+    }
+
     fn attachment_saved(
         &self,
         chain: &Chain,
@@ -125,11 +139,16 @@ pub(super) fn spelling(extension: &Extension) -> Wanted {
     if find(&name).is_ok_and(|found| found.path == *path) {
         name
     } else {
-        let file = Wanted::Path(path.clone());
-        let copy = extension.name.split_once('@');
-        let copy = copy.and_then(|(_, copy)| copy.parse().ok());
-        copy.map_or(file.clone(), |copy| file.instance(&copy))
+        file_of(extension)
     }
+}
+
+/// An extension by the file that it was loaded from.
+fn file_of(extension: &Extension) -> Wanted {
+    let file = Wanted::Path(extension.record.path.clone());
+    let copy = extension.name.split_once('@');
+    let copy = copy.and_then(|(_, copy)| copy.parse().ok());
+    copy.map_or(file.clone(), |copy| file.instance(&copy))
 }
 
 /// What a chain is of, in words and by names that last: that of a process's namespace does not.

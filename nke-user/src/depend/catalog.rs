@@ -1,4 +1,4 @@
-//! What is on the search path, as far as dependencies go. Only manifests are looked at, so files
+//! What is on the search path and beside an object, as far as dependencies go. Only manifests are looked at, so files
 //! that are broken otherwise do no harm until one of them is chosen.
 
 use std::{
@@ -33,13 +33,15 @@ impl Candidate {
     }
 }
 
-/// The objects on the search path, in its order; each file once.
-pub(crate) fn files() -> Vec<PathBuf> {
+/// The objects on the search path, in its order, and then those beside an object; each file once.
+pub(crate) fn files(object: &Path) -> Vec<PathBuf> {
     let mut seen = BTreeSet::new();
     let mut files = Vec::new();
-    for directory in search_path() {
-        for name in names(&directory.path) {
-            let path = directory.path.join(&name);
+    let beside = object.parent().map(Path::to_owned);
+    let on_path = search_path().into_iter().map(|directory| directory.path);
+    for directory in on_path.chain(beside) {
+        for name in names(&directory) {
+            let path = directory.join(&name);
             let is_object = name.ends_with(".o") && path.is_file();
             if is_object && path.canonicalize().is_ok_and(|path| seen.insert(path)) {
                 files.push(path);
@@ -49,13 +51,15 @@ pub(crate) fn files() -> Vec<PathBuf> {
     files
 }
 
-/// The extensions on the search path; what is no extension is passed over.
-pub(crate) fn on_path() -> Vec<Candidate> {
-    let files = files().into_iter();
+/// The extensions that an object can be given: on the search path, and beside it. What is no
+/// extension is passed over.
+pub(crate) fn around(object: &Path) -> Vec<Candidate> {
+    let files = files(object).into_iter();
     files.filter_map(candidate).collect()
 }
 
-fn candidate(path: PathBuf) -> Option<Candidate> {
+/// What a file is to who needs it.
+pub(crate) fn candidate(path: PathBuf) -> Option<Candidate> {
     let found = find(&Wanted::Path(path)).ok()?;
     let manifest = manifest_of(&found.bytes, found.manifest.as_deref()).ok()?;
     Some(Candidate::of(found.name, &manifest, &found.path))

@@ -15,9 +15,9 @@ use crate::{
 /// What a command that exits with a failure must leave alone: chains, rules of a filter that stays,
 /// a setting of what is loaded, load counts, which version it is.
 fn declarations(world: &World) {
-    let object = stranger::object("settings.c", "settings", &[]);
+    let settings = stranger::object("settings.c", "settings", &[]);
     let file = world.extensions().join("settings.o");
-    std::fs::copy(object, file).expect("the directory is the test's");
+    std::fs::copy(settings, file).expect("the directory is the test's");
     let both = |rules: &str, port: u16| {
         format!(
             "[[attach]]\nextension = \"packet-filter\"\nhook = \"interface/out\"\nHERE\n\
@@ -49,7 +49,10 @@ fn whichever_call_fails_all_is_as_it_was_or_as_declared() {
     trails(&world, 1..=4);
     declarations(&world);
     let bring = |file: &str| world.nke(&["apply", "--prune", file]).ok();
-    bring("new.toml");
+    // From here on there is a version before.
+    for file in ["old.toml", "new.toml", "old.toml", "new.toml"] {
+        bring(file);
+    }
     let new = picture(&world);
     bring("old.toml");
     let old = picture(&world);

@@ -125,6 +125,30 @@ fn a_name_means_the_newest_that_is_found() {
 }
 
 #[test]
+fn an_upgrade_that_is_not_confirmed_goes_back() {
+    let world = World::new();
+    let [one, two] = [1, 2].map(|id| {
+        let path = world.extensions().join(format!("versions-{id}.0.0.o"));
+        std::fs::copy(object(id, &[]), &path).expect("the directory is the test's");
+        path
+    });
+    declare(&world, "a.toml", &attach("versions", "interface/xdp", ""));
+    let aside = two.with_extension("aside");
+    std::fs::rename(&two, &aside).expect("it is there");
+    apply(&world, "a.toml").ok();
+    world.assert_trail(Hook::Xdp, &[1]);
+    std::fs::rename(&aside, &two).expect("it is there");
+    world.nke(&["apply", "--confirm", "100", "a.toml"]).ok();
+    assert_eq!(version(&world), "2.0.0");
+    // By its name it would be the newer one again.
+    world.set_deadline(0);
+    assert!(nke_tests::Deadline::generous().until(|| version(&world) == "1.0.0"));
+    world.assert_trail(Hook::Xdp, &[1]);
+    assert!(one.exists());
+    world.assert_no_timer();
+}
+
+#[test]
 fn a_version_that_cannot_follow_changes_nothing() {
     let world = World::new();
     trails(&world, [9]);

@@ -388,3 +388,36 @@ fn an_extension_in_c_uses_the_map_of_one_in_rust() {
     assert!(!Deadline::after(Duration::ZERO).readable(&server));
     assert_eq!(counted(&pin), 8);
 }
+
+#[test]
+fn a_check_is_given_what_a_load_is() {
+    let world = World::new();
+    flows(&world, &[]);
+    limit(&world, &["-DEXTERN"], &[]);
+    let said = world.nke(&["check", "limit"]).stdout;
+    assert!(said.contains("map FLOWS is another extension's"), "{said}");
+    world.nke(&["check", "limit", "--with", "flows"]).ok();
+    // Another layout, and a map that every attachment has of its own, do not help.
+    let other = stranger::object("flows.c", "flows", &["-DKEY=u64"]);
+    let said = world.nke(&["check", "limit", "--with", &other]).stdout;
+    assert!(said.contains("dependencies FAILED"), "{said}");
+    let said = world.nke(&["check", "limit", "--with", "nowhere"]).stdout;
+    assert!(said.contains("dependencies FAILED"), "{said}");
+
+    // What lies beside the file is found by load and check alike, behind the search path.
+    let aside = world.directory().join("aside");
+    fs::create_dir(&aside).expect("the directory is the test's");
+    limit(&world, &["-DEXTERN"], &[("t.flows", FLOWS)]);
+    for name in ["limit.o", "limit.toml", "flows.o", "flows.toml"] {
+        fs::rename(world.extensions().join(name), aside.join(name)).expect("it is there");
+    }
+    world.nke(&["check", "aside/limit.o"]).ok();
+    world.nke(&["libs", "aside/limit.o"]).ok();
+    world.nke(&["load", "./aside/limit.o"]).ok();
+    assert_eq!(names(&world), ["flows", "limit"]);
+    world.nke(&["unload", "limit"]).ok();
+    fs::remove_file(aside.join("flows.o")).expect("it is there");
+    drop(world.nke(&["load", "./aside/limit.o"]).fails("no-provider"));
+    let ran = world.nke(&["check", "aside/limit.o"]);
+    assert!(ran.exited_with("check-failed"), "{ran:?}");
+}

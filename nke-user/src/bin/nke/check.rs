@@ -19,13 +19,20 @@ pub(crate) struct Check {
     /// Names to search in $NKE_PATH, or paths (what holds a '/')
     #[arg(required = true)]
     extensions: Vec<Wanted>,
+    /// Extensions that provide what a manifest does not say that it needs, as at `nke load`
+    #[arg(long, value_name = "EXTENSION")]
+    with: Vec<Wanted>,
     #[command(flatten)]
     format: Format,
 }
 
 impl Check {
     pub(crate) fn run(&self, manner: Manner) -> anyhow::Result<()> {
-        let reports: Vec<_> = self.extensions.iter().map(check::check).collect();
+        let reports: Vec<_> = self
+            .extensions
+            .iter()
+            .map(|it| check::check(it, &self.with))
+            .collect();
         if self.format.json {
             print_json(&json!({ "reports": reports }))?;
         } else {

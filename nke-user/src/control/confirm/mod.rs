@@ -87,7 +87,8 @@ impl Control {
         timer: &Timer<'_>,
     ) -> Result<(Plan, Option<Pending>)> {
         self.refuse_pending("apply")?;
-        let (before, mut lost) = self.save()?;
+        let (mut before, mut lost) = self.save()?;
+        self.name_by_files(&mut before);
         lost.extend(self.without_files()?);
         if !lost.is_empty() {
             return Err(Error::NoWayBack {
