@@ -85,6 +85,10 @@ pub mod facts {
     pub const IN: u64 = 1 << 4;
     /// The packet is on its way out; the call is [`CONNECT`] or [`SENDMSG`].
     pub const OUT: u64 = 1 << 5;
+    /// The flags of TCP, or the type and code of ICMP, are known: see [`DETAIL_SHIFT`].
+    pub const DETAIL: u64 = 1 << 6;
+    /// The DSCP is known, and stands in the bits of [`DSCP_MASK`].
+    pub const DSCP: u64 = 1 << 7;
     /// The call is `connect`.
     pub const CONNECT: u64 = 1 << 16;
     /// The call is `sendmsg`, or one of its kin, with an address.
@@ -107,6 +111,29 @@ pub mod facts {
     /// Where the sixteen bits begin that the protocol's own header fills: flags of TCP, type and
     /// code of ICMP.
     pub const DETAIL_SHIFT: u32 = 32;
+    /// The flags of TCP; or the type of ICMP, and above it the code.
+    pub const DETAIL_MASK: u64 = 0xffff << DETAIL_SHIFT;
+
+    /// Where the DSCP stands.
+    pub const DSCP_SHIFT: u32 = 48;
+    /// The DSCP.
+    pub const DSCP_MASK: u64 = 0x3f << DSCP_SHIFT;
+    /// The packet is a fragment.
+    pub const FRAGMENT: u64 = 1 << 54;
+    /// It is not the first one.
+    pub const LATER: u64 = 1 << 55;
+    /// The packet has a VLAN tag; the outer one's identifier stands in the bits of [`VLAN_MASK`].
+    pub const TAGGED: u64 = 1 << 56;
+    /// The packet is ARP.
+    pub const ARP: u64 = 1 << 57;
+    /// Where the identifier of the VLAN tag stands.
+    pub const VLAN_SHIFT: u32 = 19;
+    /// The identifier of the VLAN tag.
+    pub const VLAN_MASK: u64 = 0xfff << VLAN_SHIFT;
+
+    /// What is read of a packet only where a rule asks for it ([`super::Rule::ASKS_MORE`]).
+    pub const MORE: u64 =
+        DETAIL | DETAIL_MASK | DSCP | DSCP_MASK | FRAGMENT | LATER | TAGGED | VLAN_MASK;
 }
 
 /// A pair of ports as one number: the sender's in the low half, the receiver's in the high one.
@@ -203,6 +230,8 @@ impl Rule {
     pub const DROP: u32 = 1;
     /// A bit of [`Rule::outcome`]: the packet is logged.
     pub const LOG: u32 = 1 << 1;
+    /// A bit of a rule set's default: some rule asks for [`facts::MORE`].
+    pub const ASKS_MORE: u32 = 1 << 2;
 
     /// The rule that matches and passes every packet.
     pub const ANY: Self = Self {

@@ -308,7 +308,9 @@ fn bring_headers_into_reach<const OUT: bool>(packet: &mut TcPacket<OUT>) -> Opti
         return Some(());
     }
     match Flow::of(packet) {
-        Ok(flow) if flow.is_cut() => packet.reach(if length < PULLED { length } else { PULLED }),
+        Ok(flow) if flow.with_more(packet).is_cut() => {
+            packet.reach(if length < PULLED { length } else { PULLED })
+        }
         Ok(_) | Err(_) => Some(()),
     }
 }

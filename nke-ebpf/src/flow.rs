@@ -71,6 +71,8 @@ pub struct Obscured;
 pub struct Flow {
     facts: u64,
     ports: u64,
+    /// Where the protocol's own header begins; 0 if it is not there.
+    transport: u64,
     /// The sender's address: sixteen bytes as two words in memory order. Of an IPv4 address, the
     /// first four bytes count.
     pub source: [u64; 2],
@@ -92,13 +94,17 @@ impl Flow {
         let mut flow = Self {
             facts: 0,
             ports: 0,
+            transport: 0,
             source: [0; 2],
             destination: [0; 2],
         };
         match packet.network() {
             Some((ethertype::IPV4, offset)) => flow.read_ipv4(packet, offset),
             Some((ethertype::IPV6, offset)) => flow.read_ipv6(packet, offset)?,
-            Some(_) => {}
+            Some((kind, _)) => {
+                let is_arp = equal(u64::from(kind), u64::from(ethertype::ARP));
+                flow.facts = is_arp * facts::ARP;
+            }
             None => flow.facts = CUT,
         }
         Ok(flow.forgotten(u64::from(packet.len())))
@@ -110,12 +116,14 @@ impl Flow {
         let Self {
             facts,
             ports,
+            transport,
             source,
             destination,
         } = self;
         Self {
             facts: forget(facts, noise),
             ports: forget(ports, noise),
+            transport: forget(transport, noise),
             source: source.map(|word| forget(word, noise)),
             destination: destination.map(|word| forget(word, noise)),
         }
@@ -228,6 +236,7 @@ impl Flow {
         self.destination = address_v4(&ip.destination);
         self.facts = facts::V4 | known(ip.protocol);
         if ip.fragment.get() & 0x1fff == 0 {
+            self.transport = (offset + length) as u64;
             self.read_ports(packet, offset + length, ip.protocol);
         }
     }
@@ -256,7 +265,9 @@ impl Flow {
                 self.facts |= CUT;
                 return Ok(());
             };
+            self.facts |= equal(u64::from(next), u64::from(protocol::FRAGMENT)) * facts::FRAGMENT;
             if is_later_fragment(next, extension) != 0 {
+                self.facts |= facts::LATER;
                 // The rest of the headers, and the ports, went with the first fragment.
                 if !is_extension(extension.next) {
                     self.facts |= known(extension.next);
@@ -274,6 +285,7 @@ impl Flow {
             return Err(Obscured);
         }
         self.facts |= known(next);
+        self.transport = offset as u64;
         self.read_ports(packet, offset, next);
         Ok(())
     }
@@ -405,7 +417,11 @@ const fn sixteen([first, second]: [u64; 2]) -> [u8; 16] {
     [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
 
+mod more;
 mod towards;
+pub(crate) use more::tag_behind_link;
+#[cfg(feature = "bpf")]
+pub(crate) use more::tagged;
 #[cfg(feature = "bpf")]
 pub(crate) use towards::mapped;
 

@@ -149,6 +149,32 @@ pub struct Ports {
     pub destination: Be16,
 }
 
+/// The TCP header as far as its flags.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Tcp {
+    /// The ports.
+    pub ports: Ports,
+    /// Number of the first byte.
+    pub sequence: [u8; 4],
+    /// Number of the next byte that is expected.
+    pub acknowledgement: [u8; 4],
+    /// Length of the header in words of 32 bits (4 bits), and bits that nobody uses.
+    pub length: u8,
+    /// From the lowest: FIN, SYN, RST, PSH, ACK, URG, ECE, CWR.
+    pub flags: u8,
+}
+
+/// The beginning of a message of ICMP, of either family.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Icmp {
+    /// What kind of message it is.
+    pub kind: u8,
+    /// Which of its kind.
+    pub code: u8,
+}
+
 macro_rules! headers {
     ($($header:ty = $size:literal),+ $(,)?) => {
         $(
@@ -167,7 +193,9 @@ headers!(
     Ipv4 = 20,
     Ipv6 = 40,
     Extension = 8,
-    Ports = 4
+    Ports = 4,
+    Tcp = 14,
+    Icmp = 2
 );
 
 /// Values of [`Ethernet::ethertype`].

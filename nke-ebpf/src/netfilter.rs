@@ -156,6 +156,11 @@ impl Sealed for IpPacket<'_> {
     }
 
     #[inline(always)]
+    fn tag(&self) -> u64 {
+        0
+    }
+
+    #[inline(always)]
     fn header_in<'a, T: Header>(
         &'a self,
         offset: usize,

@@ -78,6 +78,9 @@ pub(crate) mod sealed {
         /// Nothing where the packet is too short to say.
         fn network(&self) -> Option<(u16, usize)>;
 
+        /// The outer VLAN tag, as [`crate::abi::facts::TAGGED`] and its identifier; 0 if there is none.
+        fn tag(&self) -> u64;
+
         /// As [`super::Packet::header`], with room to copy a header to that does not lie in
         /// one place.
         fn header_in<'a, T: Header>(
@@ -134,6 +137,14 @@ impl sealed::Sealed for Frame<'_> {
             ethertype::IPV6
         };
         Some((kind, 0))
+    }
+
+    fn tag(&self) -> u64 {
+        if self.has_link {
+            flow::tag_behind_link(self)
+        } else {
+            0
+        }
     }
 
     fn header_in<'a, T: Header>(&'a self, offset: usize, _: &'a mut Scratch) -> Option<&'a T> {
@@ -207,6 +218,11 @@ impl sealed::Sealed for XdpPacket {
     #[inline(always)]
     fn network(&self) -> Option<(u16, usize)> {
         flow::behind_link(self)
+    }
+
+    #[inline(always)]
+    fn tag(&self) -> u64 {
+        flow::tag_behind_link(self)
     }
 
     #[inline(always)]
@@ -285,6 +301,15 @@ impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
     #[inline(always)]
     fn network(&self) -> Option<(u16, usize)> {
         flow::behind_link(self)
+    }
+
+    #[inline(always)]
+    fn tag(&self) -> u64 {
+        if self.tags_taken() == 0 {
+            return flow::tag_behind_link(self);
+        }
+        // SAFETY: the context is the kernel's.
+        flow::tagged(unsafe { (*self.0).vlan_tci } as u16)
     }
 
     #[inline(always)]

@@ -32,6 +32,13 @@ pub struct Decision {
 }
 
 impl RuleSet {
+    /// Whether some rule asks for [`facts::MORE`](crate::abi::facts::MORE): see [`Flow::with_more`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn asks_more(&self) -> bool {
+        self.default & Rule::ASKS_MORE != 0
+    }
+
     /// What the first rule says that matches the flow and these facts beside those of the flow.
     #[inline(always)]
     #[must_use]

@@ -113,8 +113,8 @@ fn rules_come_and_go() {
     );
     assert_eq!(rules(&world), [all[1], all[2], all[4]]);
 
-    world.on(&["filter", "default", "drop"]).ok();
-    world.on(&["filter", "flush"]).ok();
+    world.on(&["filter", "default", "drop", "--force"]).ok();
+    world.on(&["filter", "flush", "--force"]).ok();
     assert_eq!(rules(&world), [""; 0]);
     assert_eq!(filters(&world)[0].default, "drop", "it stays");
 }
@@ -127,7 +127,7 @@ fn a_file_takes_the_place_of_all() {
     let file = world.directory().join("rules");
     let file = file.to_str().expect("it is text");
     fs::write(file, "# mine\ndefault drop\npass to any port {2, 3}\n").expect("it is ours");
-    world.on(&["filter", "load", file]).ok();
+    world.on(&["filter", "load", "--force", file]).ok();
     assert_eq!(rules(&world), ["pass to any port 2", "pass to any port 3"]);
     assert_eq!(filters(&world)[0].default, "drop");
 

@@ -166,3 +166,44 @@ fn import_lists_what_it_cannot_say() {
         .fails("foreign-rules");
     assert!(told.contains("neither"), "{told}");
 }
+
+/// The rules of the only filter.
+fn rules(world: &World) -> Vec<String> {
+    let listed: Value = world.on(&["filter", "list", "--json"]).json();
+    let rules = listed["filters"][0]["rules"].as_array().cloned();
+    let text = |rule: &Value| rule["rule"].as_str().map(str::to_owned);
+    rules.unwrap_or_default().iter().filter_map(text).collect()
+}
+
+#[test]
+fn a_default_of_drop_shuts_nobody_out() {
+    let world = World::with_addresses();
+    world.attach(Hook::In, "packet-filter", &[]);
+    let mine = "pass in proto udp to any port 53";
+    world.on(&["filter", "add", mine]).ok();
+    let ran = world.on(&["filter", "default", "drop"]).ok();
+    let added = [
+        "pass arp",
+        "pass proto icmp6 icmp6-type nd-router-solicit",
+        "pass proto icmp6 icmp6-type nd-router-advert",
+        "pass proto icmp6 icmp6-type nd-neighbor-solicit",
+        "pass proto icmp6 icmp6-type nd-neighbor-advert",
+    ];
+    assert_eq!(rules(&world), [&[mine][..], &added].concat());
+    for rule in added {
+        assert!(
+            ran.stderr.contains(&format!("added `{rule}`")),
+            "{}",
+            ran.stderr
+        );
+    }
+    // Once is enough, and what is deleted on purpose is gone.
+    let again = world.on(&["filter", "default", "drop"]).ok();
+    assert_eq!(again.stderr, "");
+    world
+        .on(&["filter", "delete", "--force", "2", "3", "4", "5", "6"])
+        .ok();
+    assert_eq!(rules(&world), [mine]);
+    world.on(&["filter", "flush"]).ok();
+    assert_eq!(rules(&world), added);
+}

@@ -70,7 +70,7 @@ fn a_capture_is_judged_by_the_kernels_program() {
         report["verdicts"][1],
         json!({
             "number": 2, "verdict": "pass", "rule": 1, "bytes": 56,
-            "packet": "udp 10.0.0.1:1000 > 10.0.0.2:53",
+            "packet": "udp 10.0.0.1:1000 > 10.0.0.2:53 vlan 7",
         })
     );
     let said = world.nke(&["filter", "test", &rules, &capture, "-v"]).ok();

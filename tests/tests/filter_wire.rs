@@ -30,7 +30,7 @@ fn load(world: &World, hook: Hook, rules: &str) {
     let file = world.directory().join("rules");
     fs::write(&file, rules).expect("the directory is ours");
     let file = file.display().to_string();
-    world.at(hook, &["filter", "load", &file]).ok();
+    world.at(hook, &["filter", "load", "--force", &file]).ok();
 }
 
 fn frame(hook: Hook) -> Frame {

@@ -265,7 +265,7 @@ fn crowded() -> World {
     let rules = rules.display().to_string();
     let hook = ["--hook", "interface/xdp"];
     world
-        .nke(&[&["filter", "load", &rules], &target[..], &hook].concat())
+        .nke(&[&["filter", "load", "--force", &rules], &target[..], &hook].concat())
         .ok();
     world
 }

@@ -54,13 +54,16 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
     let Some(rules) = RULES.get_value(0, &0) else {
         return Verdict::Pass;
     };
-    let flow = match Flow::of(packet) {
+    let mut flow = match Flow::of(packet) {
         Ok(flow) => flow,
         Err(Obscured) => {
             HITS.add(OBSCURED_SLOT, packet);
             return Verdict::Drop;
         }
     };
+    if rules.asks_more() {
+        flow = flow.with_more(packet);
+    }
     let mut decision = rules.decide(&flow, facts::direction(packet.direction()));
     HITS.add(decision.slot, packet);
     // Or the verifier looks at the logging below once for every rule that there may be.

@@ -16,6 +16,7 @@ impl Flow {
             None => Self {
                 facts: facts::V6 | carried(protocol),
                 ports: ports(protocol, port),
+                transport: 0,
                 source: [0; 2],
                 destination: address,
             },
@@ -29,6 +30,7 @@ impl Flow {
         Self {
             facts: facts::V4 | carried(protocol),
             ports: ports(protocol, port),
+            transport: 0,
             source: [0; 2],
             destination: [front(address), 0],
         }

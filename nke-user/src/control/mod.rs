@@ -16,6 +16,7 @@
 mod act;
 mod apply;
 mod attach;
+mod caller;
 mod confirm;
 mod declared;
 mod depend;

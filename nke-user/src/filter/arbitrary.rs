@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{
-    Action, Addresses, Ends, Packet, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
-    Transport, Way,
+    Action, Addresses, Conditions, Dscp, Ends, Fragment, IcmpKind, Packet, PortProtocol, PortRange,
+    Prefix, Protocol, Rule, RuleSet, TcpFlags, Transport, Vlan, VlanId, Way,
 };
 
 fn action() -> impl Strategy<Value = Action> {
@@ -49,6 +49,7 @@ fn prefix_v6() -> impl Strategy<Value = Prefix<Ipv6Addr>> {
 fn addresses() -> impl Strategy<Value = Addresses> {
     prop_oneof![
         Just(Addresses::Any),
+        Just(Addresses::Arp),
         (prefix_v4(), prefix_v4()).prop_map(|(source, destination)| Addresses::V4 {
             source,
             destination
@@ -86,18 +87,90 @@ fn transport() -> impl Strategy<Value = Transport> {
                 destination,
             }
         }),
+        (ports(), ports(), tcp_flags()).prop_map(|(source, destination, flags)| Transport::Tcp {
+            source,
+            destination,
+            flags,
+        }),
+        (any::<bool>(), 0..4u8, proptest::option::of(0..3u8))
+            .prop_map(|(v6, kind, code)| Transport::Icmp(IcmpKind { v6, kind, code })),
     ]
+}
+
+fn tcp_flags() -> impl Strategy<Value = TcpFlags> {
+    (any::<u8>(), 1..=u8::MAX)
+        .prop_filter_map("no flags", |(set, among)| TcpFlags::new(set & among, among))
+}
+
+fn vlan_id() -> impl Strategy<Value = VlanId> {
+    prop_oneof![0..4u16, Just(4095)].prop_filter_map("no VLAN", VlanId::new)
+}
+
+fn dscp() -> impl Strategy<Value = Dscp> {
+    select(vec![0, 1, 46, 63]).prop_filter_map("no DSCP", Dscp::new)
+}
+
+fn vlan() -> impl Strategy<Value = Vlan> {
+    prop_oneof![
+        Just(Vlan::Tagged),
+        Just(Vlan::Untagged),
+        vlan_id().prop_map(Vlan::Id),
+    ]
+}
+
+/// Nothing at all, most often.
+fn conditions() -> impl Strategy<Value = Conditions> {
+    let fragment = select(vec![Fragment::Any, Fragment::First, Fragment::Later]);
+    let some = (
+        proptest::option::of(fragment),
+        proptest::option::of(dscp()),
+        proptest::option::of(vlan()),
+    );
+    prop_oneof![
+        Just(Conditions::NONE),
+        some.prop_map(|(fragment, dscp, vlan)| Conditions {
+            fragment,
+            dscp,
+            vlan,
+        }),
+    ]
+}
+
+/// Conditions that can hold beside what is asked of the transport.
+fn fitting(transport: Transport, conditions: Conditions) -> Conditions {
+    let simple = matches!(transport, Transport::Any | Transport::Protocol(_));
+    let later = conditions.fragment == Some(Fragment::Later);
+    Conditions {
+        fragment: conditions.fragment.filter(|_| simple || !later),
+        ..conditions
+    }
 }
 
 pub(super) fn rule() -> impl Strategy<Value = Rule> {
     let way = proptest::option::of(way());
-    (action(), way, any::<bool>(), addresses(), transport()).prop_map(
-        |(action, way, log, addresses, transport)| Rule {
-            action,
-            way,
-            log,
-            addresses,
-            transport,
+    let what = (addresses(), transport(), conditions());
+    (action(), way, any::<bool>(), what).prop_map(
+        |(action, way, log, (addresses, transport, conditions))| {
+            let rule = Rule {
+                action,
+                way,
+                log,
+                addresses,
+                transport,
+                conditions: fitting(transport, conditions),
+            };
+            // ARP has none of the others.
+            match addresses {
+                Addresses::Arp => Rule {
+                    transport: Transport::Any,
+                    conditions: Conditions {
+                        vlan: conditions.vlan,
+                        ..Conditions::NONE
+                    },
+                    ..rule
+                },
+                Addresses::Any | Addresses::V4 { .. } | Addresses::V6 { .. } => rule,
+            }
         },
     )
 }
@@ -113,15 +186,44 @@ pub(super) fn packet() -> impl Strategy<Value = Packet> {
         (v4(), v4()).prop_map(|(from, to)| Ends::V4(from, to)),
         (v6(), v6()).prop_map(|(from, to)| Ends::V6(from, to)),
     ];
-    let carried = proptest::option::of((protocol(), proptest::option::of((port(), port()))));
-    (way(), proptest::option::of((ends, carried))).prop_map(|(way, ip)| {
-        let carried = ip.and_then(|(_, carried)| carried);
+    let fragment = select(vec![
+        None,
+        None,
+        Some(Fragment::First),
+        Some(Fragment::Later),
+    ]);
+    // What the header of the protocol says: as bytes, of which fewer or more show.
+    let header = (0..4usize, port(), port(), any::<u8>(), (0..4u8, 0..3u8));
+    let ip = (
+        ends,
+        proptest::option::of(protocol()),
+        fragment,
+        dscp(),
+        header,
+    );
+    let link = (any::<bool>(), proptest::option::of(vlan_id()));
+    (way(), link, proptest::option::of(ip)).prop_map(|(way, (arp, vlan), ip)| {
+        let nothing = Packet {
+            arp: arp && ip.is_none(),
+            vlan,
+            ..Packet::unknown(way)
+        };
+        let Some((ends, protocol, fragment, dscp, (shown, from, to, flags, icmp))) = ip else {
+            return nothing;
+        };
+        let later = fragment == Some(Fragment::Later);
+        let shows = |at: usize| !later && shown >= at;
+        let is = |numbers: &[u8]| protocol.is_some_and(|Protocol(it)| numbers.contains(&it));
+        let has_ports = protocol.is_some_and(|it| PortProtocol::try_from(it).is_ok());
         Packet {
-            way,
-            ends: ip.map(|(ends, _)| ends),
-            protocol: carried.map(|(protocol, _)| protocol),
-            ports: carried
-                .and_then(|(protocol, ports)| PortProtocol::try_from(protocol).ok().and(ports)),
+            ends: Some(ends),
+            protocol,
+            ports: (has_ports && shows(1)).then_some((from, to)),
+            tcp_flags: (is(&[6]) && shows(2)).then_some(flags),
+            icmp: (is(&[1, 58]) && shows(1)).then_some(icmp),
+            fragment,
+            dscp: Some(dscp),
+            ..nothing
         }
     })
 }
@@ -132,8 +234,9 @@ pub(super) fn call_rule() -> impl Strategy<Value = Rule> {
     (rule(), proptest::option::of(way)).prop_map(|(rule, way)| Rule {
         way,
         log: false,
+        conditions: Conditions::NONE,
         addresses: match rule.addresses {
-            Addresses::Any => Addresses::Any,
+            Addresses::Any | Addresses::Arp => Addresses::Any,
             Addresses::V4 { destination, .. } => Addresses::V4 {
                 source: Prefix::<Ipv4Addr>::ANY,
                 destination,
@@ -153,6 +256,7 @@ pub(super) fn call_rule() -> impl Strategy<Value = Rule> {
                 source: PortRange::ALL,
                 destination,
             },
+            Transport::Tcp { .. } | Transport::Icmp(_) => Transport::Any,
             Transport::Any | Transport::Protocol(_) => rule.transport,
         },
         ..rule

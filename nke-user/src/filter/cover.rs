@@ -7,9 +7,11 @@
 //!
 //! A box is a range in each of the things that a rule asks for. What is left of it when another is
 //! taken away is a few smaller boxes. Packets that cannot be are left out of the boxes wherever
-//! that is simple: so that what can be is seen to be covered. This never says that something is
+//! that is simple: so that what can be is seen to be covered. What rules seldom ask for (flags, tags)
+//! has no side: only a rule that asks for no more of it than another can cover that. This never says that something is
 //! covered that is not.
 
+use super::conditions::Bits;
 use super::rule::{Addresses, PortProtocol, PortRange, Rule, Transport, Way};
 
 /// What a rule asks for, one range each: way, family, source, destination, protocol, ports.
@@ -26,8 +28,12 @@ struct Cuboid {
 }
 
 /// The packets of a rule, or what is left of them.
-#[derive(Clone, Debug)]
-pub(super) struct Region(Vec<Cuboid>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Region {
+    cuboids: Vec<Cuboid>,
+    /// What else all of them have, as the kernel compares it.
+    bits: Bits,
+}
 
 /// There were more pieces than are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,34 +53,46 @@ impl Region {
                 });
             }
         }
-        Self(region)
+        let bits = rule.conditions.bits();
+        let bits = match &rule.transport {
+            Transport::Tcp { flags, .. } => bits.and(flags.bits()),
+            Transport::Icmp(kind) => bits.and(kind.bits()),
+            Transport::Any | Transport::Protocol(_) | Transport::Ports { .. } => bits,
+        };
+        let cuboids = region;
+        Self { cuboids, bits }
     }
 
     /// Whether there is no packet in it.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.cuboids.is_empty()
     }
 
-    /// Whether there are packets in both.
+    /// Whether there may be packets in both.
     pub(super) fn meets(&self, other: &Self) -> bool {
-        let meets = |one: &Cuboid| other.0.iter().any(|other| one.meets(other));
-        self.0.iter().any(meets)
+        let (one, two) = (self.bits, other.bits);
+        let apart = one.mask & two.mask & (one.value ^ two.value) != 0;
+        let meets = |one: &Cuboid| other.cuboids.iter().any(|other| one.meets(other));
+        !apart && self.cuboids.iter().any(meets)
     }
 
-    /// Takes the packets of another away.
+    /// Takes the packets of another away, if it has all of those in its corners.
     pub(super) fn subtract(&mut self, other: &Self) -> Result<(), TooMany> {
-        for taken in &other.0 {
-            if !self.0.iter().any(|piece| piece.meets(taken)) {
+        if other.bits.mask & !self.bits.mask != 0 || !self.meets(other) {
+            return Ok(());
+        }
+        for taken in &other.cuboids {
+            if !self.cuboids.iter().any(|piece| piece.meets(taken)) {
                 continue;
             }
-            let mut left = Vec::with_capacity(self.0.len());
-            for piece in &self.0 {
+            let mut left = Vec::with_capacity(self.cuboids.len());
+            for piece in &self.cuboids {
                 piece.without(taken, &mut left);
             }
             if left.len() > MOST_PIECES {
                 return Err(TooMany);
             }
-            self.0 = left;
+            self.cuboids = left;
         }
         Ok(())
     }
@@ -126,7 +144,9 @@ const fn ways(way: Option<Way>) -> Side {
     }
 }
 
-const NOT_IP: Side = (0, 0);
+/// ARP, and what else is not IP.
+const NOT_IP: Side = (0, 1);
+const ARP: Side = (1, 1);
 const V4: Side = (4, 4);
 const V6: Side = (6, 6);
 
@@ -134,6 +154,7 @@ fn families(rule: &Rule) -> Vec<[Side; 3]> {
     const EVERY_V4: Side = (0, u32::MAX as u128);
     const EVERY_V6: Side = (0, u128::MAX);
     match rule.addresses {
+        Addresses::Arp => vec![[ARP, (0, 0), (0, 0)]],
         Addresses::Any => {
             let mut all = vec![[V4, EVERY_V4, EVERY_V4], [V6, EVERY_V6, EVERY_V6]];
             // What is not IP has no protocol to be asked for.
@@ -177,7 +198,9 @@ fn transports(transport: &Transport, family: Side) -> Vec<[Side; 3]> {
     };
     let one = |number: u8| (u128::from(number), u128::from(number));
     match transport {
-        Transport::Any if family == NOT_IP => vec![[(UNKNOWN, UNKNOWN), NO_PORT, NO_PORT]],
+        Transport::Any if family == NOT_IP || family == ARP => {
+            vec![[(UNKNOWN, UNKNOWN), NO_PORT, NO_PORT]]
+        }
         Transport::Any if family == V4 => vec![[(0, UNKNOWN - 1), ANY_PORT, ANY_PORT]],
         Transport::Any => vec![[(0, UNKNOWN), ANY_PORT, ANY_PORT]],
         Transport::Protocol(protocol) => {
@@ -198,5 +221,14 @@ fn transports(transport: &Transport, family: Side) -> Vec<[Side; 3]> {
                 |it: PortProtocol| [one(it.protocol().0), known(source), known(destination)];
             carriers.map(sides).collect()
         }
+        Transport::Tcp {
+            source,
+            destination,
+            flags: _,
+        } => {
+            let tcp = one(PortProtocol::Tcp.protocol().0);
+            vec![[tcp, known(source), known(destination)]]
+        }
+        Transport::Icmp(kind) => vec![[one(kind.protocol().0), NO_PORT, NO_PORT]],
     }
 }

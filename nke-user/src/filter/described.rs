@@ -13,21 +13,30 @@
 //! Nothing is guessed: what the rules may ask for must be said.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::conditions::{self, Dscp, Fragment, IcmpKind};
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
 use super::dissect::{Ends, Packet};
 use super::parse_error::{ParseError, Problem};
 use super::rule::{PortProtocol, Protocol, Way};
-use super::{hint, names, parse};
+use super::{hint, names, options, parse};
 
 /// A packet that is not IP.
 const NOT_IP: &str = "not-ip";
+/// Nor is this.
+const ARP: &str = "arp";
 /// A protocol that does not show, behind IPv6 extension headers that are cut.
 const UNKNOWN: &str = "unknown";
-/// Ports that do not show: those of a later fragment.
-const FRAGMENT: &str = "fragment";
+/// A part of a datagram behind the first: its ports do not show.
+const LATER: &str = "fragment";
+/// The first part of a datagram.
+const FIRST: &str = "first-fragment";
+/// Ports that do not show because the packet ends before them.
+const CUT: &str = "cut";
+/// No flag.
+const NO_FLAG: &str = "none";
 
 impl Dialect {
     /// The packet, or the call, that words describe; `way` is the one it goes if they do not say.
@@ -39,43 +48,96 @@ impl Dialect {
         let cursor = &mut Cursor::new(self, 1, text);
         let mut ways = self.ways_that_go().iter();
         let said = ways.find_map(|(word, way)| cursor.keyword(word).then_some(*way));
-        let nothing = Packet {
-            way: said.unwrap_or(way),
-            ends: None,
-            protocol: None,
-            ports: None,
-        };
-        let packets = self == Self::Packets;
-        if packets && (cursor.keyword(NOT_IP) || cursor.keyword("arp")) {
-            return end(cursor).map(|()| nothing);
+        let mut packet = Packet::unknown(said.unwrap_or(way));
+        match self {
+            Self::Packets => {
+                packet.arp = cursor.keyword(ARP);
+                if !packet.arp && !cursor.keyword(NOT_IP) {
+                    ip(cursor, &mut packet)?;
+                }
+                properties(cursor, &mut packet)?;
+            }
+            Self::Calls => call(cursor, &mut packet)?,
         }
-        let protocol = if packets && cursor.keyword(UNKNOWN) {
-            None
-        } else {
-            Some(parse::protocol(cursor)?)
-        };
-        let with_ports = protocol.is_some_and(|it| PortProtocol::try_from(it).is_ok());
-        let with_ports = with_ports && !(packets && cursor.keyword(FRAGMENT));
-        let (ends, ports) = if packets {
-            let source = host(cursor, with_ports)?;
-            cursor.thing("`>`", |_| None, |text| (text == ">").then_some(Ok(())))?;
-            both(cursor, source, with_ports)?
-        } else {
-            let Said { thing, word: _ } = host(cursor, with_ports)?;
-            let nobody = match thing.address {
-                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-            };
-            (ends(nobody, thing.address), Some((0, thing.port)))
-        };
-        end(cursor)?;
-        Ok(Packet {
-            ends,
-            protocol,
-            ports: ports.filter(|_| with_ports),
-            ..nothing
-        })
+        end(cursor).map(|()| packet)
     }
+}
+
+fn ip(cursor: &mut Cursor<'_>, packet: &mut Packet) -> Result<(), ParseError> {
+    if !cursor.keyword(UNKNOWN) {
+        packet.protocol = Some(parse::protocol(cursor)?);
+    }
+    if cursor.keyword(LATER) {
+        packet.fragment = Some(Fragment::Later);
+    } else if cursor.keyword(FIRST) {
+        packet.fragment = Some(Fragment::First);
+    }
+    let later = packet.fragment == Some(Fragment::Later);
+    let with_ports = has_ports(packet.protocol) && !later && !cursor.keyword(CUT);
+    let source = host(cursor, with_ports)?;
+    cursor.thing("`>`", |_| None, |text| (text == ">").then_some(Ok(())))?;
+    let destination = host(cursor, with_ports)?;
+    let (from, to) = (source.thing, destination.thing);
+    packet.ends = ends(from.address, to.address);
+    if packet.ends.is_none() {
+        return Err(cursor.problem(Problem::MixedFamilies, destination.word, None));
+    }
+    packet.ports = with_ports.then_some((from.port, to.port));
+    packet.dscp = Dscp::new(0);
+    Ok(())
+}
+
+/// What stands behind the ends, in any order.
+fn properties(cursor: &mut Cursor<'_>, packet: &mut Packet) -> Result<(), ParseError> {
+    let v6 = packet.protocol == Some(Protocol(58));
+    let icmp = v6 || packet.protocol == Some(Protocol(1));
+    loop {
+        let later = packet.fragment == Some(Fragment::Later);
+        if packet.ports.is_some()
+            && packet.protocol == Some(PortProtocol::Tcp.protocol())
+            && cursor.keyword("flags")
+        {
+            packet.tcp_flags = Some(cursor.thing(
+                "flags, as in `SA`",
+                |_| None,
+                |text| {
+                    let none = text == NO_FLAG;
+                    let flags = if none {
+                        Some(0)
+                    } else {
+                        options::letters(text)
+                    };
+                    flags.map(Ok)
+                },
+            )?);
+        } else if icmp && !later && cursor.keyword("type") {
+            let kind = options::icmp(cursor, v6)?;
+            packet.icmp = Some((kind.kind, kind.code.unwrap_or(0)));
+        } else if packet.ends.is_some() && cursor.keyword("dscp") {
+            packet.dscp = Some(options::dscp(cursor)?);
+        } else if cursor.keyword("vlan") {
+            packet.vlan = Some(options::vlan_id(cursor)?);
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+fn call(cursor: &mut Cursor<'_>, packet: &mut Packet) -> Result<(), ParseError> {
+    packet.protocol = Some(parse::protocol(cursor)?);
+    let with_ports = has_ports(packet.protocol);
+    let Host { address, port } = host(cursor, with_ports)?.thing;
+    let nobody = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    packet.ends = ends(nobody, address);
+    packet.ports = with_ports.then_some((0, port));
+    Ok(())
+}
+
+fn has_ports(protocol: Option<Protocol>) -> bool {
+    protocol.is_some_and(|it| PortProtocol::try_from(it).is_ok())
 }
 
 /// The sender or the receiver. The port is 0 where there is none.
@@ -83,22 +145,6 @@ impl Dialect {
 struct Host {
     address: IpAddr,
     port: u16,
-}
-
-type Both = (Option<Ends>, Option<(u16, u16)>);
-
-/// Goes on to the receiver, who must be of the sender's family.
-fn both<'a>(
-    cursor: &mut Cursor<'a>,
-    source: Said<'a, Host>,
-    with_ports: bool,
-) -> Result<Both, ParseError> {
-    let destination = host(cursor, with_ports)?;
-    let (from, to) = (source.thing, destination.thing);
-    match ends(from.address, to.address) {
-        None => Err(cursor.problem(Problem::MixedFamilies, destination.word, None)),
-        ends => Ok((ends, Some((from.port, to.port)))),
-    }
 }
 
 fn ends(from: IpAddr, to: IpAddr) -> Option<Ends> {
@@ -153,39 +199,81 @@ impl fmt::Display for Packet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             way,
+            arp,
             ends,
             protocol,
             ports,
+            tcp_flags,
+            icmp,
+            fragment,
+            dscp,
+            vlan,
         } = self;
         write!(f, "{way} ")?;
-        let (from, to) = match ends {
-            None => return f.write_str(NOT_IP),
-            Some(Ends::V4(from, to)) => (IpAddr::V4(*from), IpAddr::V4(*to)),
-            Some(Ends::V6(from, to)) => (IpAddr::V6(*from), IpAddr::V6(*to)),
-        };
-        match protocol {
+        match ends {
+            None => f.write_str(if *arp { ARP } else { NOT_IP })?,
+            Some(Ends::V4(from, to)) => {
+                self.fmt_ip(f, IpAddr::V4(*from), IpAddr::V4(*to), *ports)?;
+            }
+            Some(Ends::V6(from, to)) => {
+                self.fmt_ip(f, IpAddr::V6(*from), IpAddr::V6(*to), *ports)?;
+            }
+        }
+        match tcp_flags {
+            Some(0) => write!(f, " flags {NO_FLAG}")?,
+            Some(flags) => write!(f, " flags {}", conditions::letters(*flags))?,
+            None => {}
+        }
+        if let Some((kind, code)) = *icmp {
+            let kind = IcmpKind {
+                v6: *protocol == Some(Protocol(58)),
+                kind,
+                code: Some(code),
+            };
+            write!(f, " type {kind}")?;
+        }
+        if let Some(dscp) = dscp.filter(|dscp| dscp.number() != 0) {
+            write!(f, " dscp {dscp}")?;
+        }
+        // The fragment stands in front.
+        let _: &Option<Fragment> = fragment;
+        vlan.map_or(Ok(()), |id| write!(f, " vlan {}", id.number()))
+    }
+}
+
+impl Packet {
+    fn fmt_ip(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        from: IpAddr,
+        to: IpAddr,
+        ports: Option<(u16, u16)>,
+    ) -> fmt::Result {
+        match self.protocol {
             Some(protocol) => write!(f, "{protocol} ")?,
             None => write!(f, "{UNKNOWN} ")?,
         }
-        let call = Way::CALLS.contains(way);
-        match ports {
-            Some((_, port)) if call => {
-                return write!(f, "{}", std::net::SocketAddr::new(to, *port));
-            }
-            Some((source, destination)) => {
-                let from = std::net::SocketAddr::new(from, *source);
-                let to = std::net::SocketAddr::new(to, *destination);
-                return write!(f, "{from} > {to}");
-            }
+        if Way::CALLS.contains(&self.way) {
+            return match ports {
+                Some((_, port)) => write!(f, "{}", SocketAddr::new(to, port)),
+                None => write!(f, "{to}"),
+            };
+        }
+        match self.fragment {
+            Some(Fragment::Later) => write!(f, "{LATER} ")?,
+            Some(Fragment::First | Fragment::Any) => write!(f, "{FIRST} ")?,
             None => {}
         }
-        if call {
-            return write!(f, "{to}");
+        match ports {
+            Some((source, destination)) => {
+                let from = SocketAddr::new(from, source);
+                write!(f, "{from} > {}", SocketAddr::new(to, destination))
+            }
+            None if has_ports(self.protocol) && self.fragment != Some(Fragment::Later) => {
+                write!(f, "{CUT} {from} > {to}")
+            }
+            None => write!(f, "{from} > {to}"),
         }
-        if protocol.is_some_and(|it: Protocol| PortProtocol::try_from(it).is_ok()) {
-            write!(f, "{FRAGMENT} ")?;
-        }
-        write!(f, "{from} > {to}")
     }
 }
 
@@ -227,7 +315,16 @@ mod tests {
             "in udp fragment 10.0.0.1 > 10.0.0.2",
         );
         packets("unknown ::1 > ::2", "in unknown ::1 > ::2");
-        packets("out arp", "out not-ip");
+        packets("out arp vlan 7", "out arp vlan 7");
+        packets(
+            "tcp first-fragment 10.0.0.1:1 > 10.0.0.2:2 flags SA dscp 46",
+            "in tcp first-fragment 10.0.0.1:1 > 10.0.0.2:2 flags SA dscp ef",
+        );
+        packets("tcp cut ::1 > ::2", "in tcp cut ::1 > ::2");
+        packets(
+            "icmp6 ::1 > ::2 type echoreq",
+            "in icmp6 ::1 > ::2 type echo-request code 0",
+        );
         let calls = |text, printed| check(Dialect::Calls, text, printed);
         calls("connect tcp 10.0.0.1:22", "connect tcp 10.0.0.1:22");
         calls("bind udp [::]:53", "bind udp [::]:53");
@@ -237,7 +334,7 @@ mod tests {
     fn what_is_missing_is_told() {
         check_error(
             "tcp 10.1.2.3 > 10.0.0.1:22",
-            "line 1, column 5: expected `fragment` or an address and a port, as in \
+            "line 1, column 5: expected `fragment`, `first-fragment`, `cut` or an address and a port, as in \
              `10.0.0.1:22` or `[fd00::1]:22`, found `10.1.2.3`",
         );
         check_error(
@@ -251,7 +348,7 @@ mod tests {
         );
         check_error(
             "icmp 10.1.2.3 > 10.0.0.1 log",
-            "line 1, column 26: expected the end of the line, found `log`",
+            "line 1, column 26: expected `type`, `dscp`, `vlan` or the end of the line, found `log`",
         );
     }
 

@@ -48,8 +48,25 @@ impl Dialect {
     pub(super) const fn keywords(self) -> &'static [&'static str] {
         match self {
             Self::Packets => &[
-                "pass", "drop", "in", "out", "log", "inet", "inet6", "proto", "all", "from", "to",
+                "pass",
+                "drop",
+                "in",
+                "out",
+                "log",
+                "inet",
+                "inet6",
+                "proto",
+                "all",
+                "from",
+                "to",
                 "port",
+                "flags",
+                "icmp-type",
+                "icmp6-type",
+                "code",
+                "fragment",
+                "dscp",
+                "vlan",
             ],
             Self::Calls => &[
                 "pass", "drop", "out", "connect", "sendmsg", "bind", "inet", "inet6", "proto",
@@ -63,8 +80,9 @@ impl Dialect {
     pub const fn order(self) -> &'static str {
         match self {
             Self::Packets => {
-                "pass|drop [in|out] [log] [inet|inet6] [proto P] [from ADDRESS [port N]] \
-                 [to ADDRESS [port N]]"
+                "pass|drop [in|out] [log] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
+                 [to ADDRESS [port N]] [flags F/G] [icmp-type T [code C]] [fragment] [dscp D] \
+                 [vlan N]"
             }
             Self::Calls => {
                 "pass|drop [out|connect|sendmsg|bind] [inet|inet6] [proto P] [to ADDRESS] [port N]"

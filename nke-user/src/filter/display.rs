@@ -6,8 +6,11 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::conditions::IcmpKind;
 use super::names;
-use super::rule::{Action, Addresses, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way};
+use super::rule::{
+    Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way,
+};
 
 impl fmt::Display for RuleSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,6 +28,7 @@ impl fmt::Display for Rule {
             log,
             addresses,
             transport,
+            conditions,
         } = self;
         write!(f, "{action}")?;
         if let Some(way) = way {
@@ -47,6 +51,7 @@ impl fmt::Display for Rule {
             } => {
                 f.write_str(" inet6")?;
             }
+            Addresses::Arp => f.write_str(" arp")?,
             Addresses::Any | Addresses::V4 { .. } | Addresses::V6 { .. } => {}
         }
         match transport {
@@ -57,11 +62,20 @@ impl fmt::Display for Rule {
             } => {
                 write!(f, " proto {}", protocol.protocol())?;
             }
+            Transport::Tcp { .. } => write!(f, " proto {}", PortProtocol::Tcp.protocol())?,
+            Transport::Icmp(kind) => write!(f, " proto {}", kind.protocol())?,
             Transport::Any | Transport::Ports { protocol: None, .. } => {}
         }
         ends(self)
             .into_iter()
-            .try_for_each(|end| write!(f, "{end}"))
+            .try_for_each(|end| write!(f, "{end}"))?;
+        match transport {
+            Transport::Tcp { flags, .. } => write!(f, " flags {flags}")?,
+            Transport::Icmp(kind @ IcmpKind { v6: false, .. }) => write!(f, " icmp-type {kind}")?,
+            Transport::Icmp(kind @ IcmpKind { v6: true, .. }) => write!(f, " icmp6-type {kind}")?,
+            Transport::Any | Transport::Protocol(_) | Transport::Ports { .. } => {}
+        }
+        write!(f, "{conditions}")
     }
 }
 
@@ -77,7 +91,7 @@ struct End {
 fn ends(rule: &Rule) -> [End; 2] {
     let named = |prefix: String| (prefix != ANY).then_some(prefix);
     let (from, to) = match rule.addresses {
-        Addresses::Any => (None, None),
+        Addresses::Any | Addresses::Arp => (None, None),
         Addresses::V4 {
             source,
             destination,
@@ -89,7 +103,7 @@ fn ends(rule: &Rule) -> [End; 2] {
     };
     let some = |range: PortRange| (range != PortRange::ALL).then_some(range);
     let (from_ports, to_ports) = match rule.transport {
-        Transport::Any | Transport::Protocol(_) => (None, None),
+        Transport::Any | Transport::Protocol(_) | Transport::Icmp(_) => (None, None),
         // "Something with ports" has no word of its own.
         Transport::Ports {
             source: PortRange::ALL,
@@ -100,6 +114,11 @@ fn ends(rule: &Rule) -> [End; 2] {
             source,
             destination,
             protocol: _,
+        }
+        | Transport::Tcp {
+            source,
+            destination,
+            flags: _,
         } => (some(source), some(destination)),
     };
     [

@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::conditions::{Dscp, Fragment, VlanId};
 use super::rule::{Direction, PortProtocol, Protocol, Way};
 
 /// What the rules can ask of a packet; or of a call, which is like a packet from nobody.
@@ -12,12 +13,43 @@ use super::rule::{Direction, PortProtocol, Protocol, Way};
 pub struct Packet {
     /// Which way it goes.
     pub way: Way,
+    /// Whether it is ARP.
+    pub arp: bool,
     /// Sender and receiver, if it is an IP packet.
     pub ends: Option<Ends>,
     /// What it carries, if that shows.
     pub protocol: Option<Protocol>,
     /// The sender's port and the receiver's, if they show.
     pub ports: Option<(u16, u16)>,
+    /// The flags of TCP, if they show.
+    pub tcp_flags: Option<u8>,
+    /// The type and the code of an ICMP message, if they show.
+    pub icmp: Option<(u8, u8)>,
+    /// [`Fragment::First`] or [`Fragment::Later`], if it is one.
+    pub fragment: Option<Fragment>,
+    /// Its code point, if it is an IP packet.
+    pub dscp: Option<Dscp>,
+    /// Its outer VLAN tag, if it has one.
+    pub vlan: Option<VlanId>,
+}
+
+impl Packet {
+    /// What goes some way, and of which nothing else is known.
+    #[must_use]
+    pub const fn unknown(way: Way) -> Self {
+        Self {
+            way,
+            arp: false,
+            ends: None,
+            protocol: None,
+            ports: None,
+            tcp_flags: None,
+            icmp: None,
+            fragment: None,
+            dscp: None,
+            vlan: None,
+        }
+    }
 }
 
 /// Sender and receiver.
@@ -39,12 +71,7 @@ pub struct Obscured;
 ///
 /// [`Obscured`] if the packet hides what it carries behind too many extension headers.
 pub fn dissect(bytes: &[u8], direction: Direction) -> Result<Packet, Obscured> {
-    let nothing = Packet {
-        way: direction.into(),
-        ends: None,
-        protocol: None,
-        ports: None,
-    };
+    let mut nothing = Packet::unknown(direction.into());
     let Some(mut kind) = number(bytes, 12) else {
         return Ok(nothing);
     };
@@ -53,17 +80,26 @@ pub fn dissect(bytes: &[u8], direction: Direction) -> Result<Packet, Obscured> {
         if kind != 0x8100 && kind != 0x88a8 {
             break;
         }
-        let Some(inner) = number(bytes, start + 2) else {
+        let (Some(tag), Some(inner)) = (number(bytes, start), number(bytes, start + 2)) else {
             return Ok(nothing);
         };
+        nothing.vlan = nothing.vlan.or(VlanId::new(tag & 0xfff));
         (kind, start) = (inner, start + 4);
     }
     match kind {
         0x0800 => Ok(ipv4(bytes, start, nothing)),
         0x86dd => ipv6(bytes, start, nothing),
+        // A receiver would want more of it; a filter of neighbours had better not.
+        0x0806 => Ok(Packet {
+            arp: bytes.len() >= LINK,
+            ..nothing
+        }),
         _ => Ok(nothing),
     }
 }
+
+/// What is looked at of a link header: with the place of two tags.
+const LINK: usize = 22;
 
 fn ipv4(bytes: &[u8], start: usize, nothing: Packet) -> Packet {
     let Some(header) = bytes.get(start..start + 20) else {
@@ -75,18 +111,24 @@ fn ipv4(bytes: &[u8], start: usize, nothing: Packet) -> Packet {
     }
     let address =
         |at: usize| Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
-    let later_fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff != 0;
+    const MORE_FOLLOW: u16 = 1 << 13;
+    let fragment = u16::from_be_bytes([header[6], header[7]]);
     let protocol = Protocol(header[9]);
-    Packet {
+    let plain = Packet {
         ends: Some(Ends::V4(address(12), address(16))),
         protocol: Some(protocol),
-        ports: if later_fragment {
-            None
-        } else {
-            ports(bytes, start + length, protocol)
+        dscp: Dscp::new(header[1] >> 2),
+        fragment: match (fragment & 0x1fff != 0, fragment & MORE_FOLLOW != 0) {
+            (true, _) => Some(Fragment::Later),
+            (false, true) => Some(Fragment::First),
+            (false, false) => None,
         },
         ..nothing
+    };
+    if plain.fragment == Some(Fragment::Later) {
+        return plain;
     }
+    carrying(plain, bytes, start + length, protocol)
 }
 
 fn ipv6(bytes: &[u8], start: usize, nothing: Packet) -> Result<Packet, Obscured> {
@@ -101,8 +143,9 @@ fn ipv6(bytes: &[u8], start: usize, nothing: Packet) -> Result<Packet, Obscured>
         octets.copy_from_slice(&header[at..at + 16]);
         Ipv6Addr::from(octets)
     };
-    let plain = Packet {
+    let mut plain = Packet {
         ends: Some(Ends::V6(address(8), address(24))),
+        dscp: Dscp::new((header[0] << 4 | header[1] >> 4) >> 2),
         ..nothing
     };
     let (mut kind, mut at, mut passed) = (header[6], start + 40, 0);
@@ -113,12 +156,16 @@ fn ipv6(bytes: &[u8], start: usize, nothing: Packet) -> Result<Packet, Obscured>
         let Some(extension) = bytes.get(at..at + 8) else {
             return Ok(plain);
         };
+        if kind == FRAGMENT {
+            plain.fragment = Some(Fragment::First);
+        }
         let later_fragment =
             kind == FRAGMENT && u16::from_be_bytes([extension[2], extension[3]]) >> 3 != 0;
         if later_fragment {
             let shown = !is_extension(extension[0]);
             return Ok(Packet {
                 protocol: shown.then_some(Protocol(extension[0])),
+                fragment: Some(Fragment::Later),
                 ..plain
             });
         }
@@ -134,11 +181,21 @@ fn ipv6(bytes: &[u8], start: usize, nothing: Packet) -> Result<Packet, Obscured>
         return Err(Obscured);
     }
     let protocol = Protocol(kind);
-    Ok(Packet {
-        protocol: Some(protocol),
-        ports: ports(bytes, at, protocol),
-        ..plain
-    })
+    plain.protocol = Some(protocol);
+    Ok(carrying(plain, bytes, at, protocol))
+}
+
+/// With what the header of the protocol says, which begins there.
+fn carrying(packet: Packet, bytes: &[u8], start: usize, protocol: Protocol) -> Packet {
+    let byte = |at: usize| bytes.get(start + at).copied();
+    let tcp = protocol == PortProtocol::Tcp.protocol();
+    let icmp = protocol == Protocol(1) || protocol == Protocol(58);
+    Packet {
+        ports: ports(bytes, start, protocol),
+        tcp_flags: byte(13).filter(|_| tcp),
+        icmp: byte(0).zip(byte(1)).filter(|_| icmp),
+        ..packet
+    }
 }
 
 const FRAGMENT: u8 = 44;

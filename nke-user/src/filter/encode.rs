@@ -8,8 +8,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use nke_ebpf::abi::{self, Ends, PORT_GUARD, facts};
 
+use super::conditions::{Bits, Conditions, IcmpKind, TcpFlags};
 use super::rule::{
-    Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, Transport, Way,
+    Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way,
 };
 
 /// The kernel's form of a rule whose hits are counted in this slot.
@@ -20,6 +21,7 @@ pub(super) fn encode(rule: &Rule, slot: u32) -> abi::Rule {
         log,
         addresses,
         transport,
+        conditions,
     } = rule;
     let mut encoded = abi::Rule {
         slot,
@@ -35,6 +37,10 @@ pub(super) fn encode(rule: &Rule, slot: u32) -> abi::Rule {
     }
     let pair = match addresses {
         Addresses::Any => None,
+        Addresses::Arp => {
+            demand(&mut encoded, facts::ARP, facts::ARP);
+            None
+        }
         Addresses::V4 {
             source,
             destination,
@@ -64,12 +70,35 @@ pub(super) fn encode(rule: &Rule, slot: u32) -> abi::Rule {
             if let Some(protocol) = protocol {
                 demand_protocol(&mut encoded, protocol.protocol());
             }
-            demand(&mut encoded, facts::PORTS, facts::PORTS);
-            encoded.first_ports = abi::ports(source.first(), destination.first());
-            encoded.last_ports = abi::ports(source.last(), destination.last()) | PORT_GUARD;
+            demand_ports(&mut encoded, source, destination);
+        }
+        Transport::Tcp {
+            source,
+            destination,
+            flags,
+        } => {
+            demand_protocol(&mut encoded, PortProtocol::Tcp.protocol());
+            demand_ports(&mut encoded, source, destination);
+            demand_bits(&mut encoded, flags.bits());
+        }
+        Transport::Icmp(kind) => {
+            demand_protocol(&mut encoded, kind.protocol());
+            demand_bits(&mut encoded, kind.bits());
         }
     }
+    demand_bits(&mut encoded, conditions.bits());
     encoded
+}
+
+/// The kernel's form of a default, which also says whether packets must be read further.
+pub(super) fn default_outcome(RuleSet { default, rules }: &RuleSet) -> u32 {
+    let asks = |rule: &Rule| encode(rule, 0).facts_mask & facts::MORE != 0;
+    let more = if rules.iter().any(asks) {
+        abi::Rule::ASKS_MORE
+    } else {
+        0
+    };
+    outcome(*default) | more
 }
 
 /// The kernel's form of an action.
@@ -97,6 +126,7 @@ pub(super) fn decode(encoded: &abi::Rule) -> Option<Rule> {
     let way = ways.into_iter().find(|way| wanted(fact(*way)));
     let (source, destination) = halves(encoded);
     let addresses = match (wanted(facts::V4), wanted(facts::V6)) {
+        (false, false) if wanted(facts::ARP) => Addresses::Arp,
         (false, false) => Addresses::Any,
         (true, false) => Addresses::V4 {
             source: prefix_v4(source)?,
@@ -113,27 +143,59 @@ pub(super) fn decode(encoded: &abi::Rule) -> Option<Rule> {
         true => Some(Protocol(u8::try_from(number).ok()?)),
         false => None,
     };
-    let transport = match (wanted(facts::PORTS), protocol) {
-        (false, None) => Transport::Any,
-        (false, Some(protocol)) => Transport::Protocol(protocol),
-        (true, protocol) => {
-            let last_ports = encoded.last_ports & !PORT_GUARD;
-            Transport::Ports {
-                protocol: protocol.map(PortProtocol::try_from).transpose().ok()?,
-                source: range(encoded.first_ports, last_ports)?,
-                destination: range(encoded.first_ports >> 32, last_ports >> 32)?,
-            }
-        }
-    };
+    let transport = transport(encoded, protocol)?;
     let rule = Rule {
         action: action(encoded.outcome),
         way,
         log: encoded.outcome & abi::Rule::LOG != 0,
         addresses,
         transport,
+        conditions: Conditions::of_bits(Bits {
+            mask: encoded.facts_mask,
+            value: encoded.facts,
+        }),
     };
     // Whatever else it says (bits of a later version), this is not the rule that it is.
     (encode(&rule, encoded.slot) == *encoded).then_some(rule)
+}
+
+fn transport(encoded: &abi::Rule, protocol: Option<Protocol>) -> Option<Transport> {
+    let wanted = |fact: u64| encoded.facts_mask & fact != 0;
+    let last_ports = encoded.last_ports & !PORT_GUARD;
+    let ports = || {
+        let source = range(encoded.first_ports, last_ports)?;
+        let destination = range(encoded.first_ports >> 32, last_ports >> 32)?;
+        Some((source, destination))
+    };
+    let detail = Bits {
+        mask: encoded.facts_mask & facts::DETAIL_MASK,
+        value: encoded.facts & facts::DETAIL_MASK,
+    };
+    Some(
+        match (wanted(facts::PORTS), wanted(facts::DETAIL), protocol) {
+            (false, false, None) => Transport::Any,
+            (false, false, Some(protocol)) => Transport::Protocol(protocol),
+            (true, false, protocol) => {
+                let (source, destination) = ports()?;
+                Transport::Ports {
+                    protocol: protocol.map(PortProtocol::try_from).transpose().ok()?,
+                    source,
+                    destination,
+                }
+            }
+            (true, true, _) => {
+                let (source, destination) = ports()?;
+                Transport::Tcp {
+                    source,
+                    destination,
+                    flags: TcpFlags::of_bits(detail)?,
+                }
+            }
+            (false, true, protocol) => {
+                Transport::Icmp(IcmpKind::of_bits(protocol == Some(Protocol(58)), detail))
+            }
+        },
+    )
 }
 
 /// What is known of whatever goes this way.
@@ -150,6 +212,16 @@ const fn fact(way: Way) -> u64 {
 fn demand(encoded: &mut abi::Rule, mask: u64, value: u64) {
     encoded.facts |= value;
     encoded.facts_mask |= mask;
+}
+
+fn demand_bits(encoded: &mut abi::Rule, Bits { mask, value }: Bits) {
+    demand(encoded, mask, value);
+}
+
+fn demand_ports(encoded: &mut abi::Rule, source: &PortRange, destination: &PortRange) {
+    demand(encoded, facts::PORTS, facts::PORTS);
+    encoded.first_ports = abi::ports(source.first(), destination.first());
+    encoded.last_ports = abi::ports(source.last(), destination.last()) | PORT_GUARD;
 }
 
 fn demand_protocol(encoded: &mut abi::Rule, Protocol(number): Protocol) {

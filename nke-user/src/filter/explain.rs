@@ -15,8 +15,9 @@
 
 use std::fmt;
 
+use super::conditions::{self, Conditions, Fragment, IcmpKind, Vlan};
 use super::dissect::{Ends, Packet};
-use super::rule::{Addresses, PortRange, Rule, Transport};
+use super::rule::{Addresses, PortProtocol, PortRange, Rule, Transport};
 
 /// One thing in which a packet is not as a rule asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +52,15 @@ impl Rule {
             log: _,
             addresses,
             transport,
+            conditions,
         } = self;
         let mut misses = Misses::default();
         if let Some(wanted) = way.filter(|_| !self.applies(packet.way)) {
             misses.add("way", Some(packet.way), wanted);
         }
-        misses.addresses(addresses, packet.ends);
+        misses.addresses(addresses, packet);
         misses.transport(transport, packet);
+        misses.conditions(conditions, packet);
         misses.0
     }
 }
@@ -92,11 +95,18 @@ impl Misses {
         }
     }
 
-    fn addresses(&mut self, wanted: &Addresses, found: Option<Ends>) {
+    fn addresses(&mut self, wanted: &Addresses, packet: &Packet) {
         const SOURCE: &str = "source address";
         const DESTINATION: &str = "destination address";
-        match (wanted, found) {
+        let family = match packet.ends {
+            Some(Ends::V4(..)) => Some("inet"),
+            Some(Ends::V6(..)) => Some("inet6"),
+            None => packet.arp.then_some("arp"),
+        };
+        match (wanted, packet.ends) {
             (Addresses::Any, _) => {}
+            (Addresses::Arp, _) if packet.arp => {}
+            (Addresses::Arp, _) => self.add("family", family, "arp"),
             (
                 Addresses::V4 {
                     source,
@@ -117,12 +127,8 @@ impl Misses {
                 self.compare(source.contains(from), SOURCE, from, source);
                 self.compare(destination.contains(to), DESTINATION, to, destination);
             }
-            (Addresses::V4 { .. }, found) => {
-                self.add("family", found.map(|_| "inet6"), "inet");
-            }
-            (Addresses::V6 { .. }, found) => {
-                self.add("family", found.map(|_| "inet"), "inet6");
-            }
+            (Addresses::V4 { .. }, _) => self.add("family", family, "inet"),
+            (Addresses::V6 { .. }, _) => self.add("family", family, "inet6"),
         }
     }
 
@@ -131,19 +137,47 @@ impl Misses {
             Transport::Any => None,
             Transport::Protocol(protocol) => Some(*protocol),
             Transport::Ports { protocol, .. } => protocol.map(|protocol| protocol.protocol()),
+            Transport::Tcp { .. } => Some(PortProtocol::Tcp.protocol()),
+            Transport::Icmp(kind) => Some(kind.protocol()),
         };
         if let Some(protocol) = protocol.filter(|wanted| packet.protocol != Some(*wanted)) {
             self.add("protocol", packet.protocol, protocol);
         }
-        let Transport::Ports {
-            protocol: _,
-            source,
-            destination,
-        } = wanted
-        else {
-            return;
-        };
-        let Some((from, to)) = packet.ports else {
+        match wanted {
+            Transport::Any | Transport::Protocol(_) => {}
+            Transport::Ports {
+                protocol: _,
+                source,
+                destination,
+            } => self.ports(source, destination, packet.ports),
+            Transport::Tcp {
+                source,
+                destination,
+                flags,
+            } => {
+                self.ports(source, destination, packet.ports);
+                if !packet.tcp_flags.is_some_and(|found| flags.hold(found)) {
+                    self.add("flags", packet.tcp_flags.map(conditions::letters), flags);
+                }
+            }
+            Transport::Icmp(wanted) => {
+                if !packet
+                    .icmp
+                    .is_some_and(|(kind, code)| wanted.is(kind, code))
+                {
+                    let found = packet.icmp.map(|(kind, code)| IcmpKind {
+                        v6: wanted.v6,
+                        kind,
+                        code: Some(code),
+                    });
+                    self.add("type", found, wanted);
+                }
+            }
+        }
+    }
+
+    fn ports(&mut self, source: &PortRange, destination: &PortRange, found: Option<(u16, u16)>) {
+        let Some((from, to)) = found else {
             if *source != PortRange::ALL {
                 self.add("source port", None::<u16>, source);
             }
@@ -153,12 +187,32 @@ impl Misses {
             return;
         };
         self.compare(source.contains(from), "source port", from, source);
-        self.compare(
-            destination.contains(to),
-            "destination port",
-            to,
-            destination,
-        );
+        let fits = destination.contains(to);
+        self.compare(fits, "destination port", to, destination);
+    }
+
+    fn conditions(&mut self, wanted: &Conditions, packet: &Packet) {
+        let Conditions {
+            fragment,
+            dscp,
+            vlan,
+        } = wanted;
+        if let Some(wanted) = fragment.filter(|wanted| match wanted {
+            Fragment::Any => packet.fragment.is_none(),
+            Fragment::First | Fragment::Later => packet.fragment != Some(*wanted),
+        }) {
+            self.add("fragment", packet.fragment, wanted);
+        }
+        if let Some(wanted) = dscp.filter(|wanted| packet.dscp != Some(*wanted)) {
+            self.add("dscp", packet.dscp, wanted);
+        }
+        if let Some(wanted) = vlan.filter(|wanted| match wanted {
+            Vlan::Tagged => packet.vlan.is_none(),
+            Vlan::Untagged => packet.vlan.is_some(),
+            Vlan::Id(id) => packet.vlan != Some(*id),
+        }) {
+            self.add("vlan", packet.vlan.map(Vlan::Id), wanted);
+        }
     }
 }
 

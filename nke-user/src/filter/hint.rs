@@ -113,7 +113,11 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
         "src" | "saddr" | "source" | "-s" => called("from"),
         "dst" | "daddr" | "destination" | "-d" => called("to"),
         "sport" | "dport" | "--sport" | "--dport" => Some(Hint::Order(dialect)),
-        "keep" | "state" | "ct" | "flags" | "modulate" => Some(Hint::NoState),
+        "keep" | "state" | "ct" | "modulate" => Some(Hint::NoState),
+        "tos" | "ds" => called("dscp"),
+        "syn" | "--syn" | "tcp-flags" | "--tcp-flags" => called("flags"),
+        "type" | "icmp" if expected.contains(&"icmp-type") => called("icmp-type"),
+        "frag" | "fragments" | "-f" => called("fragment"),
         "default" => Some(Hint::DefaultIsNoRule),
         _ => None,
     };

@@ -3,6 +3,7 @@
 //! This is so plain that it can be believed. It is what the kernel side is tested against, and it
 //! never runs in the way of a packet.
 
+use super::conditions::{Conditions, Fragment, Vlan};
 use super::dissect::{Ends, Obscured, Packet};
 use super::rule::{Action, Addresses, Rule, RuleSet, Transport};
 
@@ -59,8 +60,32 @@ impl Rule {
             log: _,
             addresses,
             transport,
+            conditions,
         } = self;
-        self.applies(packet.way) && addresses.matches(packet) && transport.matches(packet)
+        self.applies(packet.way)
+            && addresses.matches(packet)
+            && transport.matches(packet)
+            && conditions.match_packet(packet)
+    }
+}
+
+impl Conditions {
+    fn match_packet(&self, packet: &Packet) -> bool {
+        let Self {
+            fragment,
+            dscp,
+            vlan,
+        } = self;
+        let fragment = fragment.is_none_or(|wanted| match wanted {
+            Fragment::Any => packet.fragment.is_some(),
+            Fragment::First | Fragment::Later => packet.fragment == Some(wanted),
+        });
+        let vlan = vlan.is_none_or(|wanted| match wanted {
+            Vlan::Tagged => packet.vlan.is_some(),
+            Vlan::Untagged => packet.vlan.is_none(),
+            Vlan::Id(id) => packet.vlan == Some(id),
+        });
+        fragment && vlan && dscp.is_none_or(|wanted| packet.dscp == Some(wanted))
     }
 }
 
@@ -68,6 +93,7 @@ impl Addresses {
     fn matches(&self, packet: &Packet) -> bool {
         match (self, packet.ends) {
             (Self::Any, _) => true,
+            (Self::Arp, _) => packet.arp,
             (
                 Self::V4 {
                     source,
@@ -103,6 +129,22 @@ impl Transport {
                     .ports
                     .is_some_and(|(from, to)| source.contains(from) && destination.contains(to));
                 carried && ports
+            }
+            Self::Tcp {
+                source,
+                destination,
+                flags,
+            } => {
+                let ports = packet
+                    .ports
+                    .is_some_and(|(from, to)| source.contains(from) && destination.contains(to));
+                ports && packet.tcp_flags.is_some_and(|found| flags.hold(found))
+            }
+            Self::Icmp(wanted) => {
+                packet.protocol == Some(wanted.protocol())
+                    && packet
+                        .icmp
+                        .is_some_and(|(kind, code)| wanted.is(kind, code))
             }
         }
     }

@@ -27,12 +27,15 @@
 mod names;
 mod rule;
 
+mod conditions;
+
 mod display;
 
 mod dialect;
 
 mod cursor;
 mod hint;
+mod options;
 mod parse;
 mod parse_error;
 mod source;
@@ -46,6 +49,7 @@ mod ways;
 
 mod cover;
 mod optimise;
+mod safeguard;
 
 pub mod import;
 
@@ -64,6 +68,7 @@ mod arbitrary;
 mod tests;
 
 pub use address_set::{AddressSet, Inserted, Member, NoMember};
+pub use conditions::{Conditions, Dscp, Fragment, IcmpKind, TcpFlags, Vlan, VlanId};
 pub use dialect::Dialect;
 pub use dissect::{Ends, Obscured, Packet, dissect};
 pub use error::Error;

@@ -71,6 +71,138 @@ const PORTS: &[(&str, u16)] = &[
     ("wireguard", 51820),
 ];
 
+/// Types of ICMP by name. The first name of a number is the one that is printed; pf's are the
+/// shorter ones, nft's the longer ones.
+const ICMP: &[(&str, u8)] = &[
+    ("echo-reply", 0),
+    ("echorep", 0),
+    ("destination-unreachable", 3),
+    ("unreach", 3),
+    ("source-quench", 4),
+    ("squench", 4),
+    ("redirect", 5),
+    ("redir", 5),
+    ("echo-request", 8),
+    ("echoreq", 8),
+    ("router-advertisement", 9),
+    ("routeradv", 9),
+    ("router-solicitation", 10),
+    ("routersol", 10),
+    ("time-exceeded", 11),
+    ("timex", 11),
+    ("parameter-problem", 12),
+    ("paramprob", 12),
+    ("timestamp-request", 13),
+    ("timereq", 13),
+    ("timestamp-reply", 14),
+    ("timerep", 14),
+];
+
+/// Types of ICMP for IPv6 by name, alike.
+const ICMP6: &[(&str, u8)] = &[
+    ("destination-unreachable", 1),
+    ("unreach", 1),
+    ("packet-too-big", 2),
+    ("toobig", 2),
+    ("time-exceeded", 3),
+    ("timex", 3),
+    ("parameter-problem", 4),
+    ("paramprob", 4),
+    ("echo-request", 128),
+    ("echoreq", 128),
+    ("echo-reply", 129),
+    ("echorep", 129),
+    ("mld-listener-query", 130),
+    ("mld-listener-report", 131),
+    ("mld-listener-done", 132),
+    ("nd-router-solicit", 133),
+    ("routersol", 133),
+    ("nd-router-advert", 134),
+    ("routeradv", 134),
+    ("nd-neighbor-solicit", 135),
+    ("neighbrsol", 135),
+    ("nd-neighbor-advert", 136),
+    ("neighbradv", 136),
+    ("nd-redirect", 137),
+    ("redir", 137),
+    ("mld2-listener-report", 143),
+];
+
+/// Code points by name (RFC 2474, 2597, 3246, 5865).
+const DSCP: &[(&str, u8)] = &[
+    ("cs0", 0),
+    ("le", 1),
+    ("cs1", 8),
+    ("af11", 10),
+    ("af12", 12),
+    ("af13", 14),
+    ("cs2", 16),
+    ("af21", 18),
+    ("af22", 20),
+    ("af23", 22),
+    ("cs3", 24),
+    ("af31", 26),
+    ("af32", 28),
+    ("af33", 30),
+    ("cs4", 32),
+    ("af41", 34),
+    ("af42", 36),
+    ("af43", 38),
+    ("cs5", 40),
+    ("va", 44),
+    ("ef", 46),
+    ("cs6", 48),
+    ("cs7", 56),
+];
+
+const fn icmps(v6: bool) -> &'static [(&'static str, u8)] {
+    if v6 { ICMP6 } else { ICMP }
+}
+
+/// The number of a type of ICMP, or of ICMP for IPv6.
+pub(super) fn icmp(v6: bool, name: &str) -> Option<u8> {
+    number_of(icmps(v6), name)
+}
+
+/// The name that a type is printed with.
+pub(super) fn icmp_name(v6: bool, number: u8) -> Option<&'static str> {
+    name_of(icmps(v6), number)
+}
+
+/// Every name of a type, to suggest one.
+pub(super) fn icmp_names(v6: bool) -> impl Iterator<Item = &'static str> {
+    icmps(v6).iter().map(|&(name, _)| name)
+}
+
+/// The number of a code point.
+pub(super) fn dscp(name: &str) -> Option<u8> {
+    number_of(DSCP, name)
+}
+
+/// The name that a code point is printed with.
+pub(super) fn dscp_name(number: u8) -> Option<&'static str> {
+    name_of(DSCP, number)
+}
+
+/// Every name of a code point, to suggest one.
+pub(super) fn dscps() -> impl Iterator<Item = &'static str> {
+    DSCP.iter().map(|&(name, _)| name)
+}
+
+fn number_of(names: &[(&str, u8)], name: &str) -> Option<u8> {
+    let mut names = names.iter();
+    names
+        .find(|(known, _)| *known == name)
+        .map(|&(_, number)| number)
+}
+
+fn name_of(names: &'static [(&'static str, u8)], number: u8) -> Option<&'static str> {
+    let mut names = names.iter();
+    names
+        .find(|(_, known)| *known == number)
+        .map(|&(name, _)| name)
+}
+
 /// The number of a protocol.
 pub(super) fn protocol(name: &str) -> Option<u8> {
     PROTOCOLS

@@ -94,10 +94,13 @@ impl List<'_> {
                 if !left.meets(&self.regions[before]) {
                     continue;
                 }
+                let pieces = left.clone();
                 if left.subtract(&self.regions[before]).is_err() {
                     break;
                 }
-                by.push(before);
+                if left != pieces {
+                    by.push(before);
+                }
                 if left.is_empty() {
                     break;
                 }

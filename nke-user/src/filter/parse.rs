@@ -7,10 +7,14 @@ use std::str::FromStr;
 
 use nke_ebpf::abi::CAPACITY;
 
+use super::conditions::TcpFlags;
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
+use super::options::Options;
 use super::parse_error::{ParseError, Problem};
-use super::rule::{Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, Transport};
+use super::rule::{
+    Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, Transport, Way,
+};
 use super::{hint, names};
 
 /// The rules of the packet filter that one line of text stands for.
@@ -83,6 +87,9 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     let mut ways = cursor.dialect.ways().iter();
     let way = ways.find_map(|(word, way)| cursor.keyword(word).then_some(*way));
     let log = packets && cursor.keyword("log");
+    if packets && cursor.keyword("arp") {
+        return arp(cursor, action, way, log);
+    }
     let family = if cursor.keyword("inet") {
         Some(Family::V4)
     } else {
@@ -96,23 +103,54 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     let all = cursor.keyword("all");
     let from = end("from", !all && packets, cursor)?;
     let to = end("to", !all, cursor)?;
+    let options = Options::read(cursor)?;
     cursor.end()?;
 
     let addresses = addresses(cursor, family, &from.hosts, &to.hosts)?;
-    let transports = transports(cursor, &protocols, &from.ports, &to.ports)?;
-    within_capacity(cursor, &[addresses.len(), transports.len()])?;
-    let mut rules = Vec::with_capacity(addresses.len() * transports.len());
+    let transports = if options.icmp.is_empty() {
+        transports(cursor, &protocols, &from.ports, &to.ports, options.flags)?
+    } else {
+        messages(cursor, &protocols, &from.ports, &to.ports, &options)?
+    };
+    let simple = |it: &Transport| matches!(it, Transport::Any | Transport::Protocol(_));
+    let conditions = options.conditions(cursor, !transports.iter().all(simple))?;
+    let factors = [addresses.len(), transports.len(), conditions.len()];
+    within_capacity(cursor, &factors)?;
+    let mut rules = Vec::with_capacity(factors.iter().product());
     for addresses in addresses {
-        let one = |&transport| Rule {
-            action,
-            way,
-            log,
-            addresses,
-            transport,
-        };
-        rules.extend(transports.iter().map(one));
+        for &transport in &transports {
+            let one = |&conditions| Rule {
+                action,
+                way,
+                log,
+                addresses,
+                transport,
+                conditions,
+            };
+            rules.extend(conditions.iter().map(one));
+        }
     }
     Ok(rules)
+}
+
+/// What there is to ask of ARP.
+fn arp(
+    cursor: &mut Cursor<'_>,
+    action: Action,
+    way: Option<Way>,
+    log: bool,
+) -> Result<Vec<Rule>, ParseError> {
+    let options = Options::of_link(cursor)?;
+    cursor.end()?;
+    let conditions = options.conditions(cursor, false)?;
+    let rule = |conditions| Rule {
+        way,
+        log,
+        addresses: Addresses::Arp,
+        conditions,
+        ..Rule::all(action)
+    };
+    Ok(conditions.into_iter().map(rule).collect())
 }
 
 pub(super) fn action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
@@ -266,19 +304,30 @@ fn transports<'a>(
     protocols: &[Said<'a, Protocol>],
     from: &[Said<'a, PortRange>],
     to: &[Said<'a, PortRange>],
+    flags: Option<Said<'a, TcpFlags>>,
 ) -> Result<Vec<Transport>, ParseError> {
-    let Some(port) = from.first().or(to.first()) else {
+    if let Some(flags) = flags
+        && protocols.iter().any(|it| it.thing != TCP)
+    {
+        let needed = Problem::OnlyOf {
+            field: "flags",
+            protocol: TCP,
+        };
+        return Err(cursor.problem(needed, flags.word, None));
+    }
+    let port = from.first().or(to.first()).and_then(|said| said.word);
+    if port.is_none() && flags.is_none() {
         let each = protocols.iter().map(|said| Transport::Protocol(said.thing));
         return Ok(if protocols.is_empty() {
             vec![Transport::Any]
         } else {
             each.collect()
         });
-    };
+    }
     let mut carriers = Vec::new();
     for said in protocols {
         let carrier = PortProtocol::try_from(said.thing)
-            .map_err(|protocol| cursor.problem(Problem::NoPorts { protocol }, port.word, None))?;
+            .map_err(|protocol| cursor.problem(Problem::NoPorts { protocol }, port, None))?;
         carriers.push(Some(carrier));
     }
     if carriers.is_empty() {
@@ -293,10 +342,17 @@ fn transports<'a>(
     let mut all = Vec::with_capacity(carriers.len() * from.len() * to.len());
     for protocol in carriers {
         for &source in &from {
-            let one = |&destination| Transport::Ports {
-                protocol,
-                source,
-                destination,
+            let one = |&destination| match flags {
+                None => Transport::Ports {
+                    protocol,
+                    source,
+                    destination,
+                },
+                Some(flags) => Transport::Tcp {
+                    source,
+                    destination,
+                    flags: flags.thing,
+                },
             };
             all.extend(to.iter().map(one));
         }
@@ -304,11 +360,44 @@ fn transports<'a>(
     Ok(all)
 }
 
+const TCP: Protocol = PortProtocol::Tcp.protocol();
+
+/// Messages of ICMP.
+fn messages<'a>(
+    cursor: &Cursor<'a>,
+    protocols: &[Said<'a, Protocol>],
+    from: &[Said<'a, PortRange>],
+    to: &[Said<'a, PortRange>],
+    options: &Options<'a>,
+) -> Result<Vec<Transport>, ParseError> {
+    let mut all = Vec::with_capacity(options.icmp.len());
+    for said in &options.icmp {
+        let protocol = said.thing.protocol();
+        if protocols.iter().any(|it| it.thing != protocol) {
+            let field = "this type";
+            let needed = Problem::OnlyOf { field, protocol };
+            return Err(cursor.problem(needed, said.word, None));
+        }
+        if let Some(port) = from.first().or(to.first()) {
+            return Err(cursor.problem(Problem::NoPorts { protocol }, port.word, None));
+        }
+        if let Some(flags) = options.flags {
+            let needed = Problem::OnlyOf {
+                field: "flags",
+                protocol: TCP,
+            };
+            return Err(cursor.problem(needed, flags.word, None));
+        }
+        all.push(Transport::Icmp(said.thing));
+    }
+    Ok(all)
+}
+
 /// A handful of lists can stand for more rules than there is memory.
-fn within_capacity(cursor: &Cursor<'_>, factors: &[usize]) -> Result<(), ParseError> {
+pub(super) fn within_capacity(cursor: &Cursor<'_>, factors: &[usize]) -> Result<(), ParseError> {
     let rules = factors
         .iter()
-        .fold(1, |all: usize, factor| all.saturating_mul(*factor));
+        .fold(1, |all: usize, factor| all.saturating_mul((*factor).max(1)));
     if rules <= CAPACITY {
         return Ok(());
     }

@@ -75,6 +75,29 @@ pub enum Problem {
         /// The protocol.
         protocol: Protocol,
     },
+    /// A field of another protocol.
+    #[error("{field}: only {protocol} has that: write `proto {protocol}`, or leave `proto` out")]
+    OnlyOf {
+        /// What was asked for.
+        field: &'static str,
+        /// The protocol that has it.
+        protocol: Protocol,
+    },
+    /// What only the first fragment of a datagram has, of another.
+    #[error("a later fragment has no ports, no flags and no type: they went with the first one")]
+    LaterFragment,
+    /// Flags that no segment has.
+    #[error("no segment is so: a flag that must be set has to be looked at, and one must be")]
+    FlagsNever,
+    /// A type or a code of ICMP beyond 255.
+    #[error("types and codes of ICMP are numbers from 0 to 255")]
+    IcmpTooHigh,
+    /// A code point beyond 63.
+    #[error("a DSCP is a number from 0 to 63")]
+    DscpTooHigh,
+    /// A VLAN beyond 4095.
+    #[error("a VLAN's number is from 0 to 4095")]
+    VlanTooHigh,
     /// Lists in braces where one rule was wanted.
     #[error("this is {rules} rules, and one is wanted")]
     Several {

@@ -20,6 +20,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::conditions::{Conditions, IcmpKind, TcpFlags};
+
 /// What happens to a packet, or to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -90,6 +92,8 @@ pub struct Prefix<A> {
 pub enum Addresses {
     /// Whatever it has, and were it no IP packet at all.
     Any,
+    /// ARP, which has no addresses of IP.
+    Arp,
     /// IPv4, and of these.
     V4 {
         /// Its sender is one of these.
@@ -148,6 +152,17 @@ pub enum Transport {
         /// The receiver's port is one of these.
         destination: PortRange,
     },
+    /// A segment of TCP with these ports and flags.
+    Tcp {
+        /// The sender's port is one of these.
+        source: PortRange,
+        /// The receiver's port is one of these.
+        destination: PortRange,
+        /// Its flags are so.
+        flags: TcpFlags,
+    },
+    /// A message of ICMP.
+    Icmp(IcmpKind),
 }
 
 /// One rule.
@@ -163,6 +178,8 @@ pub struct Rule {
     pub addresses: Addresses,
     /// What it must carry.
     pub transport: Transport,
+    /// What else it must have.
+    pub conditions: Conditions,
 }
 
 /// An ordered list of rules, and what happens to a packet that none of them matches.
@@ -184,6 +201,7 @@ impl Rule {
             log: false,
             addresses: Addresses::Any,
             transport: Transport::Any,
+            conditions: Conditions::NONE,
         }
     }
 

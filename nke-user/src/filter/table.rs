@@ -338,7 +338,7 @@ impl Table {
 fn encode_set(new: &RuleSet, slots: &[u32]) -> Option<Vec<u64>> {
     let length = u32::try_from(new.rules.len()).ok()?;
     let mut words = Vec::with_capacity(RULE_SET_WORDS);
-    words.push(join(length, encode::outcome(new.default)));
+    words.push(join(length, encode::default_outcome(new)));
     for (rule, slot) in new.rules.iter().zip(slots) {
         words.extend(encode::encode(rule, *slot).to_words());
     }

@@ -1,5 +1,6 @@
 //! The language and its meaning, together.
 
+use nke_ebpf::abi::facts;
 use proptest::prelude::*;
 
 use super::arbitrary;
@@ -62,6 +63,73 @@ fn rules_are_printed_without_what_adds_nothing() {
 }
 
 #[test]
+fn what_few_rules_ask_for_stands_behind() {
+    let same = |line: &str| check(line, &[line]);
+    same("drop in proto tcp from any port 1-9 to any port 22 flags S/SA fragment dscp ef vlan 7");
+    same("drop proto tcp flags /FSRPAUEW");
+    same("pass log proto icmp from 10.0.0.0/8 icmp-type echo-request code 3 vlan none");
+    same("pass proto icmp6 icmp6-type 99");
+    same("drop fragment later vlan any");
+    same("pass in log arp");
+    same("drop arp vlan none");
+    check(
+        "pass arp vlan {1,2}",
+        &["pass arp vlan 1", "pass arp vlan 2"],
+    );
+    same("drop inet fragment first dscp 45");
+    check(
+        "drop vlan 1 dscp 0 fragment",
+        &["drop fragment dscp cs0 vlan 1"],
+    );
+    check("drop flags AS/AS", &["drop proto tcp flags SA/SA"]);
+    check(
+        "drop icmp-type {echoreq code 0, 3} dscp {ef, 0}",
+        &[
+            "drop proto icmp icmp-type echo-request code 0 dscp ef",
+            "drop proto icmp icmp-type echo-request code 0 dscp cs0",
+            "drop proto icmp icmp-type destination-unreachable dscp ef",
+            "drop proto icmp icmp-type destination-unreachable dscp cs0",
+        ],
+    );
+    check(
+        "drop to any port 1 flags F/F",
+        &["drop proto tcp to any port 1 flags F/F"],
+    );
+}
+
+#[test]
+fn errors_name_what_cannot_stand_behind() {
+    let check_error = |line: &str, column: usize, message: &str| {
+        let error = parse_rules(line).unwrap_err();
+        assert_eq!(error.column, column, "{line}: {error}");
+        let text = error.to_string();
+        assert!(text.contains(message), "{line}: {text}");
+    };
+    check_error("drop proto udp flags S/S", 22, "flags: only tcp has that");
+    check_error(
+        "drop proto tcp icmp-type 3",
+        26,
+        "this type: only icmp has that",
+    );
+    check_error("drop to any port 1 icmp6-type 1", 18, "icmp6 has no ports");
+    check_error("drop flags S/A", 12, "no segment is so");
+    check_error("drop flags X/A", 12, "as in `S/SA`, found `X/A`");
+    check_error("drop flags S/S flags A/A", 16, "found `flags`");
+    check_error("drop icmp-type 256", 16, "from 0 to 255");
+    check_error("drop icmp-type ecoreq", 16, "did you mean `echoreq`?");
+    check_error("drop dscp 64", 11, "from 0 to 63");
+    check_error("drop vlan 4096", 11, "from 0 to 4095");
+    check_error(
+        "drop to any port 1 fragment later",
+        29,
+        "a later fragment has no ports",
+    );
+    check_error("drop arp proto tcp", 10, "expected `vlan` or the end");
+    check_error("drop tos 1", 6, "it is called `dscp` here");
+    assert!(Dialect::Calls.rules("drop out flags S/SA").is_err());
+}
+
+#[test]
 fn a_list_is_a_rule_each() {
     check(
         "drop in proto { tcp, udp } to any port { 53, 853 }",
@@ -99,21 +167,22 @@ fn errors_name_the_place_and_the_way_out() {
         1,
         3,
         "expected `pass` or `drop`, found `tcp`; the order is: pass|drop [in|out] [log] \
-         [inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]]",
+         [arp|inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]] [flags F/G] \
+         [icmp-type T [code C]] [fragment] [dscp D] [vlan N]",
     );
     check_error(
         "drop quick",
         6,
         5,
-        "expected `in`, `out`, `log`, `inet`, `inet6`, `proto`, `all`, `from`, `to` or the end of \
-         the line, found `quick`; leave it out: the first rule that matches always decides",
+        "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
     );
     check_error(
         "drop frm any",
         6,
         3,
-        "expected `in`, `out`, `log`, `inet`, `inet6`, `proto`, `all`, `from`, `to` or the end of \
-         the line, found `frm`; did you mean `from`?",
+        "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan` or the end of the line, found `frm`; did you mean `from`?",
     );
     check_error(
         "drop from 10/8",
@@ -251,10 +320,9 @@ fn a_call_is_judged_by_what_it_asks() {
     let rules = rules.unwrap();
     let by = |way, port| {
         let call = Packet {
-            way,
-            ends: None,
             protocol: Some(Protocol(6)),
             ports: Some((0, port)),
+            ..Packet::unknown(way)
         };
         rules.judge(&Ok(call)).by
     };
@@ -336,6 +404,25 @@ fn rules_know_where_they_can_apply() {
     assert!(rule.applies(Direction::In) && rule.applies(Direction::Out));
 }
 
+/// What the kernel side should say of what few rules ask for.
+fn facts_of(packet: &Packet) -> u64 {
+    let conditions = Conditions {
+        fragment: packet.fragment,
+        dscp: packet.dscp,
+        vlan: packet.vlan.map(Vlan::Id),
+    };
+    let flags = packet
+        .tcp_flags
+        .and_then(|flags| TcpFlags::new(flags, 0xff));
+    let kind = packet.icmp.map(|(kind, code)| IcmpKind {
+        v6: false,
+        kind,
+        code: Some(code),
+    });
+    let detail = flags.map(TcpFlags::bits).or(kind.map(IcmpKind::bits));
+    conditions.bits().value | detail.unwrap_or_default().value
+}
+
 proptest! {
     #[test]
     fn what_is_printed_is_read_back(rule in arbitrary::rule()) {
@@ -367,6 +454,8 @@ proptest! {
             prop::sample::select(vec![
                 "pass", "drop", "in", "out", "log", "inet", "inet6", "proto", "tcp", "from", "to",
                 "port", "any", "all", "{", "}", ",", "22", "1-5", "10.0.0.0/8", "::/0", "#", "é",
+                "flags", "S/SA", "icmp-type", "icmp6-type", "code", "fragment", "later", "dscp",
+                "vlan", "none",
             ]),
             0..12,
         )
@@ -415,7 +504,7 @@ proptest! {
 
     #[test]
     fn both_readers_of_packets_agree(
-        bytes in prop::collection::vec(any::<u8>(), 0..120),
+        bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(0), Just(6), Just(0x45)], 0..120),
         kind in prop::sample::select(vec![0x0800u16, 0x86dd, 0x8100, 0x88a8, 0x0806]),
     ) {
         let mut bytes = bytes;
@@ -431,6 +520,8 @@ proptest! {
                 prop_assert_eq!(flow.protocol().map(Protocol), packet.protocol);
                 let ports = flow.source_port().zip(flow.destination_port());
                 prop_assert_eq!(ports, packet.ports);
+                let more = flow.with_more(&frame).facts() & facts::MORE;
+                prop_assert_eq!(more, facts_of(&packet));
             }
         }
     }

@@ -54,6 +54,11 @@ impl Flow {
         connection::of_caller()
     }
 
+    /// The far end, and this host's.
+    pub(crate) const fn both_ends(&self) -> (SocketAddr, SocketAddr) {
+        (self.peer, self.local)
+    }
+
     /// Whether its packets meet a chain.
     pub(crate) fn meets(&self, hook: Hook, target: Target) -> bool {
         let judged = matches!(

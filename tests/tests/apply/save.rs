@@ -40,7 +40,7 @@ fn fill(world: &World, cgroup: &Cgroup) {
             "drop in log proto udp from 10.0.0.0/8 to any port 53",
         ])
         .ok();
-    world.on(&["filter", "default", "drop"]).ok();
+    world.on(&["filter", "default", "drop", "--force"]).ok();
     let guard = [
         "guard",
         "add",

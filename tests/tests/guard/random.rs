@@ -137,5 +137,6 @@ fn as_judged(ask: &Ask) -> Packet {
         ends: Some(ends),
         protocol: Some(Protocol(u8::try_from(ask.protocol).expect("small"))),
         ports: Some((0, ask.address.port())),
+        ..Packet::unknown(Way::Connect)
     }
 }

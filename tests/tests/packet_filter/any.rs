@@ -54,8 +54,46 @@ pub(crate) fn rule(dice: &mut Dice) -> String {
             words.push(format!("port {}", ports(dice)));
         }
     }
+    if dice.once_in(3) {
+        options(dice, &mut words);
+    }
     words.retain(|word| !word.is_empty());
     words.join(" ")
+}
+
+/// What few rules ask for, as far as it can stand behind what is there already.
+fn options(dice: &mut Dice, words: &mut Vec<String>) {
+    let has = |word: &str| words.iter().any(|known| known.contains(word));
+    let (proto, ports) = (has("proto"), has("port"));
+    let (tcp, udp_or_so) = (has("proto 6"), proto && !has("proto 6") || has("proto 58"));
+    let mut first_only = ports;
+    if dice.once_in(2) && (tcp || !udp_or_so) {
+        let flags = dice.pick(&["S/SA", "/F", "A/A", "FR/FR", "/FSRPAUEW"]);
+        words.push(format!("flags {flags}"));
+        first_only = true;
+    } else if dice.once_in(2) && !proto && !ports {
+        let (kind, code) = (
+            dice.pick(&[0, 4, 255]),
+            dice.pick(&["", "code 0", "code 22"]),
+        );
+        words.push(format!(
+            "{} {kind} {code}",
+            dice.pick(&["icmp-type", "icmp6-type"])
+        ));
+        first_only = true;
+    }
+    let fragment = dice.pick(&["", "", "fragment", "fragment first", "fragment later"]);
+    if !(first_only && fragment.ends_with("later")) {
+        words.push(fragment.to_owned());
+    }
+    words.push(
+        dice.pick(&["", "", "dscp cs0", "dscp { ef, 1 }"])
+            .to_owned(),
+    );
+    words.push(
+        dice.pick(&["", "", "vlan none", "vlan any", "vlan { 1, 2 }"])
+            .to_owned(),
+    );
 }
 
 fn host(dice: &mut Dice, v6: bool) -> String {
@@ -79,7 +117,7 @@ fn ports(dice: &mut Dice) -> String {
 pub(crate) fn packet(dice: &mut Dice) -> Vec<u8> {
     let mut frame = Frame::from_outside();
     for _ in 0..dice.pick(&[0, 0, 0, 1, 1, 2, 2, 3]) {
-        let id = u16::from(dice.byte());
+        let id = dice.pick(&[1, 2, 0x7001, 4095]);
         frame = frame.tag(dice.pick(&[0x8100, 0x88a8]), id);
     }
     let mut bytes = match dice.below(8) {
@@ -92,6 +130,10 @@ pub(crate) fn packet(dice: &mut Dice) -> Vec<u8> {
         2 | 3 => frame.ip(&ipv4(dice)),
         _ => frame.ip(&ipv6(dice)),
     };
+    // The traffic class, where there is no tag: code points, and more.
+    if dice.once_in(2) && matches!(bytes.get(12), Some(0x08 | 0x86)) && bytes.len() > 15 {
+        bytes[15] = dice.pick(&[0xb8, 0xbb, 0x04, 0x80, 0x10]);
+    }
     if dice.once_in(8) {
         let place = 12 + dice.below(bytes.len() - 12);
         bytes[place] = dice.byte();

@@ -2,6 +2,7 @@
 //!
 //! Only the table `filter` is about passing and dropping.
 
+use super::super::conditions::{Dscp, Fragment, IcmpKind, TcpFlags};
 use super::super::rule::{Action, PortRange, Protocol, Way};
 use super::super::{names, parse::is_number};
 use super::chains::{Chain, Read, Rule, Target, flattened};
@@ -146,8 +147,17 @@ impl Reader<'_> {
             if word == "!" {
                 return Err(format!("`! {}`", words.next().unwrap_or_default()));
             }
-            if matches!(word, "--tcp-flags" | "--syn") {
-                return Err(format!("`{word}`"));
+            if word == "-f" {
+                matches.fragment = Some(Fragment::Later);
+                continue;
+            }
+            if word == "--tcp-flags" {
+                let (among, set) = (words.next(), words.next());
+                let flags = among
+                    .zip(set)
+                    .and_then(|(among, set)| tcp_flags(among, set));
+                matches.flags = Some(flags.ok_or_else(|| format!("`{word}`"))?);
+                continue;
             }
             let value = words
                 .next()
@@ -160,6 +170,9 @@ impl Reader<'_> {
                 "-p" => protocol(value).map(|all| matches.protocols = all),
                 "--dport" | "--dports" => ports(value).map(|all| matches.destination_ports = all),
                 "--sport" | "--sports" => ports(value).map(|all| matches.source_ports = all),
+                "--icmp-type" => icmp(false, value).map(|kind| matches.icmp = Some(vec![kind])),
+                "--icmpv6-type" => icmp(true, value).map(|kind| matches.icmp = Some(vec![kind])),
+                "--dscp" => dscp(value).map(|dscp| matches.dscp = Some(vec![dscp])),
                 "--src-range" | "--dst-range" => {
                     range(value).map(|nets| matches.nets(word == "--src-range", nets))
                 }
@@ -175,7 +188,7 @@ impl Reader<'_> {
                 "-m" if matches!(value, "tcp" | "udp" | "sctp" | "dccp" | "udplite") => Some(()),
                 "-m" if matches!(
                     value,
-                    "multiport" | "comment" | "iprange" | "icmp" | "icmp6"
+                    "multiport" | "comment" | "iprange" | "icmp" | "icmp6" | "dscp"
                 ) =>
                 {
                     Some(())
@@ -227,6 +240,40 @@ fn is_interface(pattern: &str, name: &str) -> bool {
         Some(start) => name.starts_with(start),
         None => name == pattern,
     }
+}
+
+/// As `SYN,ACK` and `SYN`: those that are looked at, and those that are set.
+fn tcp_flags(among: &str, set: &str) -> Option<TcpFlags> {
+    const NAMES: [&str; 8] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"];
+    let bits = |text: &str| -> Option<u8> {
+        match text {
+            "NONE" => Some(0),
+            "ALL" => Some(0x3f),
+            text => text.split(',').try_fold(0, |all, flag| {
+                let bit = NAMES.iter().position(|name| *name == flag)?;
+                Some(all | 1 << bit)
+            }),
+        }
+    };
+    TcpFlags::new(bits(set)?, bits(among)?)
+}
+
+/// As `8`, `8/0` or `echo-request`.
+fn icmp(v6: bool, value: &str) -> Option<IcmpKind> {
+    let (kind, code) = value
+        .split_once('/')
+        .map_or((value, None), |(a, b)| (a, Some(b)));
+    Some(IcmpKind {
+        v6,
+        kind: names::icmp(v6, kind).or_else(|| kind.parse().ok())?,
+        code: code.map(str::parse).transpose().ok()?,
+    })
+}
+
+/// As `0x2e`.
+fn dscp(value: &str) -> Option<Dscp> {
+    let digits = value.strip_prefix("0x")?;
+    u8::from_str_radix(digits, 16).ok().and_then(Dscp::new)
 }
 
 fn nets(value: &str) -> Option<Vec<Net>> {

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::super::conditions::{Dscp, Fragment, IcmpKind, TcpFlags};
 use super::super::rule::{Action, PortRange, Prefix, Protocol, Way};
 
 /// Addresses of either family.
@@ -23,6 +24,10 @@ pub(super) struct Matches {
     pub destinations: Option<Vec<Net>>,
     pub source_ports: Option<Vec<PortRange>>,
     pub destination_ports: Option<Vec<PortRange>>,
+    pub flags: Option<TcpFlags>,
+    pub icmp: Option<Vec<IcmpKind>>,
+    pub fragment: Option<Fragment>,
+    pub dscp: Option<Vec<Dscp>>,
 }
 
 /// A line of rules.
@@ -58,8 +63,16 @@ impl Matches {
             destinations,
             source_ports,
             destination_ports,
+            flags,
+            icmp,
+            fragment,
+            dscp,
         } = self;
         v6.is_some()
+            || flags.is_some()
+            || icmp.is_some()
+            || fragment.is_some()
+            || dscp.is_some()
             || protocols.is_some()
             || sources.is_some()
             || destinations.is_some()
@@ -85,6 +98,10 @@ impl Matches {
             destinations: common(&self.destinations, &by.destinations, Net::common)?,
             source_ports: common(&self.source_ports, &by.source_ports, overlap)?,
             destination_ports: common(&self.destination_ports, &by.destination_ports, overlap)?,
+            flags: one_of(self.flags, by.flags)?,
+            icmp: common(&self.icmp, &by.icmp, |a, b| (a == b).then_some(*a))?,
+            fragment: one_of(self.fragment, by.fragment)?,
+            dscp: common(&self.dscp, &by.dscp, |a, b| (a == b).then_some(*a))?,
         };
         (of_family(&narrowed.sources) && of_family(&narrowed.destinations)).then_some(narrowed)
     }
@@ -236,6 +253,10 @@ impl fmt::Display for Line {
             destinations,
             source_ports,
             destination_ports,
+            flags,
+            icmp,
+            fragment,
+            dscp,
         } = matches;
         write!(f, "{action}")?;
         if let Some(way) = way {
@@ -266,7 +287,19 @@ impl fmt::Display for Line {
                 write!(f, " port {}", List(ports))?;
             }
         }
-        Ok(())
+        if let Some(flags) = flags {
+            write!(f, " flags {flags}")?;
+        }
+        if let Some(icmp) = icmp {
+            let v6 = icmp.iter().any(|kind| kind.v6);
+            let word = if v6 { "icmp6-type" } else { "icmp-type" };
+            write!(f, " {word} {}", List(icmp))?;
+        }
+        if let Some(fragment) = fragment {
+            write!(f, " {fragment}")?;
+        }
+        dscp.as_ref()
+            .map_or(Ok(()), |dscp| write!(f, " dscp {}", List(dscp)))
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::super::conditions::{Dscp, IcmpKind};
 use super::super::names;
 use super::super::rule::{Action, PortRange, Protocol, Way};
 use super::chains::{Chain, Read, Rule, Target, flattened};
@@ -182,6 +183,9 @@ impl Reader<'_> {
                 let all: Vec<_> = each(&right, nets)?.into_iter().flatten().collect();
                 by.nets(field == "saddr", all);
             }
+            ("ip" | "ip6", "dscp") => by.dscp = Some(each(&right, dscp)?),
+            ("icmp", "type") => by.icmp = Some(each(&right, |it| icmp(false, it))?),
+            ("icmpv6", "type") => by.icmp = Some(each(&right, |it| icmp(true, it))?),
             (carrier, "sport") => {
                 by.protocols = carried(carrier)?;
                 by.source_ports = Some(each(&right, ports)?);
@@ -237,6 +241,20 @@ fn carried(name: &str) -> Option<Option<Vec<Protocol>>> {
         }
         _ => None,
     }
+}
+
+fn dscp(value: &Value) -> Option<Dscp> {
+    let number = value.as_u64().and_then(|number| u8::try_from(number).ok());
+    number
+        .or_else(|| names::dscp(word(value)))
+        .and_then(Dscp::new)
+}
+
+fn icmp(v6: bool, value: &Value) -> Option<IcmpKind> {
+    let number = value.as_u64().and_then(|number| u8::try_from(number).ok());
+    let kind = number.or_else(|| names::icmp(v6, word(value)))?;
+    let code = None;
+    Some(IcmpKind { v6, kind, code })
 }
 
 /// Whether it is IPv6.

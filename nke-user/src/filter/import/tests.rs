@@ -56,6 +56,9 @@ COMMIT
 -A INPUT ! -s 10.0.0.0/8 -p icmp -j DROP
 -A INPUT -p tcp -m tcp --dport 113 -j REJECT --reject-with tcp-reset
 -A INPUT -j LOG --log-prefix "rest: "
+-A INPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m dscp --dscp 0x2e -j ACCEPT
+-A INPUT -p icmp -m icmp --icmp-type 8/0 -j ACCEPT
+-A INPUT -f -j DROP
 -A LOGDROP -j LOG --log-prefix "bad "
 -A LOGDROP -j DROP
 -A WEB -s 203.0.113.0/255.255.255.0 -j DROP
@@ -76,6 +79,9 @@ fn iptables_is_read() {
          pass in inet proto tcp to any port { 80, 443 }
          pass in proto udp from { 198.51.100.1, 198.51.100.2/31, 198.51.100.4/31, 198.51.100.6 }
          drop in inet proto tcp to any port 113
+         pass in inet proto tcp flags S/FSRA dscp ef
+         pass in inet proto icmp icmp-type echo-request code 0
+         drop in inet fragment later
          drop in inet
          default pass",
         &[
@@ -135,6 +141,9 @@ const LISTED: &str = r#"{"nftables": [
     {"rule": {"family": "inet", "table": "filter", "chain": "input", "handle": 8, "expr": [
         {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}},
             "right": {"set": ["icmp", "ipv6-icmp"]}}}, {"accept": null}]}},
+    {"rule": {"family": "inet", "table": "filter", "chain": "input", "handle": 10, "expr": [
+        {"match": {"op": "==", "left": {"payload": {"protocol": "icmpv6", "field": "type"}},
+            "right": {"set": ["nd-neighbor-solicit", 136]}}}, {"accept": null}]}},
     {"rule": {"family": "inet", "table": "filter", "chain": "web", "handle": 9, "expr": [
         {"match": {"op": "==", "left": {"payload": {"protocol": "ip6", "field": "daddr"}},
             "right": {"prefix": {"addr": "fd00::", "len": 8}}}}, {"accept": null}]}}
@@ -148,6 +157,7 @@ fn nft_is_read() {
         "drop in log from { 203.0.113.0/24, 192.0.2.1, 198.51.100.2/31 }
          pass in proto tcp to fd00::/8 port { 22, 8000-8080 }
          pass in proto { icmp, icmp6 }
+         pass in icmp6-type { nd-neighbor-solicit, nd-neighbor-advert }
          drop in inet
          drop in inet6
          default pass",

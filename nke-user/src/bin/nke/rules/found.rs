@@ -1,16 +1,18 @@
 //! Rule sets that were found in the kernel, and which of them is meant.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use nke::{
     control::{Control, Scope},
-    filter::{Error, Rule, Table, can_match, refuse_what_never_matches},
+    error,
+    filter::{Error, Rule, RuleSet, Table, Way, can_match, refuse_what_never_matches, ways_at},
     find::original,
     hook::{Hook, Kind},
     order::Selector,
 };
 
 use super::target::Target;
+use crate::output;
 
 /// A rule set in the kernel, and where it is in force.
 pub(crate) struct Found {
@@ -24,12 +26,69 @@ pub(crate) struct Found {
     /// The first attachment's.
     pub(super) id: u32,
     pub(super) table: Table,
+    /// The ends of the caller's own connection, the far one first, if it comes by.
+    caller: Option<(SocketAddr, SocketAddr)>,
 }
 
 impl Found {
     /// Rules for what never comes by would look as if they did something.
     pub(super) fn refuse_what_never_matches<T: Target>(&self, rules: &[Rule]) -> Result<(), Error> {
         refuse_what_never_matches(rules, &self.hooks, self, T::EXTENSION)
+    }
+
+    /// Puts rules in force. Unless it is told otherwise, it sees to it that a default of `drop` lets
+    /// the host be reached, and refuses rules that cut the caller's own connection.
+    pub(super) fn write<T: Target>(
+        &mut self,
+        target: &T,
+        mut rules: RuleSet,
+    ) -> anyhow::Result<()> {
+        let mut lacking = Vec::new();
+        if target.is_guarded() {
+            let ways = self.hooks.iter().flat_map(|hook| ways_at(*hook));
+            let ways: Vec<_> = ways.copied().collect();
+            self.refuse_what_cuts(&ways, &rules)?;
+            let link = self.interface.is_some();
+            lacking = rules.lacking(&ways, link, self.caller);
+            rules.rules.extend(&lacking);
+        }
+        self.table.write(&rules)?;
+        for rule in lacking {
+            output::note(format_args!(
+                "{self}: added `{rule}` behind the others, or the default would drop what the host \
+                 is reached by; --force leaves it out"
+            ));
+        }
+        Ok(())
+    }
+
+    fn refuse_what_cuts(&self, ways: &[Way], rules: &RuleSet) -> Result<(), error::Error> {
+        let (Some(caller), Some(hook)) = (self.caller, self.hooks.first()) else {
+            return Ok(());
+        };
+        // What cuts it already is not the change's doing.
+        let before = self.table.read().map(|listing| listing.rules());
+        let cut = before.is_ok_and(|before| before.cuts(ways, caller).is_some());
+        let Some(rule) = rules.cuts(ways, caller).filter(|_| !cut) else {
+            return Ok(());
+        };
+        let (far, near) = caller;
+        Err(error::Error::LockOut {
+            hook: *hook,
+            place: self.place(),
+            stage: "write rules",
+            connection: format!("{far} to {near} (rule {}: {})", rule + 1, rules.rules[rule]),
+        })
+    }
+
+    /// What the hooks are of.
+    fn place(&self) -> String {
+        match (&self.interface, &self.netns) {
+            (Some(interface), Some(netns)) => format!("{interface} in {netns}"),
+            (Some(interface), None) => interface.clone(),
+            (None, Some(netns)) => format!("namespace {netns}"),
+            (None, None) => "this namespace".to_owned(),
+        }
     }
 }
 
@@ -42,6 +101,7 @@ impl fmt::Display for Found {
             cgroup,
             id: _,
             table: _,
+            caller: _,
         } = self;
         if let [hook] = hooks.as_slice() {
             write!(f, "{hook} of ")?;
@@ -84,6 +144,7 @@ pub(super) fn find<T: Target>(control: &Control, scope: &Scope) -> anyhow::Resul
                 cgroup: chain.cgroup.clone(),
                 id: node.id,
                 table,
+                caller: control.caller_at(&Selector::Id(node.id), scope)?,
             });
         }
     }

@@ -96,9 +96,8 @@ fn filter(found: &Found, listing: &Listing) -> Value {
         hooks,
         interface,
         netns,
-        cgroup: _,
         id,
-        table: _,
+        ..
     } = found;
     let mut value = json!({
         "hook": hooks.first(),
@@ -141,14 +140,7 @@ pub(super) fn rules(listing: &Listing) -> Value {
 }
 
 fn guard(found: &Found, listing: &Listing) -> Value {
-    let Found {
-        hooks,
-        interface: _,
-        netns: _,
-        cgroup,
-        id: _,
-        table: _,
-    } = found;
+    let Found { hooks, cgroup, .. } = found;
     let Listing {
         default,
         rules,

@@ -142,30 +142,27 @@ pub(crate) fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> 
     found.refuse_what_never_matches::<T>(change.new_rules())?;
     let old = found.table.read()?.rules();
     match change {
-        Change::Add { at, rules } => add(&mut found, old, at, &rules),
-        Change::Delete(numbers) => delete(&mut found, old, numbers),
+        Change::Add { at, rules } => add(target, &mut found, old, at, &rules),
+        Change::Delete(numbers) => delete(target, &mut found, old, numbers),
         Change::Load(new) => {
-            found.table.write(&new)?;
-            let RuleSet { default, rules } = new;
-            let rules = counted(rules.len());
+            let rules = counted(new.rules.len());
+            let default = new.default;
+            found.write(target, new)?;
             output::line(format_args!("{found}: loaded {rules}, default {default}"));
             Ok(())
         }
         Change::Default(default) => {
-            found.table.write(&RuleSet {
-                default,
-                rules: old.rules,
-            })?;
+            let rules = old.rules;
+            found.write(target, RuleSet { default, rules })?;
             output::line(format_args!("{found}: default {default}"));
             Ok(())
         }
         Change::Flush => {
             let RuleSet { default, rules } = old;
-            found.table.write(&RuleSet {
-                default,
-                rules: Vec::new(),
-            })?;
-            let rules = counted(rules.len());
+            let number = counted(rules.len());
+            let rules = Vec::new();
+            found.write(target, RuleSet { default, rules })?;
+            let rules = number;
             output::line(format_args!("{found}: deleted {rules}, default {default}"));
             Ok(())
         }
@@ -202,7 +199,8 @@ impl Change<'_> {
     }
 }
 
-fn add(
+fn add<T: Target>(
+    target: &T,
     found: &mut Found,
     mut rules: RuleSet,
     at: Option<NonZeroUsize>,
@@ -215,7 +213,7 @@ fn add(
         return Err(Error::NoPlace { place, count }.into());
     }
     rules.rules.splice(index..index, new.iter().copied());
-    found.table.write(&rules)?;
+    found.write(target, rules)?;
     for (number, rule) in (index + 1..).zip(new) {
         output::line(format_args!("{found}: added rule {number}: {rule}"));
     }
@@ -236,7 +234,12 @@ fn list<T: Target>(control: &Control, target: &T, json: bool) -> anyhow::Result<
     listing::print::<T>(&all, json)
 }
 
-fn delete(found: &mut Found, mut rules: RuleSet, numbers: &[NonZeroUsize]) -> anyhow::Result<()> {
+fn delete<T: Target>(
+    target: &T,
+    found: &mut Found,
+    mut rules: RuleSet,
+    numbers: &[NonZeroUsize],
+) -> anyhow::Result<()> {
     let count = rules.rules.len();
     if let Some(number) = numbers.iter().find(|number| number.get() > count) {
         return Err(Error::NoRule {
@@ -255,7 +258,7 @@ fn delete(found: &mut Found, mut rules: RuleSet, numbers: &[NonZeroUsize]) -> an
         .rev()
         .map(|number| (*number, rules.rules.remove(number - 1)))
         .collect();
-    found.table.write(&rules)?;
+    found.write(target, rules)?;
     gone.reverse();
     for (number, rule) in gone {
         output::line(format_args!("{found}: deleted rule {number}: {rule}"));

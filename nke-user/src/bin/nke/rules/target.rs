@@ -47,6 +47,9 @@ pub(crate) trait Target: Args + Debug {
     /// Whether it says at which hook.
     fn has_hook(&self) -> bool;
 
+    /// Whether to see to it that nobody is locked out.
+    fn is_guarded(&self) -> bool;
+
     /// The place, as messages name it.
     fn place(&self) -> String;
 
@@ -69,6 +72,10 @@ pub(crate) struct FilterTarget {
     /// The attachment's id; needed if packet-filter is attached to one hook several times
     #[arg(long, value_name = "ID")]
     id: Option<u32>,
+    /// Even if it cuts your own SSH connection, ARP or neighbour discovery: without this, rules that
+    /// pass them are put behind the others where the default would drop them
+    #[arg(long)]
+    force: bool,
 }
 
 /// Which filters.
@@ -109,6 +116,7 @@ impl Target for FilterTarget {
             netns: netns.clone(),
             hook: *hook,
             id: None,
+            force: false,
         }
     }
 
@@ -118,6 +126,7 @@ impl Target for FilterTarget {
             netns,
             hook,
             id: _,
+            force: _,
         } = self;
         Scope {
             interface: interface.clone(),
@@ -133,6 +142,7 @@ impl Target for FilterTarget {
             netns,
             hook: _,
             id,
+            force: _,
         } = self;
         // Without a name the namespace is the caller's own, and not every one.
         let here = interface.is_some() || netns.is_some() || found.netns.is_none();
@@ -155,12 +165,17 @@ impl Target for FilterTarget {
         self.hook.is_some()
     }
 
+    fn is_guarded(&self) -> bool {
+        !self.force
+    }
+
     fn place(&self) -> String {
         let Self {
             interface,
             netns,
             hook: _,
             id: _,
+            force: _,
         } = self;
         match (interface, netns) {
             (Some(interface), _) => interface.clone(),
@@ -175,6 +190,7 @@ impl Target for FilterTarget {
             netns,
             hook,
             id: _,
+            force: _,
         } = self;
         let mut words = Vec::new();
         words.extend(interface.as_ref().map(|name| format!("-i {name}")));
@@ -251,6 +267,11 @@ impl Target for GuardTarget {
 
     fn has_hook(&self) -> bool {
         self.hook.is_some()
+    }
+
+    // It judges what programs ask for, and nothing that is on its way.
+    fn is_guarded(&self) -> bool {
+        false
     }
 
     fn place(&self) -> String {
