@@ -74,7 +74,7 @@ fn a_capture_is_judged_by_the_kernels_program() {
         })
     );
     let said = world.nke(&["filter", "test", &rules, &capture, "-v"]).ok();
-    let line = "     3 drop     rule 2        54 bytes, tcp 10.0.0.1:1000 > 10.0.0.2:80\n";
+    let line = "     3 drop     rule 2        54 bytes, tcp 10.0.0.1:1000 > 10.0.0.2:80 flags S\n";
     assert!(said.stdout.contains(line), "{}", said.stdout);
     assert!(
         said.stdout

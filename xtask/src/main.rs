@@ -12,6 +12,7 @@
 mod build;
 mod check;
 mod demo;
+mod fuzz;
 mod setup;
 mod soak;
 mod step;
@@ -79,6 +80,12 @@ enum Verb {
         /// Only the tests whose names have this in them
         filter: Vec<String>,
     },
+    /// Hand spoilt input to every parser of the packet filter, for as long as is said
+    Fuzz {
+        /// How long, in seconds
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Run end-to-end tests in a virtual machine with another kernel
     Vm(vm::Vm),
     /// Measure (nothing here is a test)
@@ -141,6 +148,7 @@ fn run(arguments: Arguments) -> Result<()> {
         }
         Verb::Check => check::run(&workspace),
         Verb::Soak { filter } => soak::run(&workspace, &mut steps, &filter),
+        Verb::Fuzz { seconds } => fuzz::run(&workspace, seconds),
         Verb::Vm(options) => vm::run(&workspace, &mut steps, &options),
         Verb::Bench { arguments } => bench(&workspace, &mut steps, &arguments),
     }

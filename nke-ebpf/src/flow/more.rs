@@ -90,5 +90,6 @@ fn fragment(word: u16) -> u64 {
     const MORE_FOLLOW: u16 = 1 << 13;
     let whole = equal(u64::from(word & (MORE_FOLLOW | 0x1fff)), 0);
     let first = equal(u64::from(word & 0x1fff), 0);
-    (whole ^ 1) * facts::FRAGMENT | (first ^ 1) * facts::LATER
+    let (is_part, is_later) = (whole ^ 1, first ^ 1);
+    (is_part * facts::FRAGMENT) | (is_later * facts::LATER)
 }

@@ -59,35 +59,39 @@ pub(super) fn encode(rule: &Rule, slot: u32) -> abi::Rule {
     if let Some((source, destination)) = pair {
         (encoded.front, encoded.back) = ends(source, destination);
     }
+    demand_transport(&mut encoded, transport);
+    demand_bits(&mut encoded, conditions.bits());
+    encoded
+}
+
+fn demand_transport(encoded: &mut abi::Rule, transport: &Transport) {
     match transport {
         Transport::Any => {}
-        Transport::Protocol(protocol) => demand_protocol(&mut encoded, *protocol),
+        Transport::Protocol(protocol) => demand_protocol(encoded, *protocol),
         Transport::Ports {
             protocol,
             source,
             destination,
         } => {
             if let Some(protocol) = protocol {
-                demand_protocol(&mut encoded, protocol.protocol());
+                demand_protocol(encoded, protocol.protocol());
             }
-            demand_ports(&mut encoded, source, destination);
+            demand_ports(encoded, source, destination);
         }
         Transport::Tcp {
             source,
             destination,
             flags,
         } => {
-            demand_protocol(&mut encoded, PortProtocol::Tcp.protocol());
-            demand_ports(&mut encoded, source, destination);
-            demand_bits(&mut encoded, flags.bits());
+            demand_protocol(encoded, PortProtocol::Tcp.protocol());
+            demand_ports(encoded, source, destination);
+            demand_bits(encoded, flags.bits());
         }
         Transport::Icmp(kind) => {
-            demand_protocol(&mut encoded, kind.protocol());
-            demand_bits(&mut encoded, kind.bits());
+            demand_protocol(encoded, kind.protocol());
+            demand_bits(encoded, kind.bits());
         }
     }
-    demand_bits(&mut encoded, conditions.bits());
-    encoded
 }
 
 /// The kernel's form of a default, which also says whether packets must be read further.

@@ -65,6 +65,8 @@ mod trial;
 #[cfg(test)]
 mod arbitrary;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 pub use address_set::{AddressSet, Inserted, Member, NoMember};

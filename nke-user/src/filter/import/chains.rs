@@ -31,7 +31,7 @@ pub(super) struct Rule {
 pub(super) enum Read {
     /// What of packets that it matches.
     Rule {
-        matches: Matches,
+        matches: Box<Matches>,
         log: bool,
         target: Target,
     },

@@ -206,7 +206,7 @@ impl Reader<'_> {
         }
         let log = false;
         Ok(Read::Rule {
-            matches,
+            matches: Box::new(matches),
             log,
             target,
         })

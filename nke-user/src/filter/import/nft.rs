@@ -142,7 +142,7 @@ impl Reader<'_> {
             target = Target::Logs;
         }
         Ok(Read::Rule {
-            matches,
+            matches: Box::new(matches),
             log,
             target,
         })
