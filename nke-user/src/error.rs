@@ -956,6 +956,22 @@ pub enum Error {
         cause: String,
     },
 
+    /// A setting was given when the extension was loaded, and the new version cannot take it.
+    #[error(
+        "{name}: upgrade: setting {setting} was set to {value}, and {cause}; --reset-settings \
+         {setting} gives it up"
+    )]
+    SettingLost {
+        /// The extension.
+        name: String,
+        /// The setting's name.
+        setting: String,
+        /// Its value.
+        value: String,
+        /// Why not, in words.
+        cause: String,
+    },
+
     /// There is no map of this name to reset.
     #[error("{object}: upgrade: the new version has no map {map}; `nke info` shows its maps")]
     NoMapToReset {

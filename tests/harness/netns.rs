@@ -134,8 +134,9 @@ pub(crate) fn run(program: &str, words: &[&str]) -> String {
         .output()
         .unwrap_or_else(|error| fail(format!("{program}: {error}")));
     if !output.status.success() {
-        let error = String::from_utf8_lossy(&output.stderr);
-        fail(format!("{program} {}: {error}", words.join(" ")));
+        // bpftool writes its errors with its JSON.
+        let [error, said] = [&output.stderr, &output.stdout].map(|it| String::from_utf8_lossy(it));
+        fail(format!("{program} {}: {error}{said}", words.join(" ")));
     }
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

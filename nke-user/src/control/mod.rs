@@ -59,7 +59,7 @@ pub use self::{
     settings::{Origin, SettingStatus},
     status::{ChainStatus, Counts, ExtensionStatus, NeedStatus, NodeStatus},
     unload::{Unload, Unloaded},
-    upgrade::{MapFate, MapStatus, Upgrade, Upgraded},
+    upgrade::{Carried, MapFate, MapStatus, Upgrade, Upgraded},
     way::{HookStatus, WayStatus},
 };
 pub use crate::chain::RecordedForm as Form;

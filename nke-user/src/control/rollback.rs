@@ -71,6 +71,8 @@ impl Control {
             chains,
             attachments,
             maps,
+            // It has its own constants again.
+            settings: Vec::new(),
         })
     }
 

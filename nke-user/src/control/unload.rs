@@ -91,14 +91,11 @@ impl Control {
             Remains::default()
         };
         let veto = self.ask_or_force(kmid, force)?;
-        if !holders.is_empty() {
-            self.edit(kmid, |record| record.leaving = Some(holders.len()))?;
-            if let Err(error) = self.take_away(kmid) {
-                self.resume(kmid)?;
-                return Err(error);
-            }
+        if let Err(error) = self.end(kmid, holders.len()) {
+            // It had agreed to go. What it says now, and whether it can, changes nothing.
+            let _: Result<()> = self.resume(kmid, holders.len());
+            return Err(error);
         }
-        self.remove(kmid)?;
         if wait {
             wait_until_freed(&remains);
         }
@@ -130,8 +127,35 @@ impl Control {
         })
     }
 
-    /// Has an extension work on that could not be unloaded.
-    fn resume(&mut self, kmid: u32) -> Result<()> {
+    /// Takes an extension's attachments away, of which it has so many, and then itself.
+    fn end(&mut self, kmid: u32, attached: usize) -> Result<()> {
+        if attached > 0 {
+            self.edit(kmid, |record| record.leaving = Some(attached))?;
+            self.take_away(kmid)?;
+        }
+        let removed = self.remove(kmid);
+        if removed.is_err() && (attached > 0 || !self.is_recorded(kmid)) {
+            // It is in no chain, and not to be had any more: the next command removes the rest.
+            self.extensions.retain(|extension| extension.kmid != kmid);
+            return Ok(());
+        }
+        removed
+    }
+
+    /// Whether the state still says that it is loaded.
+    fn is_recorded(&self, kmid: u32) -> bool {
+        self.known(kmid).is_some_and(|extension| {
+            let name = extension.build.pin_name(&extension.name);
+            matches!(Extension::read(&self.state, &name), Ok(Some(_)))
+        })
+    }
+
+    /// Has an extension work on that could not be unloaded. If it is not whole any more, the next
+    /// command ends what was begun.
+    fn resume(&mut self, kmid: u32, attached: usize) -> Result<()> {
+        if self.uses(kmid).count() != attached || !self.is_recorded(kmid) {
+            return Ok(());
+        }
         self.edit(kmid, |record| record.leaving = None)?;
         let Some(extension) = self.known(kmid) else {
             return Ok(());
@@ -162,10 +186,10 @@ impl Control {
             changes.push(self.prepare(Ground::Chain(chain), &wanted)?);
         }
         self.put_in_force(changes)?;
-        for (hook, target) in places {
-            self.reread(hook, target)?;
-        }
-        self.disclaim_unused()
+        // They are gone. What fails of the rest, the next command does.
+        self.reread_all(&places.into_iter().collect::<Vec<_>>());
+        let _: Result<()> = self.disclaim_unused();
+        Ok(())
     }
 
     /// Ends the unloads that were killed, or takes them back if nothing had changed yet.
@@ -181,7 +205,8 @@ impl Control {
                 self.take_away(kmid)?;
                 self.remove(kmid)?;
             } else {
-                self.edit(kmid, |record| record.leaving = None)?;
+                // Where this fails, the next command tries.
+                let _: Result<()> = self.resume(kmid, had);
             }
         }
         Ok(())

@@ -131,6 +131,7 @@ codes! { Error:
     // 80 to 89: finding, counts, init and exit.
     80 "init-failed" InitFailed,
     81 "exit-vetoed" ExitVetoed,
+    82 "setting-lost" SettingLost,
     // 90 to 99: upgrades.
     90 "not-newer" NotNewer,
     91 "map-changed" MapChanged,

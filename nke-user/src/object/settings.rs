@@ -4,7 +4,9 @@
 //! The manifest declares them; in an object that declares none, every global variable of a plain type
 //! is one. Nothing here does I/O.
 
-use super::{Object, Variable};
+use aya_obj::EbpfSectionKind;
+
+use super::{Object, Variable, kconfig};
 use crate::{
     object::{Setting, SettingType, SettingValue},
     value::{Cause, Kind, Literal, Type, ValueError},
@@ -207,6 +209,14 @@ impl Object {
             }
         }
         problems
+    }
+
+    /// Whether a map holds constants of the code, which nobody changes once it is loaded.
+    pub(crate) fn is_constant(&self, name: &str) -> bool {
+        let map = self.parsed.maps.get(name);
+        let constant = map.is_some_and(|map| map.section_kind() == EbpfSectionKind::Rodata);
+        // What is there is the kernel's configuration.
+        constant && name != kconfig::MAP
     }
 
     /// What a map begins with, if it begins with anything.

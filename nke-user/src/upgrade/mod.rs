@@ -18,7 +18,7 @@ mod layout;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::layout::Layout;
-pub(crate) use self::{copy::Copy, layout::Entries};
+pub(crate) use self::{convert::difference, copy::Copy, layout::Entries};
 use crate::object::{Migrate, Object};
 
 /// What becomes of one map of the new version.

@@ -1,9 +1,14 @@
 //! `nke upgrade` and `nke rollback`: another version of an extension in its place, everywhere.
 
+mod attachments;
 mod datagrams;
+mod dependants;
 mod failures;
+mod kinds;
 mod maps;
 mod rollback;
+mod routines;
+mod settings;
 mod traffic;
 
 use std::{fs, path::PathBuf};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use nke::{
-    control::{self, Control, MapFate, Pending, Upgraded},
+    control::{self, Carried, Control, MapFate, Pending, Upgraded},
     find::Wanted,
 };
 use serde_json::json;
@@ -26,6 +26,9 @@ pub(crate) struct Upgrade {
     /// Give up what is in this map, which has changed; may be given several times
     #[arg(long, value_name = "MAP")]
     reset_maps: Vec<String>,
+    /// Give up the value that this constant was given by `load --set`; may be given several times
+    #[arg(long, value_name = "SETTING")]
+    reset_settings: Vec<String>,
     #[command(flatten)]
     within: Within,
     #[command(flatten)]
@@ -50,6 +53,7 @@ impl Upgrade {
             extension,
             force,
             reset_maps,
+            reset_settings,
             within,
             format,
         } = self;
@@ -57,6 +61,7 @@ impl Upgrade {
             extension: extension.clone(),
             force: *force,
             reset_maps: reset_maps.iter().cloned().collect(),
+            reset_settings: reset_settings.iter().cloned().collect(),
         };
         let (upgraded, pending) = match within.seconds {
             Some(seconds) => {
@@ -98,6 +103,7 @@ fn print(
         chains,
         attachments,
         maps,
+        settings,
     } = upgraded;
     if !changed {
         output::line(format_args!("{name} {to} is loaded already (kmid {kmid})"));
@@ -120,6 +126,9 @@ fn print(
         if !names.is_empty() {
             output::line(format_args!("  maps {words}: {}", names.join(", ")));
         }
+    }
+    for Carried { name, value } in settings {
+        output::line(format_args!("  setting kept: {name} = {value}"));
     }
     confirm::tell(pending);
     Ok(())
