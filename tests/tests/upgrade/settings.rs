@@ -110,3 +110,31 @@ fn what_the_new_version_cannot_take_is_refused_unless_it_is_given_up() {
     world.nke(&["rollback", "versions"]).ok();
     assert_eq!(level(&world), "5 set");
 }
+
+#[test]
+fn an_apply_that_upgrades_carries_them_too() {
+    let world = first();
+    let netns = world.inside.name();
+    let declare = |object: &str, more: &str| {
+        let text = format!(
+            "[[attach]]\nextension = '{object}'\nhook = 'interface/xdp'\ninterface = '{}'\n\
+             netns = '{netns}'\n[[load]]\nextension = '{object}'\n{more}",
+            nke_tests::IFACE
+        );
+        std::fs::write(world.directory().join("a.toml"), text).expect("the directory is ours");
+    };
+    declare(&object(2, PLAIN), "");
+    world.nke(&["apply", "a.toml"]).ok();
+    world.assert_trail(Hook::Xdp, &[2]);
+    assert_eq!(level(&world), "5 set");
+    // What the new version cannot take changes nothing.
+    declare(&object(3, "type = 'i32'\n"), "");
+    let error = refused(&world, &["apply", "a.toml"]);
+    assert!(error.contains("setting level was set to 5"), "{error}");
+    // What is declared counts.
+    let third = object(3, PLAIN);
+    let set = format!("[[set]]\nextension = '{third}'\nsettings = {{ level = 6 }}\n");
+    declare(&third, &set);
+    world.nke(&["apply", "a.toml"]).ok();
+    assert_eq!(level(&world), "6 set");
+}

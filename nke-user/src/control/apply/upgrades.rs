@@ -3,7 +3,11 @@
 //! All of it is made aside, once for each attachment, so that a chain is tried with the same maps
 //! that it is put in force with.
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    rc::Rc,
+};
 
 use crate::{
     chain::{Chain, Change, Fresh, Node, Role},
@@ -44,9 +48,14 @@ impl Control {
             let name = &upgrade.old.name;
             let mut object = named.body.object().clone();
             let values = survey.values_at_load(name);
-            let begun = crate::control::settings::preset(&mut object, &values).and_then(|()| {
-                self.begin_upgrade(&upgrade.old, &object, &upgrade.path, &upgrade.plan)
-            });
+            // What is declared is not carried over: it is said anew.
+            let declared: BTreeSet<_> = values.iter().map(|(name, _)| name.clone()).collect();
+            let begun = self
+                .carry_settings(&upgrade.old, &mut object, &declared)
+                .and_then(|_| crate::control::settings::preset(&mut object, &values))
+                .and_then(|()| {
+                    self.begin_upgrade(&upgrade.old, &object, &upgrade.path, &upgrade.plan)
+                });
             begun.map_err(|error| named.origin.blame(error))?;
         }
         Ok(())

@@ -34,15 +34,6 @@ pub(super) fn carry(
     given_up: &BTreeSet<String>,
 ) -> Result<Vec<Carried>> {
     let old = before.object.settings();
-    let has = |name: &&String| old.iter().any(|setting| setting.name == **name);
-    if let Some(setting) = given_up.iter().find(|name| !has(name)) {
-        return Err(Error::NoSetting {
-            extension: before.object.name().to_owned(),
-            stage: "upgrade",
-            setting: setting.clone(),
-            has: old.into_iter().map(|setting| setting.name).collect(),
-        });
-    }
     let mut carried = Vec::new();
     for setting in old.iter().filter(|old| !given_up.contains(&old.name)) {
         let Some(value) = given(before, setting)? else {
@@ -58,6 +49,21 @@ pub(super) fn carry(
         carried.push(Carried { name, value });
     }
     Ok(carried)
+}
+
+/// Refuses a name that is no setting of the old version.
+pub(super) fn refuse_unknown(before: &Source, given_up: &BTreeSet<String>) -> Result<()> {
+    let old = before.object.settings();
+    let has = |name: &&String| old.iter().any(|setting| setting.name == **name);
+    if let Some(setting) = given_up.iter().find(|name| !has(name)) {
+        return Err(Error::NoSetting {
+            extension: before.object.name().to_owned(),
+            stage: "upgrade",
+            setting: setting.clone(),
+            has: old.into_iter().map(|setting| setting.name).collect(),
+        });
+    }
+    Ok(())
 }
 
 /// The value of a constant that is not its default.

@@ -117,6 +117,7 @@ impl Control {
         } = found;
         let mut object = Object::parse_beside(&old.name, bytes, manifest)?;
         let plan = self.plan_upgrade(&old, &object, upgrade.force, &upgrade.reset_maps)?;
+        carried::refuse_unknown(&*self.source_of(old.kmid)?, &upgrade.reset_settings)?;
         let settings = self.carry_settings(&old, &mut object, &upgrade.reset_settings)?;
         let successor = self.begin_upgrade(&old, &object, &path, &plan)?;
         let done = self.put_in_place(&old, &successor, &plan);
