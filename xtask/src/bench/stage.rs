@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nke::control::{Attach, Attached, Control};
+use nke::control::{Attach, Attached, Control, Manner};
 use nke::find::Wanted;
 use nke::hook::Hook;
 use nke::sys::{self, link, program};
@@ -184,7 +184,10 @@ impl<'a> Stage<'a> {
     ) -> Result<Attached> {
         let position = None;
         let attach = Attach {
-            counters,
+            manner: Manner {
+                counters,
+                ..Manner::default()
+            },
             position,
             ..self.attachment(name, cable, hook)
         };

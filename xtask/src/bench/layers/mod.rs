@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use nke::control::Attach;
+use nke::control::{Attach, Manner};
 use nke::hook::{Hook, Kind, ProgramType};
 use nke::sys::program::{TestRun, test_run};
 use nke::sys::{self, link, program};
@@ -265,7 +265,10 @@ fn chain(
             extension: nke::find::Wanted::Path(stage.objects.path(object)),
             place: whole.clone(),
             hook: Some(hook),
-            counters,
+            manner: Manner {
+                counters,
+                ..Manner::default()
+            },
             position: None,
             ..Attach::new(object, "lo")
         })?;
