@@ -15,6 +15,7 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io,
+    net::IpAddr,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::fs::MetadataExt as _,
@@ -22,7 +23,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::{
+    address::{AddressAttribute, AddressMessage},
+    link::{LinkAttribute, LinkMessage},
+};
 use rustix::thread::LinkNameSpaceType;
 
 use crate::{
@@ -141,6 +145,37 @@ impl Namespace {
         })?;
         let _home = Home(home);
         Ok(work())
+    }
+
+    /// The addresses of all interfaces in it, each once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoNamespace`] if it cannot be asked.
+    pub fn addresses(&self) -> Result<Vec<IpAddr>> {
+        let question = Message::GetAddress(AddressMessage::default());
+        let answers = netlink::dump(self, question).map_err(|source| Error::NoNamespace {
+            name: self.describe(),
+            source,
+        })?;
+        let mut all = Vec::new();
+        for answer in answers {
+            let Message::NewAddress(message) = answer else {
+                continue;
+            };
+            // Of a link between two hosts, the own end is the local one.
+            let (mut local, mut any) = (None, None);
+            for attribute in &message.attributes {
+                if let AddressAttribute::Local(address) = attribute {
+                    local = Some(*address);
+                } else if let AddressAttribute::Address(address) = attribute {
+                    any = Some(*address);
+                }
+            }
+            let own = local.or(any);
+            all.extend(own.filter(|own| !all.contains(own)));
+        }
+        Ok(all)
     }
 
     /// The index of an interface.

@@ -207,3 +207,17 @@ fn a_default_of_drop_shuts_nobody_out() {
     world.on(&["filter", "flush"]).ok();
     assert_eq!(rules(&world), added);
 }
+
+#[test]
+fn self_is_what_the_namespace_has() {
+    let world = World::with_addresses();
+    world.attach(Hook::In, "packet-filter", &[]);
+    world
+        .on(&["filter", "add", "pass in proto tcp to self port 22"])
+        .ok();
+    let rules = rules(&world);
+    for own in ["10.1.0.2", "fd01::2"] {
+        let rule = format!("pass in proto tcp to {own} port 22");
+        assert!(rules.contains(&rule), "{rules:?}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Going along the words of a line, and saying what could have stood where it went wrong.
 
+use std::net::IpAddr;
+
 use super::dialect::Dialect;
 use super::hint::{self, Hint};
 use super::parse_error::{Expected, Found, ParseError, Problem};
@@ -8,6 +10,8 @@ use super::words::{Word, words};
 /// A place in a line.
 pub(super) struct Cursor<'a> {
     pub(super) dialect: Dialect,
+    /// What `self` stands for; nothing where nobody knows.
+    pub(super) own: &'a [IpAddr],
     /// The line's number, counted from 1.
     number: usize,
     line: &'a str,
@@ -28,12 +32,18 @@ impl<'a> Cursor<'a> {
     pub(super) fn new(dialect: Dialect, number: usize, line: &'a str) -> Self {
         Self {
             dialect,
+            own: &[],
             number,
             line,
             words: words(line),
             next: 0,
             expected: Vec::new(),
         }
+    }
+
+    /// The same, where these are the host's own addresses.
+    pub(super) fn on(self, own: &'a [IpAddr]) -> Self {
+        Self { own, ..self }
     }
 
     /// Whether there are no more words.

@@ -2,7 +2,7 @@
 //!
 //! A list in braces stands for a rule each, so that one line may be several rules.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use nke_ebpf::abi::CAPACITY;
@@ -33,7 +33,16 @@ impl Dialect {
     ///
     /// [`ParseError`], which knows the column.
     pub fn rules(self, line: &str) -> Result<Vec<Rule>, ParseError> {
-        rules(&mut Cursor::new(self, 1, line))
+        self.rules_on(line, &[])
+    }
+
+    /// The same, on a host that has these addresses: `self` stands for them.
+    ///
+    /// # Errors
+    ///
+    /// [`ParseError`], which knows the column.
+    pub fn rules_on(self, line: &str, own: &[IpAddr]) -> Result<Vec<Rule>, ParseError> {
+        rules(&mut Cursor::new(self, 1, line).on(own))
     }
 }
 
@@ -72,6 +81,8 @@ enum Host {
     Any,
     V4(Prefix<Ipv4Addr>),
     V6(Prefix<Ipv6Addr>),
+    /// One of the host's own addresses; not in rules of the other family.
+    Own(IpAddr),
 }
 
 /// The sender's or the receiver's half of a line.
@@ -169,7 +180,7 @@ fn end<'a>(
     cursor: &mut Cursor<'a>,
 ) -> Result<End<'a>, ParseError> {
     let hosts = if wanted && cursor.keyword(word) {
-        cursor.list(host)?
+        hosts(cursor)?
     } else {
         vec![Said {
             thing: Host::Any,
@@ -223,6 +234,30 @@ fn port(cursor: &mut Cursor<'_>) -> Result<PortRange, ParseError> {
     )
 }
 
+/// Addresses, with the host's own in the place of `self`.
+fn hosts<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Said<'a, Host>>, ParseError> {
+    let said = cursor.list(|cursor| {
+        if cursor.keyword("self") {
+            return Ok(None);
+        }
+        host(cursor).map(Some)
+    })?;
+    let mut all = Vec::with_capacity(said.len());
+    for Said { thing, word } in said {
+        match thing {
+            Some(thing) => all.push(Said { thing, word }),
+            None if cursor.own.is_empty() => {
+                return Err(cursor.problem(Problem::NoSelf, word, None));
+            }
+            None => all.extend(cursor.own.iter().map(|address| Said {
+                thing: Host::Own(*address),
+                word,
+            })),
+        }
+    }
+    Ok(all)
+}
+
 fn host(cursor: &mut Cursor<'_>) -> Result<Host, ParseError> {
     if cursor.keyword("any") {
         return Ok(Host::Any);
@@ -272,11 +307,15 @@ fn addresses<'a>(
     within_capacity(cursor, &[from.len(), to.len()])?;
     let mut all = Vec::with_capacity(from.len() * to.len());
     for source in from {
-        for destination in to {
+        'pairs: for destination in to {
             let mut family = family;
+            let own = [source, destination].map(|end| matches!(end.thing, Host::Own(_)));
             for end in [source, destination] {
                 let of = end.thing.family();
                 if of.is_some() && family.is_some() && of != family {
+                    if own.contains(&true) {
+                        continue 'pairs;
+                    }
                     return Err(cursor.problem(Problem::MixedFamilies, end.word, None));
                 }
                 family = family.or(of);
@@ -294,6 +333,10 @@ fn addresses<'a>(
                 },
             });
         }
+    }
+    // Of all of the host's addresses, none is of the rule's family.
+    if all.is_empty() {
+        return Err(cursor.problem(Problem::NoSelf, None, None));
     }
     Ok(all)
 }
@@ -410,20 +453,24 @@ impl Host {
             Self::Any => None,
             Self::V4(_) => Some(Family::V4),
             Self::V6(_) => Some(Family::V6),
+            Self::Own(IpAddr::V4(_)) => Some(Family::V4),
+            Self::Own(IpAddr::V6(_)) => Some(Family::V6),
         }
     }
 
     const fn v4(self) -> Prefix<Ipv4Addr> {
         match self {
             Self::V4(prefix) => prefix,
-            Self::Any | Self::V6(_) => Prefix::<Ipv4Addr>::ANY,
+            Self::Own(IpAddr::V4(own)) => Prefix::<Ipv4Addr>::one(own),
+            Self::Any | Self::V6(_) | Self::Own(IpAddr::V6(_)) => Prefix::<Ipv4Addr>::ANY,
         }
     }
 
     const fn v6(self) -> Prefix<Ipv6Addr> {
         match self {
             Self::V6(prefix) => prefix,
-            Self::Any | Self::V4(_) => Prefix::<Ipv6Addr>::ANY,
+            Self::Own(IpAddr::V6(own)) => Prefix::<Ipv6Addr>::one(own),
+            Self::Any | Self::V4(_) | Self::Own(IpAddr::V4(_)) => Prefix::<Ipv6Addr>::ANY,
         }
     }
 }

@@ -238,6 +238,15 @@ macro_rules! prefix {
             /// The longest that a prefix can be: one address.
             pub const LONGEST: u8 = <$bits>::BITS as u8;
 
+            /// One address.
+            #[must_use]
+            pub const fn one(address: $address) -> Self {
+                Self {
+                    address,
+                    length: Self::LONGEST,
+                }
+            }
+
             /// The prefix of this length that an address has. Nothing if it is too long.
             #[must_use]
             pub fn new(address: $address, length: u8) -> Option<Self> {

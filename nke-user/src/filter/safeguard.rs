@@ -108,11 +108,9 @@ fn connection(way: Way, (far, near): (SocketAddr, SocketAddr)) -> (Packet, Rule)
     let (from, to) = if outwards { (near, far) } else { (far, near) };
     let (ends, addresses) = match (from.ip(), to.ip()) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let one =
-                |address| Prefix::<Ipv4Addr>::new(address, 32).unwrap_or(Prefix::<Ipv4Addr>::ANY);
             let addresses = Addresses::V4 {
-                source: one(from),
-                destination: one(to),
+                source: Prefix::<Ipv4Addr>::one(from),
+                destination: Prefix::<Ipv4Addr>::one(to),
             };
             (Ends::V4(from, to), addresses)
         }
@@ -121,12 +119,10 @@ fn connection(way: Way, (far, near): (SocketAddr, SocketAddr)) -> (Packet, Rule)
                 IpAddr::V4(address) => address.to_ipv6_mapped(),
                 IpAddr::V6(address) => address,
             };
-            let one =
-                |address| Prefix::<Ipv6Addr>::new(address, 128).unwrap_or(Prefix::<Ipv6Addr>::ANY);
             let (from, to) = (wide(from), wide(to));
             let addresses = Addresses::V6 {
-                source: one(from),
-                destination: one(to),
+                source: Prefix::<Ipv6Addr>::one(from),
+                destination: Prefix::<Ipv6Addr>::one(to),
             };
             (Ends::V6(from, to), addresses)
         }

@@ -11,6 +11,7 @@
 //!
 //! Nothing here opens a file: text comes in, and rules or all of its mistakes go out.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::cursor::Cursor;
@@ -35,10 +36,19 @@ impl Dialect {
     ///
     /// Every line that has a mistake, each with the first of its mistakes, in their order.
     pub fn source(self, text: &str) -> Result<Source, Vec<ParseError>> {
+        self.source_on(text, &[])
+    }
+
+    /// The same, on a host that has these addresses: `self` stands for them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dialect::source`].
+    pub fn source_on(self, text: &str, own: &[IpAddr]) -> Result<Source, Vec<ParseError>> {
         let mut reading = Reading::default();
         let mut mistakes = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
-            let mut cursor = Cursor::new(self, number, line);
+            let mut cursor = Cursor::new(self, number, line).on(own);
             if let Err(mistake) = reading.line(number, &mut cursor) {
                 mistakes.push(mistake);
             }

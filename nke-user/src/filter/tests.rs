@@ -188,7 +188,7 @@ fn errors_name_the_place_and_the_way_out() {
         "drop from 10/8",
         11,
         4,
-        "expected `{`, `any` or an address, found `10/8`; write all four numbers, as in \
+        "expected `{`, `self`, `any` or an address, found `10/8`; write all four numbers, as in \
          `10.0.0.0/8`",
     );
     check_error(
@@ -268,6 +268,45 @@ fn errors_name_what_is_too_much() {
         many.len(),
         "this is 1025 rules, more than a filter can hold",
     );
+}
+
+#[test]
+fn self_is_the_hosts_own_addresses() {
+    let own = ["10.0.0.1", "10.0.0.2", "fd00::1"].map(|text| text.parse().unwrap());
+    let check = |line: &str, expected: &[&str]| {
+        let rules = Dialect::Packets.rules_on(line, &own);
+        let rules = rules.unwrap_or_else(|error| panic!("{line}: {error}"));
+        let rules: Vec<_> = rules.iter().map(Rule::to_string).collect();
+        assert_eq!(rules, expected, "{line}");
+    };
+    check(
+        "pass in proto tcp to self port 22",
+        &[
+            "pass in proto tcp to 10.0.0.1 port 22",
+            "pass in proto tcp to 10.0.0.2 port 22",
+            "pass in proto tcp to fd00::1 port 22",
+        ],
+    );
+    check("pass inet6 to self", &["pass to fd00::1"]);
+    check(
+        "pass from fe80::/10 to self",
+        &["pass from fe80::/10 to fd00::1"],
+    );
+    check(
+        "pass from self to {192.0.2.1, fd00::2}",
+        &[
+            "pass from 10.0.0.1 to 192.0.2.1",
+            "pass from 10.0.0.2 to 192.0.2.1",
+            "pass from fd00::1 to fd00::2",
+        ],
+    );
+    let problem = |own: &[std::net::IpAddr]| {
+        let error = Dialect::Packets.rules_on("pass inet6 from self", own);
+        error.map_err(|error| error.problem)
+    };
+    assert_eq!(problem(&[]), Err(Problem::NoSelf));
+    assert_eq!(problem(&own[..2]), Err(Problem::NoSelf));
+    assert_eq!(problem(&own).map(|rules| rules.len()), Ok(1));
 }
 
 /// What a line about calls is read as, and printed again.

@@ -36,7 +36,8 @@ impl<T: Target> Asked<T> {
     /// Finds them, without root if it is a file's.
     pub(super) fn look(&self, state: &Path) -> anyhow::Result<Vec<Looked>> {
         if let Some(file) = &self.file {
-            let Source { rules, lines } = read(T::DIALECT, file)?;
+            let Source { rules, lines } =
+                read(T::DIALECT, file, &T::everywhere(&self.place).scope())?;
             let ways = match T::DIALECT {
                 Dialect::Packets => vec![Way::In, Way::Out],
                 Dialect::Calls => Way::CALLS.to_vec(),

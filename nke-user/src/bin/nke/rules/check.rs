@@ -3,10 +3,13 @@
 use std::{marker::PhantomData, path::PathBuf};
 
 use clap::Args;
-use nke::filter::{Error, ParseError, Source};
+use nke::{
+    control::Scope,
+    filter::{Error, ParseError, Source},
+};
 use serde_json::{Value, json};
 
-use super::{counted, target::Target, text_of};
+use super::{counted, own, target::Target, text_of};
 use crate::{
     arguments::Format,
     output::{complain, escaped, line, print_json},
@@ -29,7 +32,7 @@ impl<T: Target> Check<T> {
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let text = text_of(&self.file)?;
         let origin = self.file.display().to_string();
-        let read = T::DIALECT.source(&text);
+        let read = T::DIALECT.source_on(&text, &own(&text, &Scope::default())?);
         if self.format.json {
             print_json(&report(&origin, &read))?;
         }

@@ -6,15 +6,17 @@
 use std::{
     fs::File,
     io::{self, Read},
+    net::IpAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
 };
 
 use clap::Subcommand;
 use nke::{
-    control::Control,
+    control::{Control, Scope},
     error,
     filter::{Action, Dialect, Error, ParseError, Rule, RuleSet, Source},
+    interface::Namespace,
 };
 
 mod asked;
@@ -128,11 +130,14 @@ pub(crate) fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> 
             target,
             Change::Add {
                 at: *at,
-                rules: typed(T::DIALECT, &rule.join(" "))?,
+                rules: typed(T::DIALECT, &rule.join(" "), &target.scope())?,
             },
         ),
         Rules::Delete { target, numbers } => (target, Change::Delete(numbers)),
-        Rules::Load { target, file } => (target, Change::Load(read(T::DIALECT, file)?.rules)),
+        Rules::Load { target, file } => (
+            target,
+            Change::Load(read(T::DIALECT, file, &target.scope())?.rules),
+        ),
         Rules::Default { target, action } => (target, Change::Default(*action)),
         Rules::Flush { target } => (target, Change::Flush),
     };
@@ -267,19 +272,28 @@ fn delete<T: Target>(
 }
 
 /// Rules from the command line.
-fn typed(dialect: Dialect, text: &str) -> anyhow::Result<Vec<Rule>> {
-    let rules = dialect.rules(text);
+fn typed(dialect: Dialect, text: &str, scope: &Scope) -> anyhow::Result<Vec<Rule>> {
+    let rules = dialect.rules_on(text, &own(text, scope)?);
     Ok(rules.map_err(|error| malformed("rule", error))?)
 }
 
 /// Rules from a file.
-fn read(dialect: Dialect, file: &Path) -> anyhow::Result<Source> {
-    let source = dialect.source(&text_of(file)?);
+fn read(dialect: Dialect, file: &Path, scope: &Scope) -> anyhow::Result<Source> {
+    let text = text_of(file)?;
+    let source = dialect.source_on(&text, &own(&text, scope)?);
     let first = |mistakes: Vec<ParseError>| mistakes.into_iter().next();
     source.map_err(|mistakes| match first(mistakes) {
         Some(error) => malformed(&file.display().to_string(), error).into(),
         None => anyhow::anyhow!("{}: it cannot be read", file.display()),
     })
+}
+
+/// The host's own addresses in the network namespace that is named, if rules ask for them.
+fn own(text: &str, scope: &Scope) -> Result<Vec<IpAddr>, error::Error> {
+    if !text.contains("self") {
+        return Ok(Vec::new());
+    }
+    Namespace::open(scope.netns.as_deref())?.addresses()
 }
 
 /// The text of a file that can be one of rules.

@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use nke::{
+    control::Scope,
     error,
     filter::{
         Capture, Captured, Decider, Dialect, Error, Judgement, Listing, Source, Trial, Tried,
@@ -58,7 +59,7 @@ struct Report {
 
 impl Test {
     pub(super) fn run(&self, manner: Manner) -> anyhow::Result<()> {
-        let Source { rules, lines: _ } = read(Dialect::Packets, &self.rules)?;
+        let Source { rules, lines: _ } = read(Dialect::Packets, &self.rules, &Scope::default())?;
         let input = open(&self.capture)?;
         let mut capture = Capture::new(input).map_err(|problem| self.unreadable(problem))?;
         let trial = Trial::load(self.hook)?;
