@@ -48,8 +48,9 @@ fn a_default_of_drop_lets_the_connection_live() {
     let world = World::with_addresses();
     world.attach(Hook::In, "packet-filter", &[]);
     world.attach(Hook::Out, "packet-filter", &[]);
-    for v6 in [false, true] {
-        let session = Session::open(&world, v6);
+    // Both stand before there is a rule: later none could be made.
+    let sessions = [false, true].map(|v6| Session::open(&world, v6));
+    for session in sessions {
         let (far, near) = (session.peer.ip(), session.local);
         let (here, port) = (near.ip(), near.port());
         let rules = [
