@@ -6,7 +6,7 @@
 //! | 1 | new code: objects that are not loaded yet | to load programs, to touch nke's state |
 //! | 2 | every change | to attach, replace and detach programs, to write nke's maps |
 //!
-//! The kernel's part ([`kernel`]) needs BPF programs at LSM hooks; where it is not to be had, or not
+//! The kernel's part (`kernel`) needs BPF programs at LSM hooks; where it is not to be had, or not
 //! wanted, nke alone refuses.
 //!
 //! The seal is the host's, whatever `--state` says: one empty file a level in `/run`, which every boot

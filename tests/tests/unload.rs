@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf};
 
-use nke_tests::{Extension, Hook, IFACE, Ran, World, kernel, stranger, trail};
+use nke_tests::{Extension, Hook, IFACE, Ran, World, binaries, kernel, stranger, trail};
 use serde_json::Value;
 
 /// What `routine.c` counts.
@@ -399,4 +399,31 @@ fn loading_and_unloading_leaves_nothing_behind() {
     }
     assert_eq!(world.objects(), before);
     assert_eq!(nke_tests::tree(&world.state()), files);
+}
+
+/// What the routines of the SDK's example have noted: the last event, and one more.
+fn noted(world: &World, routine: &str) -> u64 {
+    let lookup = ["map", "lookup", "routines", "NOTED", routine, "--json"];
+    let entry: Value = world.nke(&lookup).json();
+    entry["value"].as_u64().expect("it is a number")
+}
+
+#[test]
+fn routines_in_rust() {
+    let world = World::new();
+    let object = binaries::extensions().join("examples/routines.o");
+    let object = object.to_str().expect("it is plain text");
+    world.nke(&["load", object]).ok();
+    assert_eq!(noted(&world, "0"), LOAD as u64 + 1);
+    assert_eq!(noted(&world, "1"), 0, "it has not been asked to go");
+
+    world.nke(&["set", "routines", "stay=true"]).ok();
+    let refused = world.nke(&["unload", "routines"]).fails("exit-vetoed");
+    assert!(refused.contains("finish answered -16"), "{refused}");
+    assert_eq!(noted(&world, "1"), UNLOAD as u64 + 1);
+    assert_eq!(only(&world).name, "routines");
+
+    world.nke(&["set", "routines", "stay=false"]).ok();
+    world.nke(&["unload", "routines"]).ok();
+    assert!(world.list().is_empty());
 }

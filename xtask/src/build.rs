@@ -57,13 +57,25 @@ pub(crate) fn whole_command(workspace: &Workspace) -> Result<()> {
     delegate("building nke", &mut cargo)
 }
 
-/// Builds the bundled extensions and puts their objects into place.
+/// Builds the bundled extensions and the SDK's examples, and puts their objects into place.
 pub(crate) fn extensions(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
-    let objects = compile(workspace, toolchain)?;
+    let is_example = |object: &PathBuf| object.parent().is_some_and(|at| at.ends_with("examples"));
+    let objects = compile(workspace, toolchain)?.into_iter();
+    let (examples, bundled): (Vec<_>, Vec<_>) = objects.partition(is_example);
     let home = workspace.extensions();
-    fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
+    keep(&bundled, &home)?;
+    // Not where `nke` searches: that does not look into directories.
+    keep(&examples, &home.join("examples"))?;
+    let count = bundled.len();
+    eprintln!("{count} extensions in {}", workspace.short(&home).display());
+    Ok(())
+}
+
+/// Has a directory hold these objects and no others.
+fn keep(objects: &[PathBuf], home: &Path) -> Result<()> {
+    fs::create_dir_all(home).with_context(|| format!("cannot make {}", home.display()))?;
     let mut kept = Vec::new();
-    for object in &objects {
+    for object in objects {
         let name = object.file_name().context("an object has no name")?;
         let place = home.join(name).with_extension("o");
         let bytes =
@@ -73,14 +85,12 @@ pub(crate) fn extensions(workspace: &Workspace, toolchain: &Toolchain) -> Result
         kept.push(place);
     }
     // An extension that was renamed must not live on as a file.
-    for entry in fs::read_dir(&home).with_context(|| format!("cannot read {}", home.display()))? {
+    for entry in fs::read_dir(home).with_context(|| format!("cannot read {}", home.display()))? {
         let path = entry.context("cannot read a directory entry")?.path();
         if path.extension().is_some_and(|end| end == "o") && !kept.contains(&path) {
             fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
-    let count = kept.len();
-    eprintln!("{count} extensions in {}", workspace.short(&home).display());
     Ok(())
 }
 
@@ -96,6 +106,7 @@ fn compile(workspace: &Workspace, toolchain: &Toolchain) -> Result<Vec<PathBuf>>
             "--features",
             "bpf",
             "--bins",
+            "--examples",
         ])
         .args(["--release", "--target", target(), "-Z", "build-std=core"])
         .arg("--target-dir")
