@@ -6,7 +6,7 @@
 //! ```
 //! use nke_ebpf::abi::{Rule, RULE_WORDS};
 //!
-//! let rule = Rule { outcome: Rule::DROP, slot: 7, ..Rule::ANY };
+//! let rule = Rule { outcome: Rule::DROP, number: 7, ..Rule::ANY };
 //! let words: [u64; RULE_WORDS] = rule.to_words();
 //! assert_eq!(Rule::from_words(&words), rule);
 //! ```
@@ -14,6 +14,12 @@
 //! Nothing here may have padding, or a meaning that depends on who reads it.
 
 pub mod records;
+mod rule_set;
+
+pub use rule_set::{
+    At, COUNTS_IN_PAGE, FORMAT, Field, HEADER_LINES, Header, LINE_WORDS, Node, PAGE_LINES,
+    PAGE_WORDS, PAGES, Page, RULES_IN_PAGE, RUN, Root, TREES, WAYS,
+};
 
 /// Packets and bytes. A map holds one for each CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,26 +56,12 @@ impl From<u32> for Event {
     }
 }
 
-/// Names of the maps of the packet filter, and of the connection guard.
+/// Names of the map of the packet filter, and of the connection guard.
 pub mod map {
-    /// An array of one map, which is an array of one [`super::RuleSet`]. Where there is none yet,
+    /// An array of one map, which is an array of [`super::Page`]. Where there is none yet,
     /// everything passes.
     pub const RULES: &str = "RULES";
-    /// A per-CPU array of [`super::Count`], by [`super::Rule::slot`].
-    pub const HITS: &str = "HITS";
 }
-
-/// How many rules a rule set can hold.
-pub const CAPACITY: usize = 1024;
-
-/// Where packets that no rule matched are counted.
-pub const DEFAULT_SLOT: u32 = CAPACITY as u32;
-
-/// Where packets that could not be judged, and were dropped for it, are counted.
-pub const OBSCURED_SLOT: u32 = CAPACITY as u32 + 1;
-
-/// How many counts the map of hits has.
-pub const SLOTS: usize = CAPACITY + 2;
 
 /// What is known of a packet or a socket call, one bit each. A rule asks for some of them.
 pub mod facts {
@@ -210,8 +202,8 @@ pub struct Rule {
     pub back: Ends,
     /// What follows from a match: [`Rule::DROP`] and [`Rule::LOG`].
     pub outcome: u32,
-    /// Where the rule's hits are counted: below [`CAPACITY`].
-    pub slot: u32,
+    /// The place of the rule in the list, from 1.
+    pub number: u32,
     /// Where further conditions lie, which are looked at only where all others match; 0: nowhere,
     /// there are none.
     pub extra: u32,
@@ -221,9 +213,6 @@ pub struct Rule {
 
 /// How many words a rule is made of.
 pub const RULE_WORDS: usize = 16;
-
-/// How many words a rule set is made of.
-pub const RULE_SET_WORDS: usize = 1 + CAPACITY * RULE_WORDS;
 
 impl Rule {
     /// A bit of [`Rule::outcome`]: the packet is dropped.
@@ -242,7 +231,7 @@ impl Rule {
         last_ports: ports(u16::MAX, u16::MAX) | PORT_GUARD,
         back: Ends::ANY,
         outcome: 0,
-        slot: 0,
+        number: 0,
         extra: 0,
         spare: [0; 5],
     };
@@ -266,7 +255,7 @@ impl Rule {
             sm1,
             d1,
             dm1,
-            join(self.outcome, self.slot),
+            join(self.outcome, self.number),
             join(self.extra, a),
             join(b, c),
             join(d, e),
@@ -294,7 +283,7 @@ impl Rule {
             spare,
             rest,
         ] = *words;
-        let (outcome, slot) = split(end);
+        let (outcome, number) = split(end);
         let (extra, a) = split(more);
         let (b, c) = split(spare);
         let (d, e) = split(rest);
@@ -306,28 +295,14 @@ impl Rule {
             last_ports,
             back: Ends::from_words([s1, sm1, d1, dm1]),
             outcome,
-            slot,
+            number,
             extra,
             spare: [a, b, c, d, e],
         }
     }
 }
 
-/// The whole of what a filter goes by. It is never changed once packets are judged by it: an edit
-/// is another one in its place.
-#[derive(Debug)]
-#[repr(C)]
-pub struct RuleSet {
-    /// How many of the rules count, from the front.
-    pub length: u32,
-    /// What happens to a packet that none of them matches: [`Rule::DROP`] or 0.
-    pub default: u32,
-    /// The rules, in order.
-    pub rules: [Rule; CAPACITY],
-}
-
 const _: () = assert!(size_of::<Rule>() == RULE_WORDS * 8);
-const _: () = assert!(size_of::<RuleSet>() == RULE_SET_WORDS * 8);
 
 /// Two numbers that lie in memory one behind the other, as one word.
 #[must_use]

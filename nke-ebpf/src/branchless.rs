@@ -36,7 +36,6 @@ pub(crate) fn equal(one: u64, other: u64) -> u64 {
 
 /// 1 if the first number is below the second, else 0. They must be less than half of all numbers
 /// apart.
-#[cfg(feature = "bpf")]
 #[inline(always)]
 pub(crate) fn is_below(one: u64, other: u64) -> u64 {
     #[cfg(target_arch = "bpf")]

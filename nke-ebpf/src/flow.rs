@@ -112,14 +112,14 @@ impl Flow {
 
     /// The same flow, whichever way it was found.
     #[inline(always)]
-    pub(crate) fn forgotten(self, noise: u64) -> Self {
+    pub(crate) fn forgotten(&self, noise: u64) -> Self {
         let Self {
             facts,
             ports,
             transport,
             source,
             destination,
-        } = self;
+        } = *self;
         Self {
             facts: forget(facts, noise),
             ports: forget(ports, noise),

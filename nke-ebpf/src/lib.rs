@@ -48,13 +48,15 @@ pub mod abi;
 
 pub mod address_set;
 
-mod rules;
+pub mod rules;
 
 #[cfg(feature = "bpf")]
 #[doc(hidden)]
 pub mod entry;
 #[cfg(feature = "bpf")]
 mod existing;
+#[cfg(feature = "bpf")]
+mod in_force;
 #[cfg(feature = "bpf")]
 mod kernel;
 #[cfg(feature = "bpf")]
@@ -79,6 +81,8 @@ pub use branchless::forget;
 #[cfg(feature = "bpf")]
 pub use existing::{Existing, TcpIteration, UdpIteration};
 pub use flow::{EXTENSION_HEADERS, Family, Flow, Obscured, REACH, VLAN_TAGS};
+#[cfg(feature = "bpf")]
+pub use in_force::{InForce, RuleSets};
 #[cfg(feature = "bpf")]
 pub use limit::{Limit, Window};
 #[cfg(feature = "bpf")]

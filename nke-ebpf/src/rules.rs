@@ -1,23 +1,22 @@
 //! The search of a rule set: the first rule that matches decides.
 //!
 //! Both bundled extensions with rules compare by this: a packet's [`Flow`], or that of a socket
-//! call, with what more is known of it as bits.
+//! call, with what more is known of it as bits. How a rule set lies in memory is in
+//! [`crate::abi::Page`]'s module; the user side builds it, and runs this very code over it in its tests.
 //!
-//! ```
-//! use nke_ebpf::{Direction, Flow, Frame, abi::{CAPACITY, DEFAULT_SLOT, Rule, RuleSet, facts}};
-//!
-//! let mut set = Box::new(RuleSet { length: 1, default: 0, rules: [Rule::ANY; CAPACITY] });
-//! set.rules[0] = Rule { outcome: Rule::DROP, facts: facts::IN, facts_mask: facts::IN, ..Rule::ANY };
-//! let flow = Flow::of(&Frame::new(&[0; 14], Direction::In)).unwrap();
-//! assert_eq!(set.decide(&flow, facts::IN).number, 1);
-//! assert_eq!(set.decide(&flow, facts::OUT).slot, DEFAULT_SLOT);
-//! ```
-//!
-//! It never changes a rule set, and never reads beyond its length.
+//! It never changes a rule, and whatever a rule set holds, it ends.
+#![expect(
+    unsafe_code,
+    reason = "a page's words are read as what they are: plain numbers in structs"
+)]
 
 use crate::{
     Flow,
-    abi::{DEFAULT_SLOT, Ends, PORT_GUARD, Rule, RuleSet},
+    abi::{
+        At, Ends, Field, Header, Node, PAGE_LINES, PORT_GUARD, Page, RUN, Rule, TREES, WAYS, facts,
+        split,
+    },
+    branchless::{forget, is_below},
 };
 
 /// What the rules say.
@@ -25,53 +24,195 @@ use crate::{
 pub struct Decision {
     /// As [`Rule::outcome`].
     pub outcome: u32,
-    /// Where it is counted.
-    pub slot: u32,
     /// The place of the rule in the list, from 1; 0 if none matched.
     pub number: u32,
 }
 
-impl RuleSet {
-    /// Whether some rule asks for [`facts::MORE`](crate::abi::facts::MORE): see [`Flow::with_more`].
+/// Where the pages of a rule set are found.
+pub trait Pages {
+    /// A page by its index.
+    fn page(&self, index: u32) -> Option<&Page>;
+}
+
+impl Pages for [Page] {
+    fn page(&self, index: u32) -> Option<&Page> {
+        self.get(index as usize)
+    }
+}
+
+/// How many nodes of page 0 a search passes at most.
+pub const TOP_DEPTH: usize = 8;
+
+/// How many nodes of another page it passes at most.
+pub const DEPTH: usize = 16;
+
+impl Page {
+    /// The header; only the first page has one.
     #[inline(always)]
     #[must_use]
-    pub const fn asks_more(&self) -> bool {
-        self.default & Rule::ASKS_MORE != 0
+    pub fn header(&self) -> &Header {
+        // SAFETY: a page is longer, as much aligned, and any words are a header.
+        unsafe { &*core::ptr::from_ref(self).cast() }
     }
 
-    /// What the first rule says that matches the flow and these facts beside those of the flow.
+    /// Whether some rule asks for [`facts::MORE`]: see [`Flow::with_more`].
     #[inline(always)]
     #[must_use]
-    pub fn decide(&self, flow: &Flow, facts: u64) -> Decision {
-        let facts = flow.facts() | facts;
-        let length = self.length as usize;
-        for (index, rule) in self.rules.iter().enumerate() {
-            if index >= length {
-                break;
-            }
-            if difference(rule, flow, facts) == 0 {
-                return Decision {
-                    outcome: rule.outcome,
-                    slot: rule.slot,
-                    number: index as u32 + 1,
-                };
-            }
+    pub fn asks_more(&self) -> bool {
+        self.header().default & Rule::ASKS_MORE != 0
+    }
+
+    #[inline(always)]
+    fn node(&self, line: usize) -> &Node {
+        // SAFETY: the line lies within the page, and any words are a node.
+        unsafe {
+            &*core::ptr::from_ref(self)
+                .cast::<Node>()
+                .add(line & (PAGE_LINES - 1))
         }
-        Decision {
-            outcome: self.default,
-            slot: DEFAULT_SLOT,
-            number: 0,
+    }
+
+    #[inline(always)]
+    fn rule(&self, index: usize) -> &Rule {
+        // SAFETY: the rule lies within the page, and any words are a rule.
+        unsafe {
+            &*core::ptr::from_ref(self)
+                .cast::<Rule>()
+                .add(index & (PAGE_LINES / 2 - 1))
         }
     }
 }
 
-/// Not zero where the rule and the flow disagree.
+/// What the first rule says that matches the flow and these facts beside those of the flow.
+/// `first` is the first of the pages.
+#[inline(always)]
+pub fn decide(pages: &(impl Pages + ?Sized), first: &Page, flow: &Flow, facts: u64) -> Decision {
+    let header = first.header();
+    // Any word will do that the verifier knows nothing of: whichever way the flow was found, it
+    // walks on from here only once.
+    let noise = first.words[0];
+    let flow = &flow.forgotten(noise);
+    let facts = forget(flow.facts() | facts, noise);
+    let fields = fields(flow, facts);
+    let mut best = Decision {
+        outcome: header.default,
+        number: u32::MAX,
+    };
+    let family = (facts & (facts::V4 | facts::V6)) as usize;
+    for tree in 0..TREES {
+        let root = header.roots[family & 3][tree];
+        if root.first >= best.number {
+            break;
+        }
+        let Some((page, at)) = run_of(pages, first, root.at, &fields) else {
+            continue;
+        };
+        if let Some(rule) = first_match(page, at, flow, facts)
+            && rule.number < best.number
+        {
+            best = Decision {
+                outcome: rule.outcome,
+                number: rule.number,
+            };
+        }
+        best.number = forget(u64::from(best.number), noise) as u32;
+        best.outcome = forget(u64::from(best.outcome), noise) as u32;
+    }
+    if best.number == u32::MAX {
+        best.number = 0;
+    }
+    best
+}
+
+/// The run that a flow comes to in a tree, and the page where it lies.
+#[inline(always)]
+fn run_of<'a>(
+    pages: &'a (impl Pages + ?Sized),
+    first: &'a Page,
+    mut at: At,
+    fields: &[u32; Field::COUNT],
+) -> Option<(&'a Page, At)> {
+    for _ in 0..TOP_DEPTH {
+        if !at.is_node() || at.page() != 0 {
+            break;
+        }
+        at = follow(first.node(at.line()), fields);
+    }
+    let mut page = first;
+    if at.page() != 0 {
+        page = pages.page(at.page())?;
+    }
+    for _ in 0..DEPTH {
+        if !at.is_node() {
+            break;
+        }
+        at = follow(page.node(at.line()), fields);
+    }
+    Some((page, at))
+}
+
+/// Where a node sends a flow.
+#[inline(always)]
+fn follow(node: &Node, fields: &[u32; Field::COUNT]) -> At {
+    let field = u64::from(fields[node.field as usize & (Field::COUNT - 1)]);
+    let mut way = 0;
+    for last in node.last {
+        way += is_below(u64::from(last), field);
+    }
+    node.next[way as usize & (WAYS - 1)]
+}
+
+/// The first rule of a run that matches.
+#[inline(always)]
+fn first_match<'a>(page: &'a Page, at: At, flow: &Flow, facts: u64) -> Option<&'a Rule> {
+    let start = at.line() / 2;
+    let count = at.count() as usize;
+    for index in 0..RUN {
+        if index >= count {
+            break;
+        }
+        let rule = page.rule(start + index);
+        // One line of the cache decides about nearly all of them.
+        if difference(rule, flow, facts) == 0
+            && apart(&rule.back, flow.source[1], flow.destination[1]) == 0
+        {
+            return Some(rule);
+        }
+    }
+    None
+}
+
+/// The numbers of a flow that nodes compare.
+#[inline(always)]
+fn fields(flow: &Flow, facts: u64) -> [u32; Field::COUNT] {
+    let mut fields = [0; Field::COUNT];
+    let ends = [
+        (Field::SOURCE, flow.source),
+        (Field::DESTINATION, flow.destination),
+    ];
+    for (field, words) in ends {
+        let field = field as usize;
+        let ((a, b), (c, d)) = (split(words[0]), split(words[1]));
+        fields[field] = u32::from_be(a);
+        fields[field + 1] = u32::from_be(b);
+        fields[field + 2] = u32::from_be(c);
+        fields[field + 3] = u32::from_be(d);
+    }
+    fields[Field::SOURCE_PORT as usize] = flow.ports() as u32;
+    fields[Field::DESTINATION_PORT as usize] = (flow.ports() >> 32) as u32;
+    // `NO_PROTOCOL` is the bit above a protocol's eight.
+    let known = (facts & facts::PROTOCOL) >> facts::PROTOCOL.trailing_zeros();
+    let number = facts >> facts::PROTOCOL_SHIFT & 0xff;
+    fields[Field::PROTOCOL as usize] = (number | (known ^ 1) << 8) as u32;
+    fields
+}
+
+/// Not zero where the rule and the flow disagree, but for the last half of IPv6 addresses.
 ///
 /// Without a branch: the verifier walks through this for every rule that there may be.
 #[inline(always)]
 fn difference(rule: &Rule, flow: &Flow, facts: u64) -> u64 {
-    let addresses = apart(&rule.front, flow.source[0], flow.destination[0])
-        | apart(&rule.back, flow.source[1], flow.destination[1]);
+    let addresses = apart(&rule.front, flow.source[0], flow.destination[0]);
     let facts = (rule.facts ^ facts) & rule.facts_mask;
     // The guard bits stay set exactly where no port is below the first or above the last.
     let in_range = (flow.ports() | PORT_GUARD).wrapping_sub(rule.first_ports)

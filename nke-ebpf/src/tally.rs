@@ -30,19 +30,26 @@ impl<const ENTRIES: usize> Tally for PerCpuArray<Count, ENTRIES> {
     }
 
     #[inline(always)]
-    #[expect(unsafe_code, reason = "a map's value is reached through a pointer")]
     fn add_one(&self, index: u32) {
         if let Some(count) = self.get_ptr_mut(index) {
-            // SAFETY: the pointer is a copy of the value, aligned to 8; all who write it add
-            // atomically.
-            unsafe { add_at_once(&mut (*count).packets, 1) };
+            add_one(count);
         }
     }
 }
 
+/// Adds one of something that has no bytes to a value of a map.
 #[inline(always)]
 #[expect(unsafe_code, reason = "a map's value is reached through a pointer")]
-fn add<P: Packet>(count: *mut Count, bytes: u32, _: &P) {
+pub(crate) fn add_one(count: *mut Count) {
+    // SAFETY: the pointer is a copy of the value, aligned to 8; all who write it add atomically.
+    unsafe { add_at_once(&mut (*count).packets, 1) };
+}
+
+/// Adds a packet to a value of a map, this CPU's.
+
+#[inline(always)]
+#[expect(unsafe_code, reason = "a map's value is reached through a pointer")]
+pub(crate) fn add<P: Packet>(count: *mut Count, bytes: u32, _: &P) {
     let bytes = u64::from(bytes);
     // SAFETY: the pointer is this CPU's copy of the value, aligned to 8; nobody else writes it, or
     // all who do add atomically.

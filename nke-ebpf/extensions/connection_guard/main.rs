@@ -11,14 +11,7 @@
 #![no_main]
 #![forbid(unsafe_code)]
 
-use nke_ebpf::{
-    SocketCall, Tally, Verdict,
-    abi::{Count, Rule, RuleSet, SLOTS},
-    aya_ebpf::{
-        btf_maps::{Array, ArrayOfMaps, PerCpuArray},
-        macros::btf_map,
-    },
-};
+use nke_ebpf::{InForce, RuleSets, SocketCall, Verdict, abi::Rule, aya_ebpf::macros::btf_map};
 
 nke_ebpf::manifest!(concat!(
     "version = '",
@@ -28,27 +21,23 @@ nke_ebpf::manifest!(concat!(
 description = "Allows or denies connect, sendmsg and bind by rules: see nke guard"
 license = "MIT OR Apache-2.0"
 hooks = ["socket/connect", "socket/sendmsg", "socket/bind"]
-target-maps = ["RULES", "HITS"]
-requires.kernel = "5.10"
+target-maps = ["RULES"]
+requires.kernel = "5.12"
 "#
 ));
 
 nke_ebpf::guard!(connection_guard => connect, sendmsg, bind);
 
-/// The rule set in force, in a map of its own so that another can take its place at once.
+/// The rule set in force, and its counts: of calls, as packets without bytes.
 #[btf_map]
-static RULES: ArrayOfMaps<Array<RuleSet, 1>, 1> = ArrayOfMaps::new();
-
-/// Calls by rule, counted as packets without bytes. A rule keeps its slot as long as it exists.
-#[btf_map]
-static HITS: PerCpuArray<Count, SLOTS> = PerCpuArray::new();
+static RULES: RuleSets = RuleSets::new();
 
 fn connection_guard(call: &impl SocketCall) -> Verdict {
-    let Some(rules) = RULES.get_value(0, &0) else {
+    let Some(rules) = InForce::of(&RULES) else {
         return Verdict::Pass;
     };
     let decision = rules.decide(&call.flow(), call.facts());
-    HITS.add_one(decision.slot);
+    rules.count_call(decision.number);
     if decision.outcome & Rule::DROP != 0 {
         Verdict::Drop
     } else {

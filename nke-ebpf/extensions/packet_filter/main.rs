@@ -13,12 +13,9 @@
 mod log;
 
 use nke_ebpf::{
-    Flow, Obscured, Packet, Tally, Verdict,
-    abi::{Count, OBSCURED_SLOT, Rule, RuleSet, SLOTS, facts},
-    aya_ebpf::{
-        btf_maps::{Array, ArrayOfMaps, PerCpuArray},
-        macros::btf_map,
-    },
+    Flow, InForce, Obscured, Packet, RuleSets, Verdict,
+    abi::{Rule, facts},
+    aya_ebpf::macros::btf_map,
     forget,
 };
 
@@ -30,7 +27,7 @@ nke_ebpf::manifest!(concat!(
 description = "Passes or drops packets by rules: see nke filter"
 license = "MIT OR Apache-2.0"
 hooks = ["interface/xdp"]
-attachment-maps = ["RULES", "HITS"]
+attachment-maps = ["RULES"]
 
 [settings.log-lines]
 type = "u32"
@@ -42,22 +39,18 @@ description = "Log lines a second, on each CPU"
 
 nke_ebpf::filter!(packet_filter => xdp, in, out, ip);
 
-/// The rule set in force, in a map of its own so that another can take its place at once.
+/// The rule set in force, and its counts.
 #[btf_map]
-static RULES: ArrayOfMaps<Array<RuleSet, 1>, 1> = ArrayOfMaps::new();
-
-/// Packets and bytes by rule. A rule keeps its slot as long as it exists, wherever it moves.
-#[btf_map]
-static HITS: PerCpuArray<Count, SLOTS> = PerCpuArray::new();
+static RULES: RuleSets = RuleSets::new();
 
 fn packet_filter(packet: &impl Packet) -> Verdict {
-    let Some(rules) = RULES.get_value(0, &0) else {
+    let Some(rules) = InForce::of(&RULES) else {
         return Verdict::Pass;
     };
     let mut flow = match Flow::of(packet) {
         Ok(flow) => flow,
         Err(Obscured) => {
-            HITS.add(OBSCURED_SLOT, packet);
+            rules.count_obscured(packet);
             return Verdict::Drop;
         }
     };
@@ -65,7 +58,7 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
         flow = flow.with_more(packet);
     }
     let mut decision = rules.decide(&flow, facts::direction(packet.direction()));
-    HITS.add(decision.slot, packet);
+    rules.count(decision.number, packet);
     // Or the verifier looks at the logging below once for every rule that there may be.
     decision.number = forget(u64::from(decision.number), u64::from(packet.len())) as u32;
     if decision.outcome & Rule::LOG != 0 {

@@ -13,8 +13,8 @@ use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way,
 };
 
-/// The kernel's form of a rule whose hits are counted in this slot.
-pub(super) fn encode(rule: &Rule, slot: u32) -> abi::Rule {
+/// The kernel's form of the rule of this number.
+pub(super) fn encode(rule: &Rule, number: u32) -> abi::Rule {
     let Rule {
         action,
         way,
@@ -24,7 +24,7 @@ pub(super) fn encode(rule: &Rule, slot: u32) -> abi::Rule {
         conditions,
     } = rule;
     let mut encoded = abi::Rule {
-        slot,
+        number,
         outcome: outcome(*action),
         ..abi::Rule::ANY
     };
@@ -160,7 +160,7 @@ pub(super) fn decode(encoded: &abi::Rule) -> Option<Rule> {
         }),
     };
     // Whatever else it says (bits of a later version), this is not the rule that it is.
-    (encode(&rule, encoded.slot) == *encoded).then_some(rule)
+    (encode(&rule, encoded.number) == *encoded).then_some(rule)
 }
 
 fn transport(encoded: &abi::Rule, protocol: Option<Protocol>) -> Option<Transport> {

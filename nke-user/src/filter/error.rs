@@ -10,15 +10,15 @@ use super::{ParseError, Rule, Unreadable, import};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no room for so many rules. Nothing was changed.
+    /// There is no room for so many rules that are alike. Nothing was changed.
     #[error(
-        "rules: write: {wanted} rules are more than the {limit} that a filter holds; \
-         nothing was changed: delete some, or merge them into prefixes and ranges"
+        "rules: write: among {wanted} rules, more than {limit} are told apart by no address, port or \
+         protocol; nothing was changed: merge them into prefixes and ranges"
     )]
     Full {
         /// How many there would be.
         wanted: usize,
-        /// How many there can be.
+        /// How many there can be of which a packet may match any.
         limit: usize,
     },
 

@@ -24,6 +24,8 @@
 //!
 //! Only [`Table`] and [`Trial`] do any I/O. Nothing above it knows how the kernel side searches.
 
+pub mod shapes;
+
 mod names;
 mod rule;
 
@@ -53,8 +55,10 @@ mod safeguard;
 
 pub mod import;
 
+mod carry;
+mod counts;
 mod encode;
-mod slots;
+mod tree;
 
 mod address_set;
 

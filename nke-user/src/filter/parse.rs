@@ -5,8 +5,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use nke_ebpf::abi::CAPACITY;
-
 use super::conditions::TcpFlags;
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
@@ -441,11 +439,14 @@ pub(super) fn within_capacity(cursor: &Cursor<'_>, factors: &[usize]) -> Result<
     let rules = factors
         .iter()
         .fold(1, |all: usize, factor| all.saturating_mul((*factor).max(1)));
-    if rules <= CAPACITY {
+    if rules <= MOST {
         return Ok(());
     }
     Err(cursor.problem(Problem::TooMany { rules }, None, None))
 }
+
+/// How many rules a line can stand for: more are a slip.
+const MOST: usize = 1024;
 
 impl Host {
     const fn family(self) -> Option<Family> {

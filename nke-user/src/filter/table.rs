@@ -11,41 +11,34 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A rule set is one value of one map, and is never changed. An edit makes another map of it and
+//! A rule set is one map, and is never changed but for its counts. An edit makes another map and
 //! puts that into the place of the old one: a single pointer, so that a packet is judged by all of
 //! the old rules or by all of the new ones. The kernel returns from that write only when no packet
-//! goes by the old ones any more.
+//! goes by the old ones any more; what they have counted till then is carried over.
 //!
-//! This must never write a rule set in place, and never empty a count that a rule in force adds
-//! to. It takes no lock: whoever reads, edits and writes holds nke's.
+//! This must never write rules in place. It takes no lock: whoever reads, edits and writes holds
+//! nke's.
 
 use std::{
     collections::BTreeMap,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     path::Path,
 };
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuValues};
-use aya::util::nr_cpus;
-use nke_ebpf::abi::{
-    CAPACITY, DEFAULT_SLOT, OBSCURED_SLOT, RULE_SET_WORDS, RULE_WORDS, Rule as EncodedRule, join,
-    map, split,
-};
+use aya::maps::{MapData, MapError};
+use nke_ebpf::abi::{HEADER_LINES, Header, LINE_WORDS, PAGE_WORDS, RULES_IN_PAGE, RUN, TREES, map};
 
-use super::encode;
+use super::counts::Counts;
 use super::error::Error;
 use super::rule::{Rule, RuleSet};
-use super::slots;
+use super::{carry, encode, tree};
 use crate::sys::{self, map::Shape};
-
-/// A count as the kernel has it: packets, bytes.
-type CountWords = [u64; 2];
 
 /// The maps of one rule set, which one attachment has or several share.
 pub struct Table {
     id: u32,
-    rules: OwnedFd,
-    hits: PerCpuArray<MapData, CountWords>,
+    sets: OwnedFd,
 }
 
 /// Rules that are written and not yet in force; dropped, they never were.
@@ -76,11 +69,49 @@ impl Prepared {
 
 /// A map of new rules.
 struct Made {
-    next: OwnedFd,
-    /// The map of the old ones, if any were written.
-    old: Option<OwnedFd>,
-    /// Slots of hits that old rules still count in until then.
-    contested: Vec<u32>,
+    set: Set,
+    old: Option<Set>,
+    /// For each new rule, the place of the old one that it is.
+    staying: Vec<Option<usize>>,
+}
+
+/// A rule set's own map.
+pub(super) struct Set {
+    map: OwnedFd,
+    pub(super) header: Header,
+}
+
+impl Set {
+    /// The words of a page.
+    pub(super) fn page(&self, index: u32) -> io::Result<Vec<u64>> {
+        let mut bytes = vec![0; PAGE_WORDS * 8];
+        sys::map::lookup(&self.map, &index.to_ne_bytes(), &mut bytes)?;
+        let (words, _) = bytes.as_chunks();
+        Ok(words.iter().copied().map(u64::from_ne_bytes).collect())
+    }
+
+    /// Writes pages from this one on.
+    pub(super) fn write(&self, from: u32, words: &[u64]) -> io::Result<()> {
+        for (index, page) in (from..).zip(words.chunks(PAGE_WORDS)) {
+            let mut bytes: Vec<u8> = page.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            bytes.resize(PAGE_WORDS * 8, 0);
+            sys::map::update(&self.map, &index.to_ne_bytes(), &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// `BPF_F_MMAPABLE`, for what the kernel aligns to pages, and `BPF_F_INNER_MAP`.
+const FLAGS: u32 = 1 << 10 | 1 << 12;
+
+/// The only entry of the map of rule sets.
+const KEY: [u8; 4] = [0; 4];
+
+const fn failed(operation: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Map {
+        operation,
+        source: MapError::IoError(source),
+    }
 }
 
 /// How many packets something has happened to.
@@ -117,58 +148,38 @@ impl Listing {
     }
 }
 
-/// The rules in force, each with the slot of its hits.
-struct InForce {
-    default: super::Action,
-    rules: Vec<(Rule, u32)>,
-}
-
 impl Table {
-    /// Opens the maps that are pinned in the directory of an attachment.
+    /// Opens the map that is pinned in the directory of an attachment.
     ///
     /// # Errors
     ///
-    /// [`Error::NoMap`] if they are not there, or are no maps of rules.
+    /// [`Error::NoMap`] if it is not there, or is no map of rules.
     pub fn open(maps: &Path) -> Result<Self, Error> {
-        Self::made_of(|name| {
-            let path = maps.join(name);
-            let map = MapData::from_pin(&path);
-            map.map_err(|source| Error::NoMap { path, source })
-        })
+        let path = maps.join(map::RULES);
+        Self::made_of(&path, MapData::from_pin(&path))
     }
 
-    /// The maps of a program that is attached to nothing, by their names.
+    /// The map of a program that is attached to nothing, among its maps by their names.
     ///
     /// # Errors
     ///
-    /// [`Error::NoMap`] if one is not among them, or is no map of rules.
+    /// [`Error::NoMap`] if it is not among them, or is no map of rules.
     pub(crate) fn of(maps: &BTreeMap<String, OwnedFd>) -> Result<Self, Error> {
-        Self::made_of(|name| {
-            let map = maps.get(name).ok_or(MapError::KeyNotFound);
-            let own = map.and_then(|map| map.try_clone().map_err(MapError::IoError));
-            own.and_then(MapData::from_fd).map_err(|source| {
-                let path = name.into();
-                Error::NoMap { path, source }
-            })
-        })
+        let map = maps.get(map::RULES).ok_or(MapError::KeyNotFound);
+        let own = map.and_then(|map| map.try_clone().map_err(MapError::IoError));
+        Self::made_of(Path::new(map::RULES), own.and_then(MapData::from_fd))
     }
 
-    fn made_of(open: impl Fn(&'static str) -> Result<MapData, Error>) -> Result<Self, Error> {
-        let no_map = |name: &'static str| {
-            move |source| {
-                let path = name.into();
-                Error::NoMap { path, source }
-            }
-        };
-        let opened = open(map::RULES)?;
-        let id = opened.info().map_err(no_map(map::RULES))?.id();
-        let rules = opened.fd().as_fd().try_clone_to_owned();
-        let rules = rules.map_err(|error| no_map(map::RULES)(MapError::IoError(error)))?;
-        let hits = Map::from_map_data(open(map::HITS)?);
-        let hits = hits
-            .and_then(PerCpuArray::try_from)
-            .map_err(no_map(map::HITS))?;
-        Ok(Self { id, rules, hits })
+    fn made_of(path: &Path, opened: Result<MapData, MapError>) -> Result<Self, Error> {
+        let table = opened.and_then(|opened| {
+            let id = opened.info()?.id();
+            let sets = opened.fd().as_fd().try_clone_to_owned()?;
+            Ok(Self { id, sets })
+        });
+        table.map_err(|source| Error::NoMap {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// The kernel's number of the rule set: attachments with the same one share it.
@@ -184,16 +195,22 @@ impl Table {
     /// [`Error::Map`] if the kernel refuses, and [`Error::ForeignRule`] if it holds what this
     /// version cannot have written.
     pub fn read(&self) -> Result<Listing, Error> {
-        let InForce { default, rules } = self.in_force()?;
-        let rules = rules
-            .into_iter()
-            .map(|(rule, slot)| Ok((rule, self.hits_of(slot)?)))
-            .collect::<Result<_, Error>>()?;
+        let Some(set) = self.in_force()? else {
+            let RuleSet { default, rules: _ } = RuleSet::default();
+            return Ok(Listing {
+                default,
+                rules: Vec::new(),
+                default_hits: Hits::default(),
+                obscured_hits: Hits::default(),
+            });
+        };
+        let rules = rules_of(&set)?;
+        let counts = Counts::of(&set).map_err(failed("read hits"))?;
         Ok(Listing {
-            default,
-            rules,
-            default_hits: self.hits_of(DEFAULT_SLOT)?,
-            obscured_hits: self.hits_of(OBSCURED_SLOT)?,
+            default: encode::action(set.header.default),
+            rules: rules.into_iter().zip(counts.rules().copied()).collect(),
+            default_hits: counts.default(),
+            obscured_hits: counts.obscured(),
         })
     }
 
@@ -213,159 +230,109 @@ impl Table {
     /// # Errors
     ///
     /// As [`Table::write`].
-    pub fn prepare(mut self, new: &RuleSet) -> Result<Prepared, Error> {
+    pub fn prepare(self, new: &RuleSet) -> Result<Prepared, Error> {
         let made = self.make(new)?;
         Ok(Prepared { table: self, made })
     }
 
-    fn make(&mut self, new: &RuleSet) -> Result<Made, Error> {
+    fn make(&self, new: &RuleSet) -> Result<Made, Error> {
         let full = || Error::Full {
             wanted: new.rules.len(),
-            limit: CAPACITY,
+            limit: RUN * TREES,
         };
         let old = self.in_force()?;
-        let slots = slots::assign(&old.rules, &new.rules).ok_or_else(full)?;
-        let words = encode_set(new, &slots.of_rules).ok_or_else(full)?;
+        let old_rules = old.as_ref().map(rules_of).transpose()?;
+        let staying = carry::staying(old_rules.as_deref().unwrap_or_default(), &new.rules);
 
-        let failed = |operation| {
-            move |source| Error::Map {
-                operation,
-                source: MapError::IoError(source),
-            }
+        let cpus = sys::map::cpu_ids().map_err(failed("count the processors"))?;
+        let encode = |(number, rule)| encode::encode(rule, number);
+        let encoded: Vec<_> = (1..).zip(&new.rules).map(encode).collect();
+        let default = encode::default_outcome(new);
+        let built = tree::build(&encoded, default, cpus).ok_or_else(full)?;
+        let shape = Shape {
+            flags: FLAGS,
+            max_entries: built.pages,
+            ..Shape::array(map::RULES, (PAGE_WORDS * 8) as u32)
         };
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let shape = Shape::array(map::RULES, (RULE_SET_WORDS * 8) as u32);
-        let next = sys::map::create(shape).map_err(failed("make a map for the new rules"))?;
-        sys::map::update(&next, &KEY, &bytes).map_err(failed("write the new rules"))?;
-        self.empty(&slots.free)?;
-        Ok(Made {
-            next,
-            old: self.set_in_force()?,
-            contested: slots.contested,
-        })
+        let map = sys::map::create(shape).map_err(failed("make a map for the new rules"))?;
+        let header = built.header;
+        let made = Made {
+            set: Set { map, header },
+            old,
+            staying,
+        };
+        let write = failed("write the new rules");
+        made.set.write(0, &built.words).map_err(&write)?;
+        made.carry().map_err(&write)?;
+        Ok(made)
     }
 
     fn put_in_force(&mut self, made: &Made) -> Result<(), Error> {
-        let value = made.next.as_raw_fd().to_ne_bytes();
-        sys::map::update(&self.rules, &KEY, &value).map_err(|source| Error::Map {
-            operation: "put the new rules in force",
-            source: MapError::IoError(source),
-        })?;
-        let emptied = self.empty(&made.contested);
-        if emptied.is_err() {
+        let value = made.set.map.as_raw_fd().to_ne_bytes();
+        sys::map::update(&self.sets, &KEY, &value).map_err(failed("put the new rules in force"))?;
+        // The old ones may have counted since.
+        let carried = made.carry().map_err(failed("carry hits over"));
+        if carried.is_err() {
             self.take_back(made)?;
         }
-        emptied
+        carried
     }
 
     fn take_back(&mut self, made: &Made) -> Result<(), Error> {
         match &made.old {
-            Some(old) => sys::map::update(&self.rules, &KEY, &old.as_raw_fd().to_ne_bytes()),
-            None => sys::map::delete(&self.rules, &KEY),
+            Some(old) => sys::map::update(&self.sets, &KEY, &old.map.as_raw_fd().to_ne_bytes()),
+            None => sys::map::delete(&self.sets, &KEY),
         }
-        .map_err(|source| Error::Map {
-            operation: "put the old rules in force again",
-            source: MapError::IoError(source),
-        })
+        .map_err(failed("put the old rules in force again"))
     }
 
-    /// The map of the rules in force; `None` if none have been written yet.
-    fn set_in_force(&self) -> Result<Option<OwnedFd>, Error> {
+    fn in_force(&self) -> Result<Option<Set>, Error> {
+        let failed = failed("read the rules");
         let mut id = [0; 4];
-        sys::map::lookup(&self.rules, &KEY, &mut id)
-            .and_then(|found| {
-                let id = found.map(|()| u32::from_ne_bytes(id));
-                id.map(sys::map::open).transpose()
-            })
-            .map_err(|source| Error::Map {
-                operation: "read the rules",
-                source: MapError::IoError(source),
-            })
-    }
-
-    fn in_force(&self) -> Result<InForce, Error> {
-        let failed = |source| Error::Map {
-            operation: "read the rules",
-            source: MapError::IoError(source),
-        };
-        let Some(set) = self.set_in_force()? else {
-            let RuleSet { default, rules: _ } = RuleSet::default();
-            return Ok(InForce {
-                default,
-                rules: Vec::new(),
-            });
-        };
-        // As bytes: a value as long as this must not come by the stack.
-        let mut bytes = vec![0; RULE_SET_WORDS * 8];
-        sys::map::lookup(&set, &KEY, &mut bytes).map_err(failed)?;
-        let (words, _) = bytes.as_chunks();
-        let words: Vec<u64> = words.iter().copied().map(u64::from_ne_bytes).collect();
-        decode_set(&words)
-    }
-
-    fn hits_of(&self, slot: u32) -> Result<Hits, Error> {
-        let failed = |source| Error::Map {
-            operation: "read hits",
-            source,
-        };
-        let mut hits = Hits::default();
-        for [packets, bytes] in self.hits.get(&slot, 0).map_err(failed)?.iter() {
-            hits.packets += packets;
-            hits.bytes += bytes;
+        let there = sys::map::lookup(&self.sets, &KEY, &mut id).map_err(&failed)?;
+        if there.is_none() {
+            // No rules have been written yet.
+            return Ok(None);
         }
-        Ok(hits)
+        let map = sys::map::open(u32::from_ne_bytes(id)).map_err(&failed)?;
+        let mut set = Set {
+            map,
+            header: Header::from_words(&[0; HEADER_LINES * LINE_WORDS]),
+        };
+        let first = set.page(0).map_err(&failed)?;
+        if let Some(words) = first.first_chunk() {
+            set.header = Header::from_words(words);
+        }
+        if set.header.format != nke_ebpf::abi::FORMAT {
+            return Err(Error::ForeignRule { number: 1 });
+        }
+        Ok(Some(set))
     }
+}
 
-    fn empty(&mut self, slots: &[u32]) -> Result<(), Error> {
-        if slots.is_empty() {
+impl Made {
+    /// Writes what the old rules have counted.
+    fn carry(&self) -> io::Result<()> {
+        let Some(old) = &self.old else {
             return Ok(());
-        }
-        let failed = |source| Error::Map {
-            operation: "empty the hits of a new rule",
-            source,
         };
-        let cpus = nr_cpus().map_err(|(_, error)| failed(MapError::IoError(error)))?;
-        for slot in slots {
-            let zeros = PerCpuValues::try_from(vec![[0; 2]; cpus])
-                .map_err(|error| failed(MapError::IoError(error)))?;
-            self.hits.set(*slot, zeros, 0).map_err(failed)?;
-        }
-        Ok(())
+        let words = Counts::of(old)?.carried(&self.staying, self.set.header.row);
+        self.set.write(self.set.header.carried, &words)
     }
 }
 
-/// The kernel's form of a rule set; nothing if it has more rules than fit.
-fn encode_set(new: &RuleSet, slots: &[u32]) -> Option<Vec<u64>> {
-    let length = u32::try_from(new.rules.len()).ok()?;
-    let mut words = Vec::with_capacity(RULE_SET_WORDS);
-    words.push(join(length, encode::default_outcome(new)));
-    for (rule, slot) in new.rules.iter().zip(slots) {
-        words.extend(encode::encode(rule, *slot).to_words());
-    }
-    if words.len() > RULE_SET_WORDS {
-        return None;
-    }
-    words.resize(RULE_SET_WORDS, 0);
-    Some(words)
-}
-
-/// The only entry of a rule set's map.
-const KEY: [u8; 4] = [0; 4];
-
-fn decode_set(words: &[u64]) -> Result<InForce, Error> {
-    let (length, default) = split(words[0]);
-    let (encoded, _) = words[1..].as_chunks::<RULE_WORDS>();
-    let rules = (1..)
-        .zip(encoded)
-        .take(length as usize)
-        .map(|(number, words)| {
-            let encoded = EncodedRule::from_words(words);
+/// The rules of a set, in order.
+fn rules_of(set: &Set) -> Result<Vec<Rule>, Error> {
+    let length = set.header.length as usize;
+    let mut rules = Vec::new();
+    let pages = length.div_ceil(RULES_IN_PAGE);
+    for page in (set.header.list..).take(pages) {
+        let words = set.page(page).map_err(failed("read the rules"))?;
+        for encoded in tree::list(&words).take(length - rules.len()) {
+            let number = rules.len() + 1;
             let rule = encode::decode(&encoded).ok_or(Error::ForeignRule { number })?;
-            Ok((rule, encoded.slot))
-        })
-        .collect::<Result<_, Error>>()?;
-    Ok(InForce {
-        default: encode::action(default),
-        rules,
-    })
+            rules.push(rule);
+        }
+    }
+    Ok(rules)
 }

@@ -537,7 +537,7 @@ proptest! {
     fn any_words_are_a_rule_or_none(words in any::<[u64; nke_ebpf::abi::RULE_WORDS]>()) {
         let encoded = nke_ebpf::abi::Rule::from_words(&words);
         if let Some(rule) = encode::decode(&encoded) {
-            prop_assert_eq!(encode::encode(&rule, encoded.slot), encoded);
+            prop_assert_eq!(encode::encode(&rule, encoded.number), encoded);
         }
     }
 

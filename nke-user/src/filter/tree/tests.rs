@@ -1,0 +1,137 @@
+//! Trees against the plain search: whatever the rules, the first that matches decides.
+
+use nke_ebpf::abi::{HEADER_LINES, Page, facts};
+use nke_ebpf::{Flow, Frame, rules::decide};
+use proptest::prelude::*;
+
+use super::*;
+use crate::filter::shapes::{Dice, Drawn, Shape, packet};
+use crate::filter::{Decider, Direction, RuleSet, arbitrary, dissect, encode};
+
+fn built(rules: &RuleSet) -> Vec<Page> {
+    let encode = |(number, rule)| encode::encode(rule, number);
+    let encoded: Vec<_> = (1..).zip(&rules.rules).map(encode).collect();
+    let built = build(&encoded, encode::outcome(rules.default), 2).expect("it fits");
+    let (pages, rest) = built.words.as_chunks();
+    assert!(rest.is_empty() && pages.len() <= built.pages as usize);
+    pages.iter().map(|words| Page { words: *words }).collect()
+}
+
+#[track_caller]
+fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
+    let frame = Frame::new(bytes, nke_ebpf::Direction::In);
+    let flow = Flow::of(&frame).expect("it is plain");
+    let decision = decide(pages, &pages[0], &flow, facts::IN);
+    let expected = match rules.judge(&dissect(bytes, Direction::In)).by {
+        Decider::Rule(index) => index + 1,
+        Decider::Default => 0,
+        Decider::Obscured => unreachable!("it is plain"),
+    };
+    assert_eq!(decision.number as usize, expected, "of {bytes:02x?}");
+}
+
+fn rules(drawn: &[Drawn]) -> RuleSet {
+    let text: String = drawn.iter().map(|rule| format!("{rule}\n")).collect();
+    text.parse().expect("they are rules")
+}
+
+/// Packets at and around the edges of rules, and some that nobody expects.
+fn packets(drawn: &[Drawn], dice: &mut Dice, count: usize) -> Vec<Vec<u8>> {
+    let mut packets = Vec::new();
+    for _ in 0..count {
+        let rule = &drawn[dice.below(drawn.len() as u64) as usize];
+        let mut inside = rule.packet(dice);
+        packets.push(inside.clone());
+        // One bit or one step beside it.
+        let at = 14 + dice.below(inside.len() as u64 - 18) as usize;
+        inside[at] = match dice.below(3) {
+            0 => inside[at].wrapping_add(1),
+            1 => inside[at].wrapping_sub(1),
+            _ => inside[at] ^ 1 << dice.below(8),
+        };
+        inside[14] = packets[packets.len() - 1][14];
+        packets.push(inside);
+    }
+    packets
+}
+
+#[test]
+fn shapes_of_all_sizes_are_judged_as_they_say() {
+    let mut dice = Dice::new(1);
+    for shape in Shape::ALL {
+        for six in [false, true] {
+            for count in [1, 9, 100, 1500] {
+                let drawn = shape.draw(&mut dice, count, six);
+                let rules = rules(&drawn);
+                let pages = built(&rules);
+                for bytes in packets(&drawn, &mut dice, 200) {
+                    check(&rules, &pages, &bytes);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn both_families_live_in_one_set() {
+    let mut dice = Dice::new(2);
+    let mut drawn = Shape::Fw.draw(&mut dice, 150, false);
+    drawn.extend(Shape::Ipc.draw(&mut dice, 150, true));
+    let rules = rules(&drawn);
+    let pages = built(&rules);
+    for bytes in packets(&drawn, &mut dice, 1000) {
+        check(&rules, &pages, &bytes);
+    }
+}
+
+#[test]
+fn rules_that_no_field_tells_apart_are_held_up_to_a_limit() {
+    let encoded = |count| vec![Rule::ANY; count];
+    assert!(build(&encoded(1024), 0, 2).is_some());
+    assert!(build(&encoded(1025), 0, 2).is_none());
+}
+
+#[test]
+fn a_header_is_read_back() {
+    let mut set: RuleSet = "drop proto udp\ndefault drop".parse().expect("rules");
+    set.rules.truncate(1);
+    let pages = built(&set);
+    let words = pages[0].words.first_chunk().expect("long enough");
+    let header = Header::from_words(words);
+    assert_eq!((header.length, header.default, header.list), (1, 1, 1));
+    assert_eq!(header.to_words()[..], words[..HEADER_LINES * 8]);
+    assert_eq!(*pages[0].header(), header);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn any_rules_are_judged_as_they_say(
+        set in arbitrary::rule_set(),
+        more in prop::collection::vec(arbitrary::rule(), 0..60),
+        seed in any::<u64>(),
+    ) {
+        let mut set = set;
+        set.rules.extend(more);
+        let pages = built(&set);
+        let mut dice = Dice::new(seed);
+        for _ in 0..50 {
+            let six = dice.percent(40);
+            // The neighbourhood that rules are drawn from.
+            let near = |dice: &mut Dice| if six {
+                0xfd00u128 << 112 | u128::from(dice.below(4)) << 96 | u128::from(dice.below(4))
+            } else {
+                10 << 24 | u128::from(dice.below(4)) << 16 | u128::from(dice.below(4))
+            };
+            let port = |dice: &mut Dice| (dice.below(8) as u16).wrapping_sub(4);
+            let protocol = [1, 6, 17, 58][dice.below(4) as usize];
+            let (source, destination) = (near(&mut dice), near(&mut dice));
+            let (from, to) = (port(&mut dice), port(&mut dice));
+            check(&set, &pages, &packet(six, source, destination, protocol, from, to));
+            let mut other = packet(six, source, destination, protocol, from, to);
+            other[12] = 0x08;
+            other[13] = 0x06;
+            check(&set, &pages, &other);
+        }
+    }
+}
