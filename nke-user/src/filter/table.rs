@@ -214,6 +214,19 @@ impl Table {
         })
     }
 
+    /// How many bytes of the kernel's memory the rules in force take, counts included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Map`] if the kernel refuses.
+    pub fn memory(&self) -> Result<u64, Error> {
+        let Some(set) = self.in_force()? else {
+            return Ok(0);
+        };
+        let described = sys::map::describe(&set.map).map_err(failed("ask about the rules"))?;
+        Ok(u64::from(described.max_entries) * (PAGE_WORDS * 8) as u64)
+    }
+
     /// Puts other rules in force, all at once. Rules that were in force before keep their hits.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod any;
 mod edits;
 mod filter;
 mod hostile;
+mod shapes;
 
 use nke::filter::{Action, Decider, Hits, RuleSet, dissect, parse_rules};
 use nke_tests::{Dice, Hook, World};

@@ -52,11 +52,28 @@ impl Generator {
         let mut packet = [0; 64];
         packet[..6].fill(2);
         packet[16..20].copy_from_slice(&cable.outside_index.to_ne_bytes());
-        let flags = TEST_XDP_LIVE_FRAMES;
+        self.send_packet(&packet, packets)
+    }
+
+    /// The same of a packet that holds where it goes, from the sender's side.
+    pub(super) fn send_from_there(&self, packet: &[u8], packets: u32) -> Result<u32> {
+        thread::scope(|scope| {
+            let sender = scope.spawn(|| {
+                enter_sender()?;
+                pin_to(Core::Measuring)?;
+                self.send_packet(packet, packets)
+            });
+            sender
+                .join()
+                .unwrap_or_else(|_| Err(anyhow!("the generator died")))
+        })
+    }
+
+    fn send_packet(&self, packet: &[u8], packets: u32) -> Result<u32> {
         let run = TestRun {
-            packet: &packet,
+            packet,
             repeat: packets,
-            flags,
+            flags: TEST_XDP_LIVE_FRAMES,
             batch: BATCH,
             ..TestRun::default()
         };

@@ -10,10 +10,12 @@
 //! cargo xtask bench chain --quick    # the same in one, less exact
 //! cargo xtask bench chain --json
 //! cargo xtask bench layers           # what a node costs at the IP and socket hooks
+//! cargo xtask bench filter           # what rules cost, beside a bare drop and nftables
 //! cargo xtask bench lifecycle        # load, attach, upgrade and apply of 32 extensions on 16 interfaces
 //! ```
 
 mod edits;
+mod filter;
 mod layers;
 mod leaks;
 mod lifecycle;
@@ -66,6 +68,15 @@ enum What {
         #[arg(long)]
         quick: bool,
     },
+    /// What rules cost a packet, from one to ten thousand, beside a bare drop and nftables
+    Filter {
+        /// Print numbers for programs instead of tables for people
+        #[arg(long)]
+        json: bool,
+        /// Fewer rounds, and wider spreads
+        #[arg(long)]
+        quick: bool,
+    },
     /// How long load, attach, upgrade and apply take with 32 extensions on 16 interfaces
     Lifecycle {
         /// Print numbers for programs instead of tables for people
@@ -93,6 +104,9 @@ enum Part {
     /// The cost of a node above the interface: a measurement of its own
     #[value(skip)]
     Layers,
+    /// What rules cost: a measurement of its own
+    #[value(skip)]
+    Filter,
     /// The time of the manager's verbs: a measurement of its own
     #[value(skip)]
     Lifecycle,
@@ -148,6 +162,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         What::Layers { json, quick } => {
             measure(&workspace, &objects, quick, &[Part::Layers])?.print(json)
         }
+        What::Filter { json, quick } => {
+            measure(&workspace, &objects, quick, &[Part::Filter])?.print(json)
+        }
         What::Lifecycle { json, quick } => {
             measure(&workspace, &objects, quick, &[Part::Lifecycle])?.print(json)
         }
@@ -174,6 +191,7 @@ fn measure(
             Part::Times => times::measure(&mut stage, effort, &command, &mut report),
             Part::Leaks => leaks::measure(&mut stage, effort, &mut report),
             Part::Layers => layers::measure(&mut stage, effort, &mut report),
+            Part::Filter => filter::measure(&mut stage, effort, &mut report),
             Part::Lifecycle => lifecycle::measure(&mut stage, effort, &command, &mut report),
         };
         // Of an interrupted call, the interruption is the better news.

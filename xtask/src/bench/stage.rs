@@ -24,6 +24,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::lifecycle;
 use super::objects::Objects;
+use crate::workspace::Workspace;
 
 const SENDER: &str = "nke-bench-out";
 const RECEIVER: &str = "nke-bench-in";
@@ -174,6 +175,16 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// The attachment of a bundled extension to a cable.
+    pub(super) fn bundled(&self, name: &str, cable: &Cable, hook: Hook) -> Result<Attach> {
+        let object = Workspace::find()?.extensions().join(name);
+        Ok(Attach {
+            extension: Wanted::Path(object.with_extension("o")),
+            hook: Some(hook),
+            ..Attach::new(name, &cable.inside)
+        })
+    }
+
     /// Attaches an object at the end of a chain.
     pub(super) fn append(
         &self,
@@ -188,8 +199,8 @@ impl<'a> Stage<'a> {
                 counters,
                 ..Manner::default()
             },
-            position,
             ..self.attachment(name, cable, hook)
+            position,
         };
         Ok(control.attach(&attach)?)
     }
