@@ -11,7 +11,7 @@ use crate::filter::{Decider, Direction, RuleSet, arbitrary, dissect, encode};
 fn built(rules: &RuleSet) -> Vec<Page> {
     let encode = |(number, rule)| encode::encode(rule, number);
     let encoded: Vec<_> = (1..).zip(&rules.rules).map(encode).collect();
-    let built = build(&encoded, encode::outcome(rules.default), 2).expect("it fits");
+    let built = build(&encoded, encode::default_outcome(rules), 2).expect("it fits");
     let (pages, rest) = built.words.as_chunks();
     assert!(rest.is_empty() && pages.len() <= built.pages as usize);
     pages.iter().map(|words| Page { words: *words }).collect()
@@ -20,14 +20,21 @@ fn built(rules: &RuleSet) -> Vec<Page> {
 #[track_caller]
 fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
     let frame = Frame::new(bytes, nke_ebpf::Direction::In);
-    let flow = Flow::of(&frame).expect("it is plain");
+    let mut flow = Flow::of(&frame).expect("it is plain");
+    if pages[0].asks_more() {
+        flow = flow.with_more(&frame);
+    }
     let decision = decide(pages, &pages[0], &flow, facts::IN);
     let expected = match rules.judge(&dissect(bytes, Direction::In)).by {
         Decider::Rule(index) => index + 1,
         Decider::Default => 0,
         Decider::Obscured => unreachable!("it is plain"),
     };
-    assert_eq!(decision.number as usize, expected, "of {bytes:02x?}");
+    let rule = expected.checked_sub(1).map(|index| rules.rules[index]);
+    assert_eq!(
+        decision.number as usize, expected,
+        "{rule:?} of {bytes:02x?}"
+    );
 }
 
 fn rules(drawn: &[Drawn]) -> RuleSet {
