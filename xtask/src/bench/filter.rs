@@ -45,7 +45,6 @@ const XDP_DROP: i32 = 1;
 struct Candidate {
     name: String,
     rules: usize,
-    cable: Cable,
     packets: Vec<Vec<u8>>,
     /// Fewer, where a packet takes microseconds.
     repeat: u32,
@@ -93,7 +92,7 @@ pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report
     Ok(())
 }
 
-fn candidate(name: &str, drawn: &[Drawn], cable: Cable, dice: &mut Dice) -> Candidate {
+fn candidate(name: &str, drawn: &[Drawn], cable: &Cable, dice: &mut Dice) -> Candidate {
     let mut packets = |count: usize| -> Vec<Vec<u8>> {
         let packet = |dice: &mut Dice| {
             let mut packet = drawn[dice.below(drawn.len() as u64) as usize].packet(dice);
@@ -109,7 +108,6 @@ fn candidate(name: &str, drawn: &[Drawn], cable: Cable, dice: &mut Dice) -> Cand
         rules: drawn.len(),
         packets: packets(PACKETS),
         sampled: packets(SAMPLED),
-        cable,
         repeat: 1,
         live: Samples::default(),
         root: None,
@@ -130,7 +128,7 @@ fn bare(stage: &mut Stage<'_>, dice: &mut Dice) -> Result<Candidate> {
     Ok(Candidate {
         root: Some(drop),
         _keeps: Some(link),
-        ..candidate("bare XDP_DROP", &drawn, cable, dice)
+        ..candidate("bare XDP_DROP", &drawn, &cable, dice)
     })
 }
 
@@ -169,7 +167,7 @@ fn nke(
     }));
     Ok(Candidate {
         root: Some(stage.root(&cable, Hook::INTERFACE_XDP)?),
-        ..candidate(&format!("nke, {shape:?}"), drawn, cable, dice)
+        ..candidate(&format!("nke, {shape:?}"), drawn, &cable, dice)
     })
 }
 
@@ -192,7 +190,7 @@ fn nftables(stage: &mut Stage<'_>, drawn: &[Drawn], dice: &mut Dice) -> Result<C
     let file = format!("{}/rules.nft", std::env::temp_dir().display());
     fs::write(&file, text).with_context(|| format!("cannot write {file}"))?;
     run("nft", &["-f", &file])?;
-    let mut candidate = candidate("nftables, Acl", drawn, cable, dice);
+    let mut candidate = candidate("nftables, Acl", drawn, &cable, dice);
     candidate.repeat = match drawn.len() {
         0..=1 => 1,
         2..=100 => 4,

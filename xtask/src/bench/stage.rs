@@ -199,8 +199,8 @@ impl<'a> Stage<'a> {
                 counters,
                 ..Manner::default()
             },
-            ..self.attachment(name, cable, hook)
             position,
+            ..self.attachment(name, cable, hook)
         };
         Ok(control.attach(&attach)?)
     }
