@@ -210,10 +210,15 @@ impl Filter {
     }
 
     /// The program that it calls; `None` if it is not there.
-    pub(crate) fn program(&self, namespace: &Namespace, ifindex: u32) -> Option<u32> {
-        let mut found = filters(namespace, ifindex, self.egress).ok()?.into_iter();
+    pub(crate) fn program(&self, namespace: &Namespace, ifindex: u32) -> io::Result<Option<u32>> {
+        let mut found = match filters(namespace, ifindex, self.egress) {
+            Ok(found) => found.into_iter(),
+            // The interface is gone.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let is = |found: &Found| found.priority == self.priority && found.handle == HANDLE;
-        found.find(is).map(|found| found.program)
+        Ok(found.find(is).map(|found| found.program))
     }
 
     /// Deletes it, if it is there and calls a root of nke's, and the queueing discipline if nke
@@ -224,7 +229,7 @@ impl Filter {
         ifindex: u32,
         is_root: impl Fn(u32) -> bool,
     ) -> io::Result<()> {
-        if self.program(namespace, ifindex).is_some_and(is_root) {
+        if self.program(namespace, ifindex)?.is_some_and(is_root) {
             let filter = Message::DelTrafficFilter(self.message(ifindex)?);
             netlink::order(namespace, filter, 0)?;
         }

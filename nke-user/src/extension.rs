@@ -21,7 +21,7 @@ use crate::{
     object::{Identifier, Linked, Object},
     routine::{self, Routine},
     seal::{Level, refuse_from},
-    state::{State, names},
+    state::State,
     sys::{self, map::Shape},
 };
 
@@ -259,7 +259,7 @@ pub(crate) fn read_file(state: &State, pin: &Path) -> Result<Vec<u8>> {
 
 fn read_beside(state: &State, directory: &Path) -> Result<Option<Vec<u8>>> {
     let pin = directory.join(MANIFEST);
-    pin.exists().then(|| read_file(state, &pin)).transpose()
+    state.has(&pin)?.then(|| read_file(state, &pin)).transpose()
 }
 
 /// Runs an object's init program, whose answer must be 0. Its maps are nobody else's yet, so that
@@ -382,7 +382,7 @@ impl Extension {
     /// All loaded extensions, after removing what killed commands left of others.
     pub(crate) fn sweep(state: &State) -> Result<Vec<Self>> {
         let mut extensions = Vec::new();
-        for name in names(&state.extensions()) {
+        for name in state.names(&state.extensions())? {
             match Self::read(state, &name)? {
                 Some(extension) => {
                     state.sweep_record(&state.extension(&name))?;

@@ -78,21 +78,26 @@ impl Namespace {
     /// The namespace of this inode, if any path to it can be found: the caller's own, a named
     /// one, or that of a process.
     pub fn find(inode: u64) -> Option<Self> {
-        let is = |path: &Path| fs::metadata(path).is_ok_and(|found| found.ino() == inode);
-        if is(Path::new(OWN)) {
-            return Self::open(None).ok();
+        Self::seek(inode).ok().flatten()
+    }
+
+    /// The same, but that it cannot be looked for is an error: then it is not gone.
+    pub(crate) fn seek(inode: u64) -> Result<Option<Self>> {
+        if is_namespace(Path::new(OWN), inode)? {
+            return Self::open(None).map(Some);
         }
-        let named = crate::state::names(Path::new(NAMED)).into_iter();
-        if let Some(name) = named
-            .into_iter()
-            .find(|name| is(&Path::new(NAMED).join(name)))
-        {
-            return Self::open(Some(&name)).ok();
+        for name in listed(Path::new(NAMED))? {
+            if is_namespace(&Path::new(NAMED).join(&name), inode)? {
+                return Self::open(Some(&name)).map(Some);
+            }
         }
-        let processes = crate::state::names(Path::new("/proc"));
-        let paths = processes.iter().map(|pid| format!("/proc/{pid}/ns/net"));
-        let path = paths.into_iter().find(|path| is(Path::new(path)))?;
-        Self::open(Some(&path)).ok()
+        for process in listed(Path::new("/proc"))? {
+            let path = format!("/proc/{process}/ns/net");
+            if is_namespace(Path::new(&path), inode)? {
+                return Self::open(Some(&path)).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     /// Every namespace that any path to can be found: the caller's own, those with a name, and
@@ -228,6 +233,41 @@ impl Namespace {
             Some(name) => format!("network namespace {name}"),
             None => "this network namespace".to_owned(),
         }
+    }
+}
+
+/// The names in a directory; none if it does not exist.
+fn listed(directory: &Path) -> Result<Vec<String>> {
+    let failed = |source| Error::NoNamespace {
+        name: directory.display().to_string(),
+        source,
+    };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(failed)?.file_name().into_string().ok());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Whether this path is the namespace of this inode. What is not there, or may not be seen, is not.
+fn is_namespace(path: &Path, inode: u64) -> Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.ino() == inode),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ESRCH | libc::EACCES | libc::EPERM) => {
+                Ok(false)
+            }
+            _ => Err(Error::NoNamespace {
+                name: path.display().to_string(),
+                source: error,
+            }),
+        },
     }
 }
 

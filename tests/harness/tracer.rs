@@ -147,6 +147,24 @@ impl Call {
         self.number == libc::SYS_mmap && flags & libc::MAP_SHARED as u64 != 0
     }
 
+    /// Whether the call reads what nke's state or the kernel's BPF objects are: directories, links
+    /// of files, whether they are there, pins, the contents of maps.
+    #[must_use]
+    pub fn reads_the_world(&self) -> bool {
+        use aya_obj::generated::bpf_cmd;
+        let [first, ..] = self.arguments;
+        match self.number {
+            libc::SYS_bpf => [
+                bpf_cmd::BPF_MAP_LOOKUP_ELEM,
+                bpf_cmd::BPF_OBJ_GET,
+                bpf_cmd::BPF_OBJ_GET_INFO_BY_FD,
+            ]
+            .iter()
+            .any(|&command| command as u64 == first),
+            number => READING.contains(&number),
+        }
+    }
+
     /// Whether the call may change what outlives the process: files, mounts, pins, the contents
     /// of maps, links, interfaces. Between two of these a kill leaves the same world behind.
     #[must_use]
@@ -176,6 +194,18 @@ impl Call {
         }
     }
 }
+
+const READING: &[i64] = &[
+    libc::SYS_getdents64,
+    libc::SYS_newfstatat,
+    libc::SYS_openat,
+    libc::SYS_readlinkat,
+    libc::SYS_sendto,
+    libc::SYS_socket,
+    libc::SYS_statx,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+];
 
 const CHANGING: &[i64] = &[
     libc::SYS_mkdirat,

@@ -77,7 +77,7 @@ impl Anchor {
         }) else {
             return Ok(None);
         };
-        let ours = super::node_directory(directory, root).exists();
+        let ours = state.has(&super::node_directory(directory, root))?;
         let netfilter = if mode == Mode::Netfilter {
             let record = state.read_record(&directory.join("netfilter"))?;
             Some(record.unwrap_or_default())
@@ -95,7 +95,7 @@ impl Anchor {
     /// Takes away what a chain that is not attached left outside the state: part of a clsact.
     pub(crate) fn discard(state: &State, directory: &Path, target: Target) -> Result<()> {
         let filter: Option<Filter> = state.read_record(&directory.join("filter"))?;
-        if let (Some(filter), Some((namespace, ifindex))) = (filter, interface(target)) {
+        if let (Some(filter), Some((namespace, ifindex))) = (filter, interface(target)?) {
             // The interface may be gone, and all of this with it; or another's filter be there.
             let is_root = |program| super::node_directory(directory, program).exists();
             let _: io::Result<()> = filter.remove(&namespace, ifindex, is_root);
@@ -208,16 +208,20 @@ impl Anchor {
 }
 
 /// The interface that a target is, if its namespace can be found.
-fn interface(target: Target) -> Option<(Namespace, u32)> {
-    Some((Namespace::find(target.netns()?)?, target.ifindex()?))
+fn interface(target: Target) -> Result<Option<(Namespace, u32)>> {
+    let (Some(netns), Some(ifindex)) = (target.netns(), target.ifindex()) else {
+        return Ok(None);
+    };
+    Ok(Namespace::seek(netns)?.map(|namespace| (namespace, ifindex)))
 }
 
 fn open_filter(state: &State, directory: &Path, target: Target) -> Result<Option<(Hold, u32)>> {
     let filter: Option<Filter> = state.read_record(&directory.join("filter"))?;
-    let (Some(filter), Some((namespace, ifindex))) = (filter, interface(target)) else {
+    let (Some(filter), Some((namespace, ifindex))) = (filter, interface(target)?) else {
         return Ok(None);
     };
     let root = filter.program(&namespace, ifindex);
+    let root = root.map_err(|error| state.failed(directory, "query the filter of", error))?;
     Ok(root.map(|root| {
         (
             Hold::Filter {
@@ -239,7 +243,7 @@ fn open_links(
     let mut links = Vec::new();
     let mut root = None;
     for pin in link_pins(mode).iter().map(|name| directory.join(name)) {
-        if !pin.exists() {
+        if !state.has(&pin)? {
             return Ok(None);
         }
         let link = state.get(&pin)?;
@@ -251,9 +255,12 @@ fn open_links(
         root.get_or_insert(described.program_id);
         links.push(link);
     }
-    // A netfilter link keeps its namespace alive: one that nobody else can reach is gone.
-    let reachable = |netns| mode != Mode::Netfilter || Namespace::find(netns).is_some();
-    let root = root.filter(|_| target.netns().is_none_or(reachable));
+    if let (Mode::Netfilter, Some(netns)) = (mode, target.netns())
+        && Namespace::seek(netns)?.is_none()
+    {
+        // Its links keep a namespace alive: one that nobody else can reach is gone.
+        return Ok(None);
+    }
     Ok(root.map(|root| (Hold::Links(links), root)))
 }
 

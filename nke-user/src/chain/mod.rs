@@ -32,14 +32,7 @@ pub(crate) use self::{
     last::speak_last,
     trial::build_trial,
 };
-use crate::{
-    error::Result,
-    hook::Hook,
-    place::Form,
-    state::{State, names},
-    sys,
-    target::Target,
-};
+use crate::{error::Result, hook::Hook, place::Form, state::State, sys, target::Target};
 
 /// Nodes that a chain can have: the kernel follows 33 tail calls, of which one is kept for the
 /// node of a drop policy (`MAX_TAIL_CALL_CNT`, include/linux/bpf.h).
@@ -217,7 +210,7 @@ impl Chain {
     }
 
     /// The directories of nodes that no pointer leads to.
-    fn left(&self) -> Vec<PathBuf> {
+    fn left(&self, state: &State) -> Result<Vec<PathBuf>> {
         let nodes = self.directory.join("nodes");
         let reached = self
             .nodes
@@ -225,10 +218,9 @@ impl Chain {
             .map(|node| node.program)
             .chain([self.anchor.root()]);
         let reached: BTreeSet<String> = reached.map(|program| program.to_string()).collect();
-        let left = names(&nodes)
-            .into_iter()
-            .filter(|name| !reached.contains(name));
-        left.map(|name| nodes.join(name)).collect()
+        let left = state.names(&nodes)?.into_iter();
+        let left = left.filter(|name| !reached.contains(name));
+        Ok(left.map(|name| nodes.join(name)).collect())
     }
 }
 
@@ -264,10 +256,10 @@ fn point(next: &OwnedFd, program: Option<&OwnedFd>) -> Result<()> {
 /// takes its time to empty an array that nobody has pinned.
 fn cut(state: &State, directory: &Path) -> Result<()> {
     let nodes = directory.join("nodes");
-    for node in names(&nodes).into_iter().map(|name| nodes.join(name)) {
+    for node in state.names(&nodes)?.iter().map(|name| nodes.join(name)) {
         let next = node.join("next");
         let is_root = state.read_record::<Record>(&node.join("node"))?.is_none();
-        if is_root && next.exists() {
+        if is_root && state.has(&next)? {
             let next = state.get(&next)?;
             // On a sealed host pointers are frozen, and the kernel takes its time.
             if !sys::map::is_frozen(&next).unwrap_or_default() {
@@ -291,8 +283,8 @@ fn pointer_failed(stage: &'static str, source: std::io::Error) -> crate::error::
 pub(crate) fn sweep(state: &State) -> Result<Vec<Chain>> {
     let mut chains = Vec::new();
     let mut left = Vec::new();
-    for hook in state.hooks() {
-        for target in state.targets(hook) {
+    for hook in state.hooks()? {
+        for target in state.targets(hook)? {
             let directory = state.chain(hook, target);
             if let Some(chain) = Chain::read(state, hook, target)? {
                 if points_to(&chain.first)?.is_none() {
@@ -306,8 +298,10 @@ pub(crate) fn sweep(state: &State) -> Result<Vec<Chain>> {
                 } else {
                     Chain::read(state, hook, now)?
                 };
-                left.extend(chain.iter().flat_map(Chain::left));
-                chains.extend(chain);
+                if let Some(chain) = chain {
+                    left.extend(chain.left(state)?);
+                    chains.push(chain);
+                }
             } else {
                 Anchor::discard(state, &directory, target)?;
                 cut(state, &directory)?;

@@ -80,6 +80,7 @@ impl Control {
     /// first, and then what only they needed. One whose exit program has a veto stays, until
     /// somebody unloads it by name.
     pub(super) fn unload_unused(&mut self) -> Result<()> {
+        self.reread_all()?;
         while let Some(kmid) = self.unused() {
             match self.ask_to_go(kmid, Event::Unload)? {
                 None => self.remove(kmid)?,

@@ -90,6 +90,8 @@ pub struct Control {
     /// The builds before these, which nothing uses but a rollback.
     previous: Vec<Extension>,
     chains: Vec<Chain>,
+    /// Where a chain could not be read after it was changed.
+    unread: BTreeSet<(Hook, Target)>,
     sources: RefCell<HashMap<u32, Rc<Source>>>,
     /// What the next extension is to be given beyond what it says that it needs.
     with: Vec<Wanted>,
@@ -251,10 +253,12 @@ impl Control {
             extensions,
             previous,
             chains,
+            unread: BTreeSet::new(),
             sources: RefCell::default(),
             with: Vec::new(),
         };
         control.recover()?;
+        control.reread_all()?;
         control.go_on_unloading()?;
         control.disclaim_unused()?;
         control.unload_unused()?;
@@ -382,13 +386,25 @@ impl Control {
     fn reread(&mut self, hook: Hook, target: Target) -> Result<Option<&Chain>> {
         self.chains
             .retain(|chain| (chain.hook, chain.target) != (hook, target));
-        let Some(chain) = Chain::read(&self.state, hook, target)? else {
+        self.unread.insert((hook, target));
+        let read = Chain::read(&self.state, hook, target)?;
+        self.unread.remove(&(hook, target));
+        let Some(chain) = read else {
             return Ok(None);
         };
         self.chains.push(chain);
         self.chains
             .sort_unstable_by_key(|chain| (chain.target, chain.hook));
         Ok(self.chain(hook, target))
+    }
+
+    /// Reads again what has changed and could not be read since. Only who has read all chains can
+    /// say what nothing uses.
+    fn reread_all(&mut self) -> Result<()> {
+        for (hook, target) in self.unread.clone() {
+            self.reread(hook, target)?;
+        }
+        Ok(())
     }
 
     fn chain(&self, hook: Hook, target: Target) -> Option<&Chain> {

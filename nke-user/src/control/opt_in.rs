@@ -92,6 +92,7 @@ impl Control {
     /// Takes away the claims, and with them the marks, of extensions that nobody has to opt in for
     /// (any more).
     pub(super) fn disclaim_unused(&mut self) -> Result<()> {
+        self.reread_all()?;
         let claiming = self.chains.iter().filter(|c| c.claims().next().is_some());
         let targets: Vec<Target> = claiming.map(|chain| chain.target).collect();
         for target in targets {

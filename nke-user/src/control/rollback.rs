@@ -101,7 +101,9 @@ impl Control {
         let changes = control.switch(newer.kmid, older, &mut remake)?;
         let chains = changes.len();
         control.put_in_force(changes)?;
-        self.reread_all(&places);
+        self.unread.extend(places);
+        // The change is in force, whether it can be read now or by the next command.
+        let _: Result<()> = self.reread_all();
         Ok((chains, statuses(&from, &to)))
     }
 }

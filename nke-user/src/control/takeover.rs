@@ -64,14 +64,6 @@ impl Control {
         Ok(changes)
     }
 
-    /// Reads chains again whose changes are in force.
-    pub(super) fn reread_all(&mut self, places: &[(Hook, Target)]) {
-        for (hook, target) in places {
-            // One that cannot be read now is not shown; nothing else comes of it.
-            let _: Result<bool> = self.reread(*hook, *target).map(|chain| chain.is_some());
-        }
-    }
-
     /// Where the chains are that a build is in.
     pub(super) fn places(&self, kmid: u32) -> Vec<(Hook, Target)> {
         let mut places: Vec<_> = self.uses(kmid).map(|(c, _)| (c.hook, c.target)).collect();
@@ -90,6 +82,7 @@ impl Control {
         let builds = self.extensions.iter().chain(&self.previous);
         let begun = builds.filter(|e| e.build != Build::Current);
         for build in begun.cloned().collect::<Vec<_>>() {
+            self.reread_all()?;
             let current = self.build_of(&build.name, Build::Current).cloned();
             let used = |build: &Extension| self.uses(build.kmid).next().is_some();
             match (build.build, build.record.takeover) {

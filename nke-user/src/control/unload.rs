@@ -187,7 +187,7 @@ impl Control {
         }
         self.put_in_force(changes)?;
         // They are gone. What fails of the rest, the next command does.
-        self.reread_all(&places.into_iter().collect::<Vec<_>>());
+        self.unread.extend(places);
         let _: Result<()> = self.disclaim_unused();
         Ok(())
     }
@@ -201,6 +201,7 @@ impl Control {
             .filter_map(leaving)
             .collect::<Vec<_>>()
         {
+            self.reread_all()?;
             if self.uses(kmid).count() < had {
                 self.take_away(kmid)?;
                 self.remove(kmid)?;

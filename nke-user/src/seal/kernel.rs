@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    state::{State, names},
+    state::State,
     sys::{self, program::Load},
 };
 
@@ -64,7 +64,8 @@ pub(super) fn keeps(state: &State) -> io::Result<bool> {
 
 /// Removes what a killed command has left of a level.
 pub(super) fn sweep(state: &State) -> Result<()> {
-    let left = names(&state.seal())
+    let left = state
+        .names(&state.seal())?
         .into_iter()
         .filter(|name| name.ends_with(UNDER_WAY));
     left.into_iter()

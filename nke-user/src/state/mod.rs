@@ -148,20 +148,44 @@ impl State {
     }
 
     /// The hooks that have, or had, chains, by one look: nearly all hooks never do.
-    pub(crate) fn hooks(&self) -> impl Iterator<Item = Hook> + use<> {
-        let present = names(&self.all_chains());
-        Hook::all().filter(move |hook| present.contains(&hook.directory()))
+    pub(crate) fn hooks(&self) -> Result<impl Iterator<Item = Hook> + use<>> {
+        let present = self.names(&self.all_chains())?;
+        Ok(Hook::all().filter(move |hook| present.contains(&hook.directory())))
     }
 
     /// The targets that have a chain at a hook.
-    pub(crate) fn targets(&self, hook: Hook) -> Vec<Target> {
+    pub(crate) fn targets(&self, hook: Hook) -> Result<Vec<Target>> {
         let parse = |name: String| Target::parse(hook.row().kind, &name);
-        let mut targets: Vec<_> = names(&self.chains(hook))
-            .into_iter()
-            .filter_map(parse)
-            .collect();
+        let names = self.names(&self.chains(hook))?;
+        let mut targets: Vec<_> = names.into_iter().filter_map(parse).collect();
         targets.sort_unstable();
-        targets
+        Ok(targets)
+    }
+
+    /// The names in a directory of the state, sorted; none if it does not exist. One that cannot be
+    /// read is an error: what is in it is not gone.
+    pub(crate) fn names(&self, directory: &Path) -> Result<Vec<String>> {
+        let failed = |source| self.failed(directory, "list", source);
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry.map_err(failed)?.file_name().into_string().ok());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Whether there is something at a path of the state. That this cannot be told is an error.
+    pub(crate) fn has(&self, path: &Path) -> Result<bool> {
+        match fs::symlink_metadata(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.failed(path, "look for", error)),
+        }
     }
 
     /// An error of the file system, under the path that the user knows.
@@ -212,7 +236,7 @@ impl State {
     /// The maps pinned in a directory, which need not exist.
     pub(crate) fn maps(&self, directory: &Path) -> Result<Maps> {
         let open = |name: String| Ok((unescape(&name), self.get(&directory.join(name))?));
-        names(directory).into_iter().map(open).collect()
+        self.names(directory)?.into_iter().map(open).collect()
     }
 
     /// Writes a record, replacing the one there is.
@@ -263,37 +287,64 @@ impl State {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        let chains = self
-            .hooks()
-            .all(|hook| names(&self.chains(hook)).is_empty());
-        let kept = self.pending().exists() || !names(&self.seal()).is_empty();
-        chains && names(&self.extensions()).is_empty() && !kept
+    fn is_empty(&self) -> Result<bool> {
+        for hook in self.hooks()? {
+            if !self.names(&self.chains(hook))?.is_empty() {
+                return Ok(false);
+            }
+        }
+        let kept = self.has(&self.pending())? || !self.names(&self.seal())?.is_empty();
+        Ok(!kept && self.names(&self.extensions())?.is_empty())
     }
 
     /// Whether somebody else has pinned something in this bpffs. iproute2 does, in whichever it
     /// finds first, for objects with maps of its kind.
-    fn keeps_others(&self) -> bool {
+    fn keeps_others(&self) -> Result<bool> {
         // Two files that the kernel puts into every bpffs.
         const KERNELS: [&str; 2] = ["maps.debug", "progs.debug"];
-        let mut others = names(&self.base).into_iter();
-        others.any(|name| !KERNELS.contains(&name.as_str()) && holds_pins(&self.base.join(name)))
+        for name in self.names(&self.base)? {
+            if !KERNELS.contains(&name.as_str()) && self.holds_pins(&self.base.join(name))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether there is a file anywhere below a path.
+    fn holds_pins(&self, path: &Path) -> Result<bool> {
+        let found = fs::symlink_metadata(path).map_err(|e| self.failed(path, "look at", e))?;
+        if !found.is_dir() {
+            return Ok(!found.is_symlink());
+        }
+        for name in self.names(path)? {
+            if self.holds_pins(&path.join(name))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The directories that an empty state has.
+    fn own_directories(&self) -> Result<Vec<PathBuf>> {
+        let hooks = self.hooks()?.map(|hook| self.chains(hook));
+        Ok(hooks
+            .chain([self.all_chains(), self.extensions()])
+            .collect())
     }
 }
 
 impl Drop for State {
     /// An empty state leaves nothing behind, not even its mount.
     fn drop(&mut self) {
-        if !self.is_empty() {
+        // What cannot be read is not empty.
+        let (Ok(true), Ok(own)) = (self.is_empty(), self.own_directories()) else {
             return;
-        }
+        };
         // The bpffs may be another's, and stay.
-        let chains = self.all_chains();
-        let hooks = self.hooks().map(|hook| self.chains(hook));
-        for directory in hooks.chain([chains, self.extensions()]) {
+        for directory in own {
             let _: io::Result<()> = fs::remove_dir(directory);
         }
-        if self.keeps_others() {
+        if !matches!(self.keeps_others(), Ok(false)) {
             return;
         }
         let device = rustix::fs::fstat(&self.directory).map(|found| found.st_dev);
@@ -315,19 +366,7 @@ pub(crate) fn raise_memory_limit() {
     let _: rustix::io::Result<()> = rustix::process::setrlimit(Resource::Memlock, unlimited);
 }
 
-/// Whether there is a file anywhere below a path.
-fn holds_pins(path: &Path) -> bool {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => {
-            let mut within = names(path).into_iter();
-            within.any(|name| holds_pins(&path.join(name)))
-        }
-        Ok(found) => !found.is_symlink(),
-        Err(_) => false,
-    }
-}
-
-/// The names in a directory, sorted; none if it does not exist.
+/// The names in a directory that is not the state's, sorted; none if it cannot be read.
 pub(crate) fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<_> = entries

@@ -49,7 +49,9 @@ impl Control {
         let chains = changes.len();
         work.copy()?;
         control.put_in_force(changes)?;
-        self.reread_all(&places);
+        self.unread.extend(places);
+        // The change is in force, whether it can be read now or by the next command.
+        let _: Result<()> = self.reread_all();
         Ok((chains, attachments))
     }
 }
