@@ -65,7 +65,7 @@ fn port() -> impl Strategy<Value = u16> {
     prop_oneof![any::<u16>(), 0u16..4, (u16::MAX - 3)..=u16::MAX]
 }
 
-fn ports() -> impl Strategy<Value = PortRange> {
+pub(super) fn ports() -> impl Strategy<Value = PortRange> {
     let range =
         (port(), port()).prop_filter_map("no range", |(a, b)| PortRange::new(a.min(b), a.max(b)));
     prop_oneof![Just(PortRange::ALL), port().prop_map(PortRange::one), range]

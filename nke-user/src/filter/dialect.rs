@@ -69,8 +69,8 @@ impl Dialect {
                 "vlan",
             ],
             Self::Calls => &[
-                "pass", "self", "drop", "out", "connect", "sendmsg", "bind", "inet", "inet6",
-                "proto", "all", "to", "port",
+                "pass", "self", "not", "drop", "out", "connect", "sendmsg", "bind", "inet",
+                "inet6", "proto", "all", "to", "port",
             ],
         }
     }

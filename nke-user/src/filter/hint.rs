@@ -61,7 +61,7 @@ impl fmt::Display for Hint {
             Self::NoLog => "leave it out: calls are counted, and not logged",
             Self::GuardsWord => "calls of sockets are the connection guard's: use `nke guard`",
             Self::Order(dialect) => return write!(f, "the order is: {}", dialect.order()),
-            Self::NoNegation => "there is no `!`: put a rule with the other action in front",
+            Self::NoNegation => "there is no `!`: write `port not 22`, or else put a rule with the other action in front",
             Self::WriteARange => "there are no comparisons: write a range, as in `port 1024-65535`",
             Self::NoHostNames => "names of hosts are not looked up: write the address",
             Self::FourNumbers => "write all four numbers, as in `10.0.0.0/8`",
@@ -135,7 +135,7 @@ pub(super) fn for_protocol(found: &str) -> Option<Hint> {
 pub(super) fn for_port(found: &str) -> Option<Hint> {
     match found.chars().next() {
         Some('<' | '>' | '=') => Some(Hint::WriteARange),
-        Some('!') => Some(Hint::NoNegation),
+        Some('!') => Some(Hint::Called("not")),
         _ => nearest(&found.to_ascii_lowercase(), names::ports()).map(Hint::DidYouMean),
     }
 }

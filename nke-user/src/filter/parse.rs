@@ -192,7 +192,7 @@ fn end<'a>(
         return Ok(End { hosts, ports });
     }
     let ports = if cursor.keyword("port") {
-        cursor.list(port)?
+        ports(cursor)?
     } else {
         Vec::new()
     };
@@ -210,6 +210,22 @@ pub(super) fn protocol(cursor: &mut Cursor<'_>) -> Result<Protocol, ParseError> 
             known.or(number).map(|number| number.map(Protocol))
         },
     )
+}
+
+/// Ports, or with `not` all the others.
+fn ports<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Said<'a, PortRange>>, ParseError> {
+    if !cursor.keyword("not") {
+        return cursor.list(port);
+    }
+    let named = cursor.list(port)?;
+    let word = named.first().and_then(|said| said.word);
+    let ranges: Vec<_> = named.iter().map(|said| said.thing).collect();
+    let left = PortRange::all_but(&ranges);
+    if left.is_empty() {
+        return Err(cursor.problem(Problem::NoPortLeft, word, None));
+    }
+    let said = |thing| Said { thing, word };
+    Ok(left.into_iter().map(said).collect())
 }
 
 fn port(cursor: &mut Cursor<'_>) -> Result<PortRange, ParseError> {

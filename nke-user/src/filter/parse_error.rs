@@ -98,6 +98,9 @@ pub enum Problem {
     /// A VLAN beyond 4095.
     #[error("a VLAN's number is from 0 to 4095")]
     VlanTooHigh,
+    /// All ports, and not any of them.
+    #[error("no port is left: every one is named here")]
+    NoPortLeft,
     /// `self`, where there is no host to ask, or none of its addresses will do.
     #[error("`self`: no address of this host is known that could be meant: write the address")]
     NoSelf,

@@ -334,6 +334,25 @@ impl PortRange {
         self.last
     }
 
+    /// The ports that are in none of these, as few ranges as there can be, in order.
+    #[must_use]
+    pub fn all_but(ranges: &[Self]) -> Vec<Self> {
+        let mut ranges = ranges.to_vec();
+        ranges.sort_unstable_by_key(|range| range.first);
+        let (mut left, mut next) = (Vec::new(), 0u32);
+        for Self { first, last } in ranges {
+            let before = u32::from(first)
+                .checked_sub(1)
+                .and_then(|before| before.try_into().ok());
+            let from = u16::try_from(next).ok();
+            left.extend(from.zip(before).and_then(|(from, to)| Self::new(from, to)));
+            next = next.max(u32::from(last) + 1);
+        }
+        let from = u16::try_from(next).ok();
+        left.extend(from.and_then(|from| Self::new(from, u16::MAX)));
+        left
+    }
+
     /// Whether a port is one of these.
     #[must_use]
     pub const fn contains(&self, port: u16) -> bool {

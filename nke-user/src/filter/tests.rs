@@ -195,7 +195,7 @@ fn errors_name_the_place_and_the_way_out() {
         "drop to any port",
         18,
         1,
-        "expected `{` or a port, by name or number, or a range of them, found the end of the line",
+        "expected `not`, `{` or a port, by name or number, or a range of them, found the end of the line",
     );
     check_error(
         "drop proto {tcp",
@@ -267,6 +267,31 @@ fn errors_name_what_is_too_much() {
         1,
         many.len(),
         "this is 1025 rules, more than a filter can hold",
+    );
+}
+
+#[test]
+fn not_is_all_other_ports() {
+    check(
+        "drop proto tcp to any port not 22",
+        &[
+            "drop proto tcp to any port 0-21",
+            "drop proto tcp to any port 23-65535",
+        ],
+    );
+    check(
+        "drop from any port not { 65535, 0-9, 5-20 }",
+        &["drop from any port 21-65534"],
+    );
+    check("drop to any port not 0-65534", &["drop to any port 65535"]);
+    let error = parse_rules("drop to any port not { 0-9, 5-65535 }").unwrap_err();
+    assert_eq!((error.column, error.problem), (24, Problem::NoPortLeft));
+    check_calls(
+        "drop out port not 443",
+        &[
+            "drop out to any port 0-442",
+            "drop out to any port 444-65535",
+        ],
     );
 }
 
@@ -472,6 +497,15 @@ proptest! {
     fn what_is_printed_of_calls_is_read_back(rule in arbitrary::call_rule(), slot in 0u32..1024) {
         prop_assert_eq!(Dialect::Calls.rules(&rule.to_string()), Ok(vec![rule]));
         prop_assert_eq!(encode::decode(&encode::encode(&rule, slot)), Some(rule));
+    }
+
+    #[test]
+    fn all_other_ports_are_the_others(ranges in prop::collection::vec(arbitrary::ports(), 1..5)) {
+        let others = PortRange::all_but(&ranges);
+        for port in 0..=u16::MAX {
+            let is = |ranges: &[PortRange]| ranges.iter().filter(|it| it.contains(port)).count();
+            prop_assert_eq!(is(&others), usize::from(is(&ranges) == 0), "{}", port);
+        }
     }
 
     #[test]

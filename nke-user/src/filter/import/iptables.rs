@@ -142,10 +142,16 @@ impl Reader<'_> {
     fn rule(&self, words: &[String]) -> Result<Read, String> {
         let mut matches = Matches::default();
         let mut target = Target::None;
-        let mut words = words.iter().map(String::as_str).peekable();
+        let mut words = words.iter().map(String::as_str);
         while let Some(word) = words.next() {
             if word == "!" {
-                return Err(format!("`! {}`", words.next().unwrap_or_default()));
+                let (word, value) = (words.next(), words.next());
+                negated(
+                    word.unwrap_or_default(),
+                    value.unwrap_or_default(),
+                    &mut matches,
+                )?;
+                continue;
             }
             if word == "-f" {
                 matches.fragment = Some(Fragment::Later);
@@ -162,9 +168,6 @@ impl Reader<'_> {
             let value = words
                 .next()
                 .ok_or_else(|| format!("`{word}` has no value"))?;
-            if words.peek() == Some(&"!") && word == "-m" {
-                return Err(format!("`-m {value} !`"));
-            }
             let read = match word {
                 "-s" | "-d" => nets(value).map(|nets| matches.nets(word == "-s", nets)),
                 "-p" => protocol(value).map(|all| matches.protocols = all),
@@ -176,15 +179,8 @@ impl Reader<'_> {
                 "--src-range" | "--dst-range" => {
                     range(value).map(|nets| matches.nets(word == "--src-range", nets))
                 }
-                "-i" | "-o" => {
-                    let (Some(wanted), true) = (self.interface, self.is_ours(word)) else {
-                        return Err(format!("`{word} {value}`: say which interface it is for"));
-                    };
-                    if !is_interface(value, wanted) {
-                        return Ok(Read::Elsewhere);
-                    }
-                    Some(())
-                }
+                "-i" | "-o" if !self.is_ours(word, value)? => return Ok(Read::Elsewhere),
+                "-i" | "-o" => Some(()),
                 "-m" if matches!(value, "tcp" | "udp" | "sctp" | "dccp" | "udplite") => Some(()),
                 "-m" if matches!(
                     value,
@@ -212,12 +208,17 @@ impl Reader<'_> {
         })
     }
 
-    /// Whether the interface that an option names is the one that packets of the chain go by.
-    fn is_ours(&self, option: &str) -> bool {
-        matches!(
+    /// Whether the interface that an option names is the one that the rules are for, of those that
+    /// packets of the chain go by.
+    fn is_ours(&self, option: &str, name: &str) -> Result<bool, String> {
+        let ours = matches!(
             (self.way, option),
             (Some(Way::In), "-i") | (Some(Way::Out), "-o")
-        )
+        );
+        match self.interface.filter(|_| ours) {
+            Some(wanted) => Ok(is_interface(name, wanted)),
+            None => Err(format!("`{option} {name}`: say which interface it is for")),
+        }
     }
 }
 
@@ -240,6 +241,18 @@ fn is_interface(pattern: &str, name: &str) -> bool {
         Some(start) => name.starts_with(start),
         None => name == pattern,
     }
+}
+
+/// What must not be: of ports alone there is a word for all the others.
+fn negated(word: &str, value: &str, matches: &mut Matches) -> Result<(), String> {
+    let others = ports(value).flatten().map(|all| PortRange::all_but(&all));
+    let others = others.filter(|others| !others.is_empty());
+    match word {
+        "--dport" | "--dports" if others.is_some() => matches.destination_ports = others,
+        "--sport" | "--sports" if others.is_some() => matches.source_ports = others,
+        _ => return Err(format!("`! {word}`")),
+    }
+    Ok(())
 }
 
 /// As `SYN,ACK` and `SYN`: those that are looked at, and those that are set.

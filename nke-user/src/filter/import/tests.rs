@@ -59,6 +59,7 @@ COMMIT
 -A INPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m dscp --dscp 0x2e -j ACCEPT
 -A INPUT -p icmp -m icmp --icmp-type 8/0 -j ACCEPT
 -A INPUT -f -j DROP
+-A INPUT -p udp -m udp ! --dport 53 -j DROP
 -A LOGDROP -j LOG --log-prefix "bad "
 -A LOGDROP -j DROP
 -A WEB -s 203.0.113.0/255.255.255.0 -j DROP
@@ -82,6 +83,7 @@ fn iptables_is_read() {
          pass in inet proto tcp flags S/FSRA dscp ef
          pass in inet proto icmp icmp-type echo-request code 0
          drop in inet fragment later
+         drop in inet proto udp to any port { 0-52, 54-65535 }
          drop in inet
          default pass",
         &[
