@@ -1,6 +1,8 @@
 //! A declared extension whose file is another one: it gets that version, wherever it is attached.
 
-use nke_tests::{Hook, World, kernel, stranger};
+use std::collections::BTreeSet;
+
+use nke_tests::{Hook, Stream, World, kernel, stranger};
 use serde_json::{Value, json};
 
 use crate::{apply, assert_nothing_to_change, attachments, declare, trails};
@@ -93,6 +95,49 @@ fn another_version_comes_in_force_with_all_else_that_is_declared() {
     apply(&world, "a.toml").ok();
     assert_eq!(met(&world), [vec![1], vec![1], vec![1]]);
     assert_nothing_to_change(&world, "a.toml");
+}
+
+#[test]
+fn under_traffic_each_packet_meets_one_version_at_each_hook() {
+    let world = World::new();
+    trails(&world, [9]);
+    let bring = |id: u8| {
+        let versions = object(id, &[]);
+        let more = if id % 2 == 0 { "priority = 10" } else { "" };
+        let text = attach("trail9", "interface/in", more)
+            + &attach(&versions, "interface/xdp", "")
+            + &attach(&versions, "interface/in", "priority = 20");
+        declare(&world, "a.toml", &text);
+        apply(&world, "a.toml").ok();
+    };
+    bring(1);
+    let stream = Stream::inward(&world);
+    for id in 2..=6 {
+        stream.wait(60);
+        bring(id);
+    }
+    stream.wait(60);
+    let report = stream.stop();
+    assert_eq!(report.lost, [] as [u64; 0], "of {}", report.sent);
+    let mut met = BTreeSet::new();
+    for trail in report.trails.keys() {
+        // Each once at each hook: one version, and at the second the other extension besides.
+        let [first, rest @ ..] = trail.as_slice() else {
+            nke_tests::fail("a packet met nothing")
+        };
+        let versions: Vec<u8> = rest.iter().copied().filter(|id| *id != 9).collect();
+        assert!((1..=6).contains(first) && rest.len() == 2, "{trail:?}");
+        // Chains change one after the other.
+        let near = |id: &u8| id.abs_diff(*first) <= 1;
+        assert!(
+            versions.len() == 1 && versions.iter().all(near),
+            "{trail:?}"
+        );
+        met.insert(*first);
+    }
+    assert_eq!(met, (1..=6).collect());
+    let counts = kernel::counts(&world.state().join("extensions/versions/maps/seen"));
+    assert_eq!(counts.iter().sum::<u64>(), 2 * report.sent, "{counts:?}");
 }
 
 #[test]
