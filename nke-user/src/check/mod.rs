@@ -218,6 +218,10 @@ impl Report {
     /// Ends with a stage that nothing can be said behind.
     fn end(mut self, stage: Stage, error: Error, why: &'static str) -> Self {
         self.stage(stage, vec![error.into()]);
+        self.skip_rest(why)
+    }
+
+    fn skip_rest(mut self, why: &'static str) -> Self {
         for stage in Stage::ALL.into_iter().skip(self.stages.len()) {
             self.skip(stage, why);
         }
@@ -257,9 +261,16 @@ pub fn check(wanted: &Wanted, with: &[Wanted]) -> Report {
     };
     report.path = Some(found.path.clone());
     report.stage(Stage::Find, Vec::new());
-    let (object, flaws) = match Object::examine(&name, found.bytes, found.manifest) {
+    let (object, flaws) = match Object::examine(&name, found.bytes, found.manifest.clone()) {
         Ok(examined) => examined,
-        Err(error) => return report.end(Stage::Parse, error, "the file cannot be parsed"),
+        Err(error) => {
+            report.stage(Stage::Parse, vec![error.into()]);
+            let alone = said::manifest_alone(&name, found.manifest.as_deref());
+            if !alone.is_empty() {
+                report.stage(Stage::Manifest, alone);
+            }
+            return report.skip_rest("the file cannot be parsed");
+        }
     };
     report.stage(Stage::Parse, said::parsed(&object, &flaws));
     report.stage(Stage::Manifest, said::manifest(&object, &flaws));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Finding, is_tail_called};
 use crate::{
-    control::unmet_error,
+    control::{undeclared, unmet_error},
     depend::{self, Candidate, Plan, Unmet, catalog},
     error::Error,
     find::{Wanted, find},
@@ -41,6 +41,17 @@ pub(super) fn parsed(object: &Object, flaws: &Flaws) -> Vec<Finding> {
         )));
     }
     findings
+}
+
+/// What is wrong with the manifest beside an object that cannot be parsed, as far as that shows
+/// without it.
+pub(super) fn manifest_alone(name: &str, beside: Option<&[u8]>) -> Vec<Finding> {
+    let problems = beside.map(Manifest::examine_alone).unwrap_or_default();
+    let finding = |cause| {
+        let object = name.to_owned();
+        Error::Manifest { object, cause }.into()
+    };
+    problems.into_iter().map(finding).collect()
 }
 
 /// What the manifest says and the object does not bear out, and the other way round.
@@ -111,10 +122,7 @@ pub(super) fn dependencies(object: &Object, path: &Path, with: &[Wanted]) -> Vec
             findings.extend(map_finding(object, provider, map));
             continue;
         }
-        findings.push(Finding::failure(format!(
-            "{name}: dependencies: map {map} is another extension's, and no dependency names it; \
-             `nke libs` prints the line to add to the manifest"
-        )));
+        findings.push(undeclared(object, path, map).into());
     }
     findings
 }

@@ -224,27 +224,12 @@ impl Control {
         shelf.is_some_and(|shelf| shelf.has(object, map))
     }
 
-    /// The extensions that have a map which will do; of several versions of one the one that is
-    /// loaded, or else the highest.
+    /// The extensions, loaded or in files, that have a map which will do.
     fn shelves(&self, object: &Object, path: &Path, map: &str) -> Vec<Shelf> {
         let loaded = self.extensions.iter();
         let loaded = loaded.filter(|e| e.build == Build::Current);
         let loaded = loaded.filter_map(|e| self.loaded_shelf(e.kmid));
-        let files = catalog::files(path).into_iter().filter_map(file_shelf);
-        let mut best: BTreeMap<String, Shelf> = BTreeMap::new();
-        for shelf in loaded.chain(files).filter(|shelf| shelf.has(object, map)) {
-            let who = match &shelf.provider.identifier {
-                Some(identifier) => identifier.to_string(),
-                // A name has no dot, and an identifier has one.
-                None => shelf.provider.name.clone(),
-            };
-            match best.get(&who) {
-                Some(other) if other.provider.kmid.is_some() => {}
-                Some(other) if other.provider.version >= shelf.provider.version => {}
-                _ => drop(best.insert(who, shelf)),
-            }
-        }
-        best.into_values().collect()
+        best(loaded.chain(file_shelves(path)), object, map)
     }
 
     fn loaded_shelf(&self, kmid: u32) -> Option<Shelf> {
@@ -256,16 +241,47 @@ impl Control {
 
     /// The error of a map that no dependency names, with the lines that would mend it.
     pub(super) fn undeclared(&self, object: &Object, path: &Path, map: &str) -> Error {
-        let shelves = self.shelves(object, path, map);
-        Error::Undeclared {
-            object: object.name().to_owned(),
-            map: map.to_owned(),
-            lines: shelves
-                .iter()
-                .map(|shelf| line(object, shelf, map))
-                .collect(),
+        lacks(object, map, &self.shelves(object, path, map))
+    }
+}
+
+/// The error of a map that no dependency names, with the lines that would mend it, by files alone.
+pub(crate) fn undeclared(object: &Object, path: &Path, map: &str) -> Error {
+    lacks(object, map, &best(file_shelves(path), object, map))
+}
+
+fn lacks(object: &Object, map: &str, shelves: &[Shelf]) -> Error {
+    let lines = shelves.iter().map(|shelf| line(object, shelf, map));
+    Error::Undeclared {
+        object: object.name().to_owned(),
+        map: map.to_owned(),
+        lines: lines.collect(),
+    }
+}
+
+/// Those that have a map which will do; of several versions of one the one that is loaded, or else
+/// the highest.
+fn best(all: impl Iterator<Item = Shelf>, object: &Object, map: &str) -> Vec<Shelf> {
+    let mut best: BTreeMap<String, Shelf> = BTreeMap::new();
+    for shelf in all.filter(|shelf| shelf.has(object, map)) {
+        let who = match &shelf.provider.identifier {
+            Some(identifier) => identifier.to_string(),
+            // A name has no dot, and an identifier has one.
+            None => shelf.provider.name.clone(),
+        };
+        match best.get(&who) {
+            Some(other) if other.provider.kmid.is_some() => {}
+            Some(other) if other.provider.version >= shelf.provider.version => {}
+            _ => drop(best.insert(who, shelf)),
         }
     }
+    best.into_values().collect()
+}
+
+/// Those on the search path and beside an object.
+fn file_shelves(object: &Path) -> impl Iterator<Item = Shelf> {
+    let files = catalog::files(object).into_iter();
+    files.filter_map(file_shelf)
 }
 
 fn file_shelf(path: PathBuf) -> Option<Shelf> {

@@ -48,7 +48,6 @@ use std::{
     rc::Rc,
 };
 
-pub(crate) use self::depend::unmet_error;
 pub use self::{
     apply::Terms,
     attach::{Attach, Attached},
@@ -62,6 +61,7 @@ pub use self::{
     upgrade::{Carried, MapFate, MapStatus, Upgrade, Upgraded},
     way::{HookStatus, WayStatus},
 };
+pub(crate) use self::{depend::unmet_error, libs::undeclared};
 pub use crate::chain::RecordedForm as Form;
 pub use crate::{holder::Holder, routine::Routine};
 use nke_ebpf::abi::records;

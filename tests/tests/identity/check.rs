@@ -93,6 +93,37 @@ fn the_bundled_ones_are_in_order() {
 }
 
 #[test]
+fn a_manifest_beside_a_file_that_cannot_be_parsed_is_read_too() {
+    let world = World::new();
+    let object = world.directory().join("broken.o");
+    fs::write(&object, "no ELF").expect("the directory is the test's");
+    let manifest = "version = '1.0.0'\ncompatible-since = '2.0.0'\ndescription = \"a\\nb\"\n";
+    for (text, parts) in [
+        (
+            manifest,
+            &[
+                "compatible-since 2.0.0 is newer",
+                "description must be one line",
+            ][..],
+        ),
+        ("version = 'one'\n", &["version"]),
+    ] {
+        fs::write(object.with_extension("toml"), text).expect("the directory is the test's");
+        let report = report(&world, "./broken.o", Some("check-failed"));
+        assert_eq!(
+            outcomes(&report),
+            "find passed, parse failed, manifest failed, dependencies skipped, features skipped, \
+             relocation skipped, verifier skipped, placement skipped"
+        );
+        let found = findings(&report, "manifest");
+        assert_eq!(found.len(), parts.len(), "{found:#?}");
+        for part in parts {
+            assert!(found.iter().any(|found| found.contains(part)), "{found:#?}");
+        }
+    }
+}
+
+#[test]
 fn every_failure_is_told_at_once() {
     let world = World::new();
     let manifest = "-DMANIFEST=\"init = 'nope'\\nrequires.kernel = '99.0'\"";

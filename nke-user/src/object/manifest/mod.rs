@@ -211,6 +211,14 @@ impl Manifest {
         }
     }
 
+    /// What is wrong with a manifest whose object cannot be read, in words.
+    pub(crate) fn examine_alone(text: &[u8]) -> Vec<String> {
+        match Self::read(text) {
+            Ok(manifest) => manifest.of_itself(),
+            Err(problem) => vec![problem],
+        }
+    }
+
     /// Everything that is wrong with it, in words.
     pub(super) fn problems(&self, facts: &Facts<'_>) -> Vec<String> {
         let mut problems = self.of_itself();
