@@ -31,8 +31,11 @@ mod maps;
 mod opt_in;
 mod rollback;
 mod save;
+mod scope;
 mod seal;
+mod selection;
 mod settings;
+mod shape;
 mod signer;
 mod status;
 mod takeover;
@@ -48,6 +51,7 @@ use std::{
     rc::Rc,
 };
 
+use self::selection::{place, slots};
 pub use self::{
     apply::Terms,
     attach::{Attach, Attached},
@@ -55,8 +59,9 @@ pub use self::{
     edit::Policy,
     libs::{Lib, LibKind, Libs, Outcome, Provider},
     manner::Manner,
+    scope::Scope,
     settings::{Origin, SettingStatus},
-    status::{ChainStatus, Counts, ExtensionStatus, NeedStatus, NodeStatus},
+    shape::{ChainStatus, Counts, ExtensionStatus, NeedStatus, NodeStatus},
     unload::{Unload, Unloaded},
     upgrade::{Carried, MapFate, MapStatus, Upgrade, Upgraded},
     way::{HookStatus, WayStatus},
@@ -67,19 +72,16 @@ pub use crate::{holder::Holder, routine::Routine};
 use nke_ebpf::abi::records;
 
 use crate::{
-    cgroup::Cgroup,
-    chain::{self, Chain, Change, Ground, Node, Prepared, Role, Workshop},
+    chain::{self, Chain, Change, Ground, Prepared, Role, Workshop},
     error::{Error, Result},
     extension::{Build, Extension, Record, Source},
     find::Wanted,
-    hook::{Family, Hook},
-    interface::Namespace,
+    hook::Hook,
     loader::Maps,
-    order::{Selector, Slot},
     records::Tail,
     seal::{Level, admit, refuse_from},
     state::State,
-    target::{Spot, Target, Where},
+    target::Target,
 };
 
 /// nke's state, locked, as it was read.
@@ -97,20 +99,6 @@ pub struct Control {
     with: Vec<Wanted>,
 }
 
-/// Where to look for attachments: what is not said is everywhere.
-#[derive(Clone, Debug, Default)]
-pub struct Scope {
-    /// The interface's name.
-    pub interface: Option<String>,
-    /// The network namespace, a name or a path; without one the caller's own, if there is an
-    /// interface.
-    pub netns: Option<String>,
-    /// The cgroup's directory.
-    pub cgroup: Option<PathBuf>,
-    /// The hook, or several of a family.
-    pub hook: Option<Family>,
-}
-
 /// What nodes are built among, beyond what is in force.
 struct Around<'a> {
     /// The own maps of attachments that are not in force yet: of which target and extension, and where.
@@ -125,100 +113,6 @@ impl Default for Around<'_> {
             aside: &[],
             blame: &|_, error| error,
         }
-    }
-}
-
-/// A scope with its names looked up.
-struct Place {
-    netns: Option<u64>,
-    ifindex: Option<u32>,
-    cgroup: Option<u64>,
-    hook: Option<Family>,
-}
-
-impl Scope {
-    fn resolve(&self) -> Result<Place> {
-        let Self {
-            interface,
-            netns,
-            cgroup,
-            hook,
-        } = self;
-        let mut place = Place {
-            netns: None,
-            ifindex: None,
-            cgroup: None,
-            hook: hook.clone(),
-        };
-        if interface.is_some() || netns.is_some() {
-            let namespace = Namespace::open(netns.as_deref())?;
-            place.netns = Some(namespace.inode());
-            place.ifindex = interface
-                .as_deref()
-                .map(|name| namespace.index(name))
-                .transpose()?;
-        }
-        if let Some(path) = cgroup {
-            place.cgroup = Some(Cgroup::open(path)?.id());
-        }
-        Ok(place)
-    }
-
-    /// The one place that it names, if it does.
-    fn named(&self) -> Option<Where> {
-        let Self {
-            interface,
-            netns,
-            cgroup,
-            hook: _,
-        } = self;
-        match (interface, cgroup) {
-            (Some(name), _) => Some(Where::Interface {
-                name: name.clone(),
-                netns: netns.clone(),
-            }),
-            (None, Some(path)) => Some(Where::Cgroup { path: path.clone() }),
-            (None, None) => netns
-                .clone()
-                .map(|name| Where::Namespace { netns: Some(name) }),
-        }
-    }
-
-    /// Where nothing was found, for a message.
-    fn describe(&self) -> String {
-        let Self {
-            interface,
-            netns,
-            cgroup,
-            hook,
-        } = self;
-        let mut text = hook
-            .as_ref()
-            .map_or_else(String::new, |hook| format!(" at {hook}"));
-        let cgroup = cgroup.as_ref().map(|path| path.display().to_string());
-        for name in [interface.clone(), cgroup].into_iter().flatten() {
-            text += &format!(" on {name}");
-        }
-        if let Some(netns) = netns {
-            text += &format!(" in {netns}");
-        }
-        text
-    }
-}
-
-impl Place {
-    fn has(&self, chain: &Chain) -> bool {
-        let Self {
-            netns,
-            ifindex,
-            cgroup,
-            hook,
-        } = self;
-        let target = chain.target;
-        hook.as_ref().is_none_or(|hook| hook.has(chain.hook))
-            && netns.is_none_or(|netns| target.netns() == Some(netns))
-            && ifindex.is_none_or(|ifindex| target.ifindex() == Some(ifindex))
-            && cgroup.is_none_or(|id| target == Target::Cgroup { id })
     }
 }
 
@@ -412,128 +306,6 @@ impl Control {
             .iter()
             .find(|chain| (chain.hook, chain.target) == (hook, target))
     }
-
-    /// The one attachment that a selector means.
-    fn attachment(
-        &self,
-        selector: &Selector,
-        scope: &Scope,
-        stage: &'static str,
-    ) -> Result<(usize, usize)> {
-        match self.attachments(selector, scope, stage)?.as_slice() {
-            [one] => Ok(*one),
-            several => Err(self.ambiguous(selector, stage, several)),
-        }
-    }
-
-    /// The attachments that a selector means: one, or one for each hook of a family, or of those
-    /// that the extension is attached to together.
-    fn attachments(
-        &self,
-        selector: &Selector,
-        scope: &Scope,
-        stage: &'static str,
-    ) -> Result<Vec<(usize, usize)>> {
-        let place = scope.resolve()?;
-        let mut found = Vec::new();
-        for (at, chain) in self
-            .chains
-            .iter()
-            .enumerate()
-            .filter(|(_, chain)| place.has(chain))
-        {
-            let slots = slots(chain);
-            let fits = |slot: &Slot<'_>| selector.is(slot.id, slot.extension);
-            found.extend(
-                (0..slots.len())
-                    .filter(|at| fits(&slots[*at]))
-                    .map(|slot| (at, slot)),
-            );
-        }
-        let Some(&(first, node)) = found.first() else {
-            let name = selector.to_string();
-            return Err(Error::NoAttachment {
-                name,
-                stage,
-                place: scope.describe(),
-            });
-        };
-        let first = &self.chains[first];
-        let mut together = vec![Family::of(first.hook)];
-        if found.len() > 1
-            && let Some(source) = self.source(&first.nodes[node].record.role)?
-        {
-            let hooks = source.object.manifest().hooks.iter();
-            together.extend(hooks.map(|entry| entry.hook.clone()));
-        }
-        let mut hooks = BTreeSet::new();
-        let one_each = found.iter().all(|(at, _)| {
-            let chain = &self.chains[*at];
-            let meant = together.iter().any(|family| family.has(chain.hook));
-            chain.target == first.target && meant && hooks.insert(chain.hook)
-        });
-        if one_each {
-            Ok(found)
-        } else {
-            Err(self.ambiguous(selector, stage, &found))
-        }
-    }
-
-    fn ambiguous(
-        &self,
-        selector: &Selector,
-        stage: &'static str,
-        found: &[(usize, usize)],
-    ) -> Error {
-        let describe = |(chain, node): &(usize, usize)| {
-            let chain = &self.chains[*chain];
-            self.describe(chain, &chain.nodes[*node])
-        };
-        let found = found.iter().map(describe).collect();
-        Error::ManyAttachments {
-            name: selector.to_string(),
-            stage,
-            found,
-        }
-    }
-
-    /// An attachment in words: its id and where it is.
-    fn describe(&self, chain: &Chain, node: &Node) -> String {
-        let (id, hook) = (node.record.id, chain.hook);
-        Holder::Attachment {
-            id,
-            hook,
-            place: place(chain),
-        }
-        .to_string()
-    }
-
-    /// The directory of the maps that an attachment has of its own, for those who know what is
-    /// in them, and the attachment's hook.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoAttachment`], [`Error::ManyAttachments`].
-    pub fn attachment_maps(&self, selector: &Selector, scope: &Scope) -> Result<(Hook, PathBuf)> {
-        let (chain, node) = self.attachment(selector, scope, "find")?;
-        let chain = &self.chains[chain];
-        Ok((
-            chain.hook,
-            chain.node_directory(&chain.nodes[node]).join("maps"),
-        ))
-    }
-}
-
-/// What a chain is attached to, in words.
-fn place(chain: &Chain) -> String {
-    let target = chain.target;
-    let Some(spot) = Spot::find(target) else {
-        return target.directory();
-    };
-    let netns = spot.namespace().and_then(Namespace::name);
-    let netns = netns.filter(|_| target.ifindex().is_some());
-    let netns = netns.map_or_else(String::new, |name| format!(" in {name}"));
-    format!("{spot}{netns}")
 }
 
 /// All of a chain as it is.
@@ -573,18 +345,4 @@ impl Control {
         };
         Tail::new(&name, kind, copy(ring)?, copy(lost)?).map(Some)
     }
-}
-
-/// A chain's attachments, as far as order goes.
-fn slots(chain: &Chain) -> Vec<Slot<'_>> {
-    let records = chain.nodes.iter().map(|node| &node.record);
-    let slots = records.filter_map(|record| match &record.role {
-        Role::Extension { name, .. } => Some(Slot {
-            id: record.id,
-            extension: name,
-            priority: record.priority,
-        }),
-        Role::DropPolicy | Role::Claim { .. } => None,
-    });
-    slots.collect()
 }

@@ -103,7 +103,11 @@ fn under_traffic_each_packet_meets_one_version_at_each_hook() {
     trails(&world, [9]);
     let bring = |id: u8| {
         let versions = object(id, &[]);
-        let more = if id % 2 == 0 { "priority = 10" } else { "" };
+        let more = if id.is_multiple_of(2) {
+            "priority = 10"
+        } else {
+            ""
+        };
         let text = attach("trail9", "interface/in", more)
             + &attach(&versions, "interface/xdp", "")
             + &attach(&versions, "interface/in", "priority = 20");
