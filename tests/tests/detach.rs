@@ -51,7 +51,7 @@ fn what_is_at_several_places_must_be_told_apart() {
         error,
         format!(
             "nke: attachment trail1: detach: several fit: {}, {}, {}; name one by its id, or say \
-             -i and --hook\n",
+             where it is: -i, --netns or --cgroup, and --hook\n",
             place(0),
             place(1),
             place(2)
