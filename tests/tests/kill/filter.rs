@@ -35,7 +35,7 @@ fn change_the_default_of_a_filter() {
     let undo = &["filter default HERE pass"];
     Case {
         before: FILTER,
-        command: "filter default HERE drop",
+        command: "filter default HERE drop --force",
         undo,
     }
     .check();
