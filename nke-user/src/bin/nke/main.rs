@@ -50,3 +50,44 @@ fn wants_json(matches: &ArgMatches) -> bool {
     let verb = matches.subcommand();
     asked || verb.is_some_and(|(_, matches)| wants_json(matches))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use clap::Command;
+
+    use super::*;
+
+    /// Notes what each letter means at a verb and at those below it; what means something else.
+    fn contradictions(verb: &Command, known: &mut BTreeMap<char, String>) -> Vec<String> {
+        let mut found = Vec::new();
+        for option in verb.get_arguments() {
+            let (Some(letter), Some(long)) = (option.get_short(), option.get_long()) else {
+                continue;
+            };
+            let meaning = known.entry(letter).or_insert_with(|| long.to_owned());
+            if meaning != long {
+                found.push(format!(
+                    "{}: -{letter} is --{long} and --{meaning}",
+                    verb.get_name()
+                ));
+            }
+        }
+        for below in verb.get_subcommands() {
+            found.extend(contradictions(below, known));
+        }
+        found
+    }
+
+    #[test]
+    fn a_letter_means_one_option() {
+        let mut command = arguments::Arguments::command();
+        command.build();
+        let mut known = BTreeMap::new();
+        assert_eq!(contradictions(&command, &mut known), [""; 0]);
+        assert_eq!(known.get(&'i').map(String::as_str), Some("interface"));
+        let wrong = Command::new("wrong").arg(clap::Arg::new("id").short('i').long("id"));
+        assert_eq!(contradictions(&wrong, &mut known).len(), 1);
+    }
+}
