@@ -50,10 +50,12 @@ pub(crate) fn make_maps(object: &Object, wanted: impl Fn(&str) -> bool) -> Resul
     };
     for (name, map) in object.maps().filter(|(name, _)| wanted(name)) {
         let contents = object.contents(name);
+        let fills = object.initials().iter().any(|slot| slot.map == name);
         let fd = make_map(
             name,
             map.clone(),
             &contents,
+            fills,
             btf.as_ref().map(OwnedFd::as_fd),
         )
         .map_err(|source| failed(name, source))?;
@@ -80,11 +82,18 @@ fn make_constant(name: &str, value: &[u8]) -> io::Result<OwnedFd> {
     Ok(map)
 }
 
-/// Makes one map, as libbpf would, with the contents that the object gives it.
+/// Before, the kernel took a map with types and one without for different kinds of members
+/// (`bpf_map_meta_equal`, kernel/bpf/map_in_map.c).
+const TYPES_OF_MEMBERS_SINCE: Version = Version::new(6, 2);
+
+/// Makes one map, as libbpf would, with the contents that the object gives it. If the object `fills` a map
+/// of maps itself, with members that have types, then so does its pattern; or else members come from
+/// user space, where maps are made without.
 fn make_map(
     name: &str,
     mut map: aya_obj::Map,
     contents: &[u8],
+    fills: bool,
     btf: Option<BorrowedFd<'_>>,
 ) -> io::Result<OwnedFd> {
     let other = |error| {
@@ -102,17 +111,22 @@ fn make_map(
         // Settings are written as memory, each at once. As libbpf has it.
         add_flags(&mut map, BPF_F_MMAPABLE);
     }
+    let shape = |map: &aya_obj::Map| Shape {
+        map_type: map.map_type(),
+        key_size: map.key_size(),
+        value_size: map.value_size(),
+        max_entries: map.max_entries(),
+        flags: map.map_flags(),
+        name,
+    };
     let fd = if let Some(inner) = map.inner() {
-        let inner = MapData::create(inner, name, btf).map_err(other)?;
-        let shape = Shape {
-            map_type: map.map_type(),
-            key_size: map.key_size(),
-            value_size: map.value_size(),
-            max_entries: map.max_entries(),
-            flags: map.map_flags(),
-            name,
-        };
-        sys::map::create_of_maps(shape, inner.fd())?
+        if fills || Version::running() >= TYPES_OF_MEMBERS_SINCE {
+            let inner = MapData::create(inner, name, btf).map_err(other)?;
+            sys::map::create_of_maps(shape(&map), inner.fd())?
+        } else {
+            let inner = sys::map::create(shape(&inner))?;
+            sys::map::create_of_maps(shape(&map), inner)?
+        }
     } else {
         let data = MapData::create(map.clone(), name, btf).map_err(other)?;
         data.fd().as_fd().try_clone_to_owned()?
