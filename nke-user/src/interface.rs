@@ -32,6 +32,7 @@ use rustix::thread::LinkNameSpaceType;
 use crate::{
     error::{Error, Result},
     netlink::{self, Message},
+    state::names_in,
 };
 
 /// Where `ip netns add` keeps named namespaces.
@@ -238,21 +239,10 @@ impl Namespace {
 
 /// The names in a directory; none if it does not exist.
 fn listed(directory: &Path) -> Result<Vec<String>> {
-    let failed = |source| Error::NoNamespace {
+    names_in(directory).map_err(|source| Error::NoNamespace {
         name: directory.display().to_string(),
         source,
-    };
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.extend(entry.map_err(failed)?.file_name().into_string().ok());
-    }
-    names.sort_unstable();
-    Ok(names)
+    })
 }
 
 /// Whether this path is the namespace of this inode. What is not there, or may not be seen, is not.

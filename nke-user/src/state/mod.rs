@@ -165,18 +165,7 @@ impl State {
     /// The names in a directory of the state, sorted; none if it does not exist. One that cannot be
     /// read is an error: what is in it is not gone.
     pub(crate) fn names(&self, directory: &Path) -> Result<Vec<String>> {
-        let failed = |source| self.failed(directory, "list", source);
-        let entries = match fs::read_dir(directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            names.extend(entry.map_err(failed)?.file_name().into_string().ok());
-        }
-        names.sort_unstable();
-        Ok(names)
+        names_in(directory).map_err(|source| self.failed(directory, "list", source))
     }
 
     /// Whether there is something at a path of the state. That this cannot be told is an error.
@@ -374,6 +363,21 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
         .collect();
     names.sort_unstable();
     names
+}
+
+/// The names in a directory, sorted; none if it does not exist.
+pub(crate) fn names_in(directory: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().into_string().ok());
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// A map's name as a pin's: bpffs reserves the dot.
