@@ -17,8 +17,8 @@ pub mod records;
 mod rule_set;
 
 pub use rule_set::{
-    At, COUNTS_IN_PAGE, FORMAT, Field, HEADER_LINES, Header, LINE_WORDS, Node, PAGE_LINES,
-    PAGE_WORDS, PAGES, Page, RULES_IN_PAGE, RUN, Root, TREES, WAYS,
+    At, COUNTS_IN_PAGE, FORMAT, FRONT_WORDS, Field, Front, HEADER_WORDS, HEADERS, Header,
+    LINE_WORDS, MOST_BITS, PAGE_WORDS, PAGES, Page, ROOTS, RULES_IN_PAGE, RUN, Root, TREES,
 };
 
 /// Packets and bytes. A map holds one for each CPU.
@@ -202,13 +202,21 @@ pub struct Rule {
     pub back: Ends,
     /// What follows from a match: [`Rule::DROP`] and [`Rule::LOG`].
     pub outcome: u32,
-    /// The place of the rule in the list, from 1.
+    /// The number of the rule within its set, from 1: by it, the rule is counted and found in the
+    /// list. It stays while rules come and go in front of it.
     pub number: u32,
     /// Where further conditions lie, which are looked at only where all others match; 0: nowhere,
     /// there are none.
     pub extra: u32,
+    /// Of two rules that match, the one decides whose order is lower.
+    pub order: u32,
+    /// The edition of the rule set from which on the rule is gone; `u32::MAX`: it is not.
+    pub until: u32,
+    /// In the list: the rule's place among those that are there, from 1, in even editions and in odd
+    /// ones. Log lines have it.
+    pub place: [u32; 2],
     /// Nothing yet.
-    pub spare: [u32; 5],
+    pub spare: u32,
 }
 
 /// How many words a rule is made of.
@@ -233,7 +241,10 @@ impl Rule {
         outcome: 0,
         number: 0,
         extra: 0,
-        spare: [0; 5],
+        order: 0,
+        until: u32::MAX,
+        place: [0; 2],
+        spare: 0,
     };
 
     /// The words that this rule is in memory.
@@ -241,7 +252,7 @@ impl Rule {
     pub const fn to_words(&self) -> [u64; RULE_WORDS] {
         let [s0, sm0, d0, dm0] = self.front.to_words();
         let [s1, sm1, d1, dm1] = self.back.to_words();
-        let [a, b, c, d, e] = self.spare;
+        let [even, odd] = self.place;
         [
             s0,
             sm0,
@@ -256,9 +267,9 @@ impl Rule {
             d1,
             dm1,
             join(self.outcome, self.number),
-            join(self.extra, a),
-            join(b, c),
-            join(d, e),
+            join(self.extra, self.order),
+            join(self.until, even),
+            join(odd, self.spare),
         ]
     }
 
@@ -280,13 +291,13 @@ impl Rule {
             dm1,
             end,
             more,
-            spare,
+            gone,
             rest,
         ] = *words;
         let (outcome, number) = split(end);
-        let (extra, a) = split(more);
-        let (b, c) = split(spare);
-        let (d, e) = split(rest);
+        let (extra, order) = split(more);
+        let (until, even) = split(gone);
+        let (odd, spare) = split(rest);
         Self {
             front: Ends::from_words([s0, sm0, d0, dm0]),
             facts,
@@ -297,7 +308,10 @@ impl Rule {
             outcome,
             number,
             extra,
-            spare: [a, b, c, d, e],
+            order,
+            until,
+            place: [even, odd],
+            spare,
         }
     }
 }

@@ -19,7 +19,7 @@ use aya_ebpf::{
 
 use crate::{
     Decision, Flow, Packet,
-    abi::{COUNTS_IN_PAGE, Count, Header, Page},
+    abi::{COUNTS_IN_PAGE, Count, Header, Page, RULES_IN_PAGE},
     rules::{self, Pages},
     tally,
 };
@@ -39,6 +39,7 @@ pub type RuleSets = ArrayOfMaps<RuleSet, 1>;
 pub struct InForce<'a> {
     set: &'a RuleSet,
     first: &'a Page,
+    header: &'a Header,
 }
 
 impl Pages for RuleSet {
@@ -55,21 +56,22 @@ impl<'a> InForce<'a> {
     pub fn of(sets: &'a RuleSets) -> Option<Self> {
         let set = sets.get(0)?;
         let first = set.get(0)?;
-        Some(Self { set, first })
+        let header = first.header();
+        Some(Self { set, first, header })
     }
 
     /// Whether some rule asks for what is read of a packet only then: see [`Flow::with_more`].
     #[inline(always)]
     #[must_use]
     pub fn asks_more(&self) -> bool {
-        self.first.asks_more()
+        self.header.asks_more()
     }
 
     /// What the first rule says that matches the flow and these facts beside those of the flow.
     #[inline(always)]
     #[must_use]
     pub fn decide(&self, flow: &Flow, facts: u64) -> Decision {
-        rules::decide(self.set, self.first, flow, facts)
+        rules::decide(self.set, (self.first, self.header), flow, facts)
     }
 
     /// Counts a packet for the rule of this number, or 0 for the default.
@@ -83,7 +85,7 @@ impl<'a> InForce<'a> {
     /// Counts a packet that could not be judged.
     #[inline(always)]
     pub fn count_obscured<P: Packet>(&self, packet: &P) {
-        self.count(self.header().row.wrapping_sub(1), packet);
+        self.count(self.header.row.wrapping_sub(1), packet);
     }
 
     /// Counts a socket call, which has no bytes.
@@ -94,15 +96,22 @@ impl<'a> InForce<'a> {
         }
     }
 
+    /// The place of a rule among those that are there, from 1, by its number; 0 of the default.
     #[inline(always)]
-    fn header(&self) -> &Header {
-        self.first.header()
+    #[must_use]
+    pub fn place(&self, number: u32) -> u32 {
+        let Some(index) = number.checked_sub(1) else {
+            return 0;
+        };
+        let page = u64::from(self.header.list) + u64::from(index) / RULES_IN_PAGE as u64;
+        let page = self.set.page(page as u32);
+        page.map_or(0, |page| page.place(index as usize, self.header.edition))
     }
 
     /// This CPU's count of this number.
     #[inline(always)]
     fn count_of(&self, number: u32) -> Option<*mut Count> {
-        let header = self.header();
+        let header = self.header;
         // SAFETY: the helper reads one number of the kernel.
         let cpu = unsafe { bpf_get_smp_processor_id() };
         let index = u64::from(cpu) * u64::from(header.row) + u64::from(number);

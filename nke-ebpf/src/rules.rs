@@ -13,8 +13,8 @@
 use crate::{
     Flow,
     abi::{
-        At, Ends, Field, Header, Node, PAGE_LINES, PORT_GUARD, Page, RUN, Rule, TREES, WAYS, facts,
-        split,
+        At, Ends, Field, Front, HEADER_WORDS, Header, PAGE_WORDS, PORT_GUARD, Page, ROOTS,
+        RULES_IN_PAGE, RUN, Rule, facts, split,
     },
     branchless::{forget, is_below},
 };
@@ -24,7 +24,7 @@ use crate::{
 pub struct Decision {
     /// As [`Rule::outcome`].
     pub outcome: u32,
-    /// The place of the rule in the list, from 1; 0 if none matched.
+    /// As [`Rule::number`]; 0 if none matched.
     pub number: u32,
 }
 
@@ -40,36 +40,22 @@ impl Pages for [Page] {
     }
 }
 
-/// How many nodes of page 0 a search passes at most.
-pub const TOP_DEPTH: usize = 8;
+/// How many tables of page 0 a search passes at most.
+pub const TOP_DEPTH: usize = 6;
 
-/// How many nodes of another page it passes at most.
-pub const DEPTH: usize = 16;
+/// How many tables of another page it passes at most.
+pub const DEPTH: usize = 10;
 
 impl Page {
-    /// The header; only the first page has one.
+    /// The header in force; only the first page has one. Whoever judges a packet asks for it once:
+    /// a moment later it can be another.
     #[inline(always)]
     #[must_use]
     pub fn header(&self) -> &Header {
-        // SAFETY: a page is longer, as much aligned, and any words are a header.
-        unsafe { &*core::ptr::from_ref(self).cast() }
-    }
-
-    /// Whether some rule asks for [`facts::MORE`]: see [`Flow::with_more`].
-    #[inline(always)]
-    #[must_use]
-    pub fn asks_more(&self) -> bool {
-        self.header().default & Rule::ASKS_MORE != 0
-    }
-
-    #[inline(always)]
-    fn node(&self, line: usize) -> &Node {
-        // SAFETY: the line lies within the page, and any words are a node.
-        unsafe {
-            &*core::ptr::from_ref(self)
-                .cast::<Node>()
-                .add(line & (PAGE_LINES - 1))
-        }
+        const PLACES: usize = PAGE_WORDS / HEADER_WORDS;
+        let place = Front::from_word(self.words[0]).current as usize & (PLACES - 1);
+        // SAFETY: a page has room for so many headers, is as much aligned, and any words are one.
+        unsafe { &*core::ptr::from_ref(self).cast::<Header>().add(place) }
     }
 
     #[inline(always)]
@@ -78,48 +64,75 @@ impl Page {
         unsafe {
             &*core::ptr::from_ref(self)
                 .cast::<Rule>()
-                .add(index & (PAGE_LINES / 2 - 1))
+                .add(index & (RULES_IN_PAGE - 1))
         }
+    }
+
+    /// Of a page of the list, what [`Rule::place`] is of a rule at this edition.
+    #[inline(always)]
+    #[must_use]
+    pub fn place(&self, index: usize, edition: u32) -> u32 {
+        self.rule(index).place[edition as usize & 1]
+    }
+
+    /// Where a table sends a flow.
+    #[inline(always)]
+    fn follow(&self, at: At, fields: &[u32; Field::COUNT]) -> At {
+        let number = fields[at.field() & (Field::COUNT - 1)];
+        At(self.words[at.entry(number) & (PAGE_WORDS - 1)])
+    }
+}
+
+impl Header {
+    /// Whether some rule asks for [`facts::MORE`]: see [`Flow::with_more`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn asks_more(&self) -> bool {
+        self.default & Rule::ASKS_MORE != 0
     }
 }
 
 /// What the first rule says that matches the flow and these facts beside those of the flow.
-/// `first` is the first of the pages.
+/// `first` is the first of the pages, and `header` its header.
 #[inline(always)]
-pub fn decide(pages: &(impl Pages + ?Sized), first: &Page, flow: &Flow, facts: u64) -> Decision {
-    let header = first.header();
+pub fn decide(
+    pages: &(impl Pages + ?Sized),
+    (first, header): (&Page, &Header),
+    flow: &Flow,
+    facts: u64,
+) -> Decision {
     // Any word will do that the verifier knows nothing of: whichever way the flow was found, it
     // walks on from here only once.
-    let noise = first.words[0];
+    let noise = header.roots[0][0].at.0;
     let flow = &flow.forgotten(noise);
     let facts = forget(flow.facts() | facts, noise);
     let fields = fields(flow, facts);
     let mut best = Decision {
         outcome: header.default,
-        number: u32::MAX,
+        number: 0,
     };
+    let mut order = u32::MAX;
     let family = (facts & (facts::V4 | facts::V6)) as usize;
-    for tree in 0..TREES {
+    for tree in 0..ROOTS {
         let root = header.roots[family & 3][tree];
-        if root.first >= best.number {
+        if root.first >= order {
             break;
         }
         let Some((page, at)) = run_of(pages, first, root.at, &fields) else {
             continue;
         };
-        if let Some(rule) = first_match(page, at, flow, facts)
-            && rule.number < best.number
+        if let Some(rule) = first_match(page, at, header.edition, flow, facts)
+            && rule.order < order
         {
+            order = rule.order;
             best = Decision {
                 outcome: rule.outcome,
                 number: rule.number,
             };
         }
+        order = forget(u64::from(order), noise) as u32;
         best.number = forget(u64::from(best.number), noise) as u32;
         best.outcome = forget(u64::from(best.outcome), noise) as u32;
-    }
-    if best.number == u32::MAX {
-        best.number = 0;
     }
     best
 }
@@ -133,48 +146,42 @@ fn run_of<'a>(
     fields: &[u32; Field::COUNT],
 ) -> Option<(&'a Page, At)> {
     for _ in 0..TOP_DEPTH {
-        if !at.is_node() || at.page() != 0 {
+        if !at.is_table() || at.page() != 0 {
             break;
         }
-        at = follow(first.node(at.line()), fields);
+        at = first.follow(at, fields);
     }
     let mut page = first;
     if at.page() != 0 {
         page = pages.page(at.page())?;
     }
     for _ in 0..DEPTH {
-        if !at.is_node() {
+        if !at.is_table() {
             break;
         }
-        at = follow(page.node(at.line()), fields);
+        at = page.follow(at, fields);
     }
     Some((page, at))
 }
 
-/// Where a node sends a flow.
+/// The first rule of a run that matches and is not gone.
 #[inline(always)]
-fn follow(node: &Node, fields: &[u32; Field::COUNT]) -> At {
-    let field = u64::from(fields[node.field as usize & (Field::COUNT - 1)]);
-    let mut way = 0;
-    for last in node.last {
-        way += is_below(u64::from(last), field);
-    }
-    node.next[way as usize & (WAYS - 1)]
-}
-
-/// The first rule of a run that matches.
-#[inline(always)]
-fn first_match<'a>(page: &'a Page, at: At, flow: &Flow, facts: u64) -> Option<&'a Rule> {
-    let start = at.line() / 2;
+fn first_match<'a>(
+    page: &'a Page,
+    at: At,
+    edition: u32,
+    flow: &Flow,
+    facts: u64,
+) -> Option<&'a Rule> {
     let count = at.count() as usize;
     for index in 0..RUN {
         if index >= count {
             break;
         }
-        let rule = page.rule(start + index);
+        let rule = page.rule(at.rule() + index);
         // One line of the cache decides about nearly all of them.
         if difference(rule, flow, facts) == 0
-            && apart(&rule.back, flow.source[1], flow.destination[1]) == 0
+            && apart(&rule.back, flow.source[1], flow.destination[1]) | gone(rule, edition) == 0
         {
             return Some(rule);
         }
@@ -182,7 +189,13 @@ fn first_match<'a>(page: &'a Page, at: At, flow: &Flow, facts: u64) -> Option<&'
     None
 }
 
-/// The numbers of a flow that nodes compare.
+/// Not zero where the rule is gone by this edition.
+#[inline(always)]
+fn gone(rule: &Rule, edition: u32) -> u64 {
+    is_below(rule.until.into(), u64::from(edition) + 1)
+}
+
+/// The numbers of a flow that tables ask for.
 #[inline(always)]
 fn fields(flow: &Flow, facts: u64) -> [u32; Field::COUNT] {
     let mut fields = [0; Field::COUNT];

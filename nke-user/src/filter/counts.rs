@@ -5,15 +5,18 @@
 
 use std::io;
 
-use nke_ebpf::abi::{COUNTS_IN_PAGE, Header};
+use nke_ebpf::abi::{Header, PAGE_WORDS};
 
-use super::table::{Hits, Set};
+use super::set::Set;
+use super::table::Hits;
+
+/// How many words a count has.
+const WORDS: usize = 2;
 
 /// The counts of a set, all rows added up.
 pub(super) struct Counts {
-    /// Of the default, of each rule, and last of packets that could not be judged.
+    /// Of the default, of each rule by its number, and last of packets that could not be judged.
     row: Vec<Hits>,
-    length: usize,
 }
 
 impl Counts {
@@ -21,57 +24,52 @@ impl Counts {
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// That of counting the processors.
     pub(super) fn of(set: &Set) -> io::Result<Self> {
         let Header {
-            length,
             carried,
             counts,
             row,
             ..
         } = set.header;
-        let (length, row) = (length as usize, row as usize);
+        // No more than there are, whatever the header says.
+        let row = (row as usize).min(set.bytes() as usize / 8 / WORDS);
         let mut sum = vec![Hits::default(); row];
-        let mut add = |from: u32, rows: usize| -> io::Result<()> {
-            let all = rows * row;
-            for (page, first) in (from..).zip((0..all).step_by(COUNTS_IN_PAGE)) {
-                let words = set.page(page)?;
-                let (counts, _) = words.as_chunks();
-                for (index, [packets, bytes]) in (first..all).zip(counts) {
-                    sum[index % row].packets += packets;
-                    sum[index % row].bytes += bytes;
+        let cpus = crate::sys::map::cpu_ids()? as usize;
+        for (page, rows) in [(carried, 1), (counts, cpus)] {
+            for nth in 0..rows {
+                let from = page as usize * PAGE_WORDS + nth * row * WORDS;
+                let mut words = set.words(from, row * WORDS);
+                for hits in &mut sum {
+                    hits.packets += words.next().unwrap_or_default();
+                    hits.bytes += words.next().unwrap_or_default();
                 }
             }
-            Ok(())
-        };
-        if row > 0 {
-            add(carried, 1)?;
-            add(counts, crate::sys::map::cpu_ids()? as usize)?;
         }
-        Ok(Self { row: sum, length })
+        Ok(Self { row: sum })
     }
 
     pub(super) fn default(&self) -> Hits {
         self.row.first().copied().unwrap_or_default()
     }
 
-    pub(super) fn rules(&self) -> impl Iterator<Item = &Hits> {
-        self.row.iter().skip(1).take(self.length)
+    /// Those of the rule of this number.
+    pub(super) fn rule(&self, number: u32) -> Hits {
+        self.row.get(number as usize).copied().unwrap_or_default()
     }
 
     pub(super) fn obscured(&self) -> Hits {
         self.row.last().copied().unwrap_or_default()
     }
 
-    /// The words of another set's row that carries these on. Each of its rules is the old one at a
-    /// place, or a new one.
-    pub(super) fn carried(&self, staying: &[Option<usize>], row: u32) -> Vec<u64> {
-        let old: Vec<_> = self.rules().copied().collect();
+    /// The words of another set's row that carries these on. Each of its rules is the old one of a number, or
+    /// a new one.
+    pub(super) fn carried(&self, staying: &[Option<u32>], row: u32) -> Vec<u64> {
         let of_rules = staying
             .iter()
-            .map(|place| place.and_then(|place| old.get(place).copied()));
+            .map(|number| number.map_or_else(Hits::default, |number| self.rule(number)));
         let mut hits = vec![self.default()];
-        hits.extend(of_rules.map(Option::unwrap_or_default));
+        hits.extend(of_rules);
         hits.resize((row as usize).saturating_sub(1), Hits::default());
         hits.push(self.obscured());
         hits.iter()

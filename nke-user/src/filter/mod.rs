@@ -55,10 +55,14 @@ mod safeguard;
 
 pub mod import;
 
-mod carry;
-mod counts;
 mod encode;
 mod tree;
+
+mod set;
+
+mod carry;
+mod counts;
+mod edit;
 
 mod address_set;
 

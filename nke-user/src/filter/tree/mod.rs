@@ -13,6 +13,7 @@
 
 mod group;
 mod grow;
+mod later;
 mod pack;
 mod spans;
 mod split;
@@ -21,11 +22,15 @@ mod split;
 mod tests;
 
 use nke_ebpf::abi::{
-    COUNTS_IN_PAGE, FORMAT, Header, PAGE_WORDS, RULE_WORDS, RULES_IN_PAGE, Root, Rule, TREES,
+    COUNTS_IN_PAGE, FORMAT, Front, HEADER_WORDS, Header, MOST_BITS, PAGE_WORDS, ROOTS, RULES_IN_PAGE, Root, Rule,
 };
 
+pub(super) use later::{copies, later};
 use pack::Pages;
-use spans::Family;
+use spans::{Family, Spans};
+
+/// Where trees begin, by family.
+type Roots = [[Root; ROOTS]; 4];
 
 /// A rule set in memory: the pages that have something to say, and how many there are with those
 /// that are zero at first.
@@ -36,17 +41,74 @@ pub(super) struct Built {
     pub(super) pages: u32,
 }
 
-/// Builds a rule set; nothing if it does not fit. Each rule has its place as its number.
-pub(super) fn build(rules: &[Rule], default: u32, cpus: u32) -> Option<Built> {
+/// Builds a rule set; nothing if it does not fit. Each rule has its place as its number. Here they get
+/// their orders.
+pub(super) fn build(rules: &mut [Rule], default: u32, cpus: u32) -> Option<Built> {
     let length = u32::try_from(rules.len()).ok()?;
+    // As far apart as may be, for those that come between them.
+    let step = ((u32::MAX / 2) / (length + 1)).clamp(1, 1 << 16);
+    for (place, rule) in (1..=length).zip(&mut *rules) {
+        rule.order = place.checked_mul(step)?;
+        rule.place = [place; 2];
+    }
+    let rules = &*rules;
     let all: Vec<_> = rules.iter().map(spans::spans).collect();
+    // Where large tables do not fit into the first page, smaller ones do.
+    let (pages, roots) = (1..=MOST_BITS)
+        .rev()
+        .step_by(3)
+        .find_map(|most_bits| trees(rules, &all, most_bits))?;
+
+    let mut words = pages.words;
+    let page = |words: usize| u32::try_from(words / PAGE_WORDS).ok();
+    let list = page(words.len())?;
+    words.extend(rules.iter().flat_map(Rule::to_words));
+    // Rules that come later find room in the list and among the counts.
+    let more = u32::try_from(super::edit::MOST).ok()?;
+    let row = length.checked_add(more + 2)?.next_multiple_of(4);
+    let listed = (row as usize).div_ceil(RULES_IN_PAGE) * PAGE_WORDS;
+    words.resize(list as usize * PAGE_WORDS + listed, 0);
+    let pages_of = |counts: u64| u32::try_from(counts.div_ceil(COUNTS_IN_PAGE as u64)).ok();
+    let carried = page(words.len())?;
+    let counts = carried + pages_of(row.into())?;
+    let room = counts + pages_of(u64::from(row) * u64::from(cpus))?;
+    let header = Header {
+        edition: 0,
+        length,
+        default,
+        row,
+        list,
+        carried,
+        counts,
+        room,
+        taken: 0,
+        built: length,
+        spare: [0; 6],
+        roots,
+        rest: [0; 16],
+    };
+    let front = Front {
+        format: FORMAT,
+        current: 1,
+    };
+    words[0] = front.to_word();
+    words[HEADER_WORDS..2 * HEADER_WORDS].copy_from_slice(&header.to_words());
+    Some(Built {
+        header,
+        words,
+        pages: room + 1 + list / 32,
+    })
+}
+
+/// The trees of rules, in pages, and where they begin; nothing if they do not fit.
+fn trees<'a>(rules: &'a [Rule], all: &[Spans], most_bits: u32) -> Option<(Pages<'a>, Roots)> {
     let mut trees = Vec::new();
     for family in Family::ALL {
-        let has = (0..length).filter(|rule| family.has(&rules[*rule as usize]));
-        let mine: Vec<u32> = has.collect();
-        for tree in group::trees(&mine, &all, family)? {
+        let mine = (0u32..).zip(rules).filter(|(_, rule)| family.has(rule));
+        let mine: Vec<u32> = mine.map(|(index, _)| index).collect();
+        for tree in group::trees(&mine, all, family, most_bits)? {
             if let Some(first) = first(&tree) {
-                trees.push((family, first + 1, tree));
+                trees.push((family, rules[first as usize].order, tree));
             }
         }
     }
@@ -54,57 +116,18 @@ pub(super) fn build(rules: &[Rule], default: u32, cpus: u32) -> Option<Built> {
     trees.sort_by_key(|(_, first, _)| *first);
     let mut pages = Pages::new(rules);
     let at = pages.lay_all(&trees.iter().map(|(_, _, tree)| tree).collect::<Vec<_>>())?;
-    let mut roots = [[Root::NONE; TREES]; 4];
+    let mut roots = [[Root::NONE; ROOTS]; 4];
     for ((family, first, _), at) in trees.iter().zip(at) {
-        let free = roots[*family as usize]
-            .iter_mut()
-            .find(|root| **root == Root::NONE)?;
-        *free = Root { first: *first, at };
+        let mut mine = roots[*family as usize].iter_mut();
+        *mine.find(|root| **root == Root::NONE)? = Root::built(at, *first);
     }
-
-    let mut words = pages.words;
-    let page = |words: usize| u32::try_from(words / PAGE_WORDS).ok();
-    let list = page(words.len())?;
-    for rules in rules.chunks(RULES_IN_PAGE) {
-        let from = words.len();
-        words.extend(rules.iter().flat_map(|rule| rule.to_words()));
-        words.resize(from + PAGE_WORDS, 0);
-    }
-    let row = length.checked_add(2)?.next_multiple_of(4);
-    let pages_of = |counts: u64| u32::try_from(counts.div_ceil(COUNTS_IN_PAGE as u64)).ok();
-    let carried = page(words.len())?;
-    let counts = carried + pages_of(row.into())?;
-    let pages = counts + pages_of(u64::from(row) * u64::from(cpus))?;
-    let header = Header {
-        format: FORMAT,
-        length,
-        default,
-        list,
-        carried,
-        counts,
-        row,
-        spare: [0; 9],
-        roots,
-    };
-    let head = header.to_words();
-    words[..head.len()].copy_from_slice(&head);
-    Some(Built {
-        header,
-        words,
-        pages,
-    })
+    Some((pages, roots))
 }
 
 /// The first rule of a tree.
 fn first(tree: &grow::Tree) -> Option<u32> {
     match tree {
         grow::Tree::Run(rules) => rules.first().copied(),
-        grow::Tree::Node { next, .. } => next.iter().filter_map(first).min(),
+        grow::Tree::Table { next, .. } => next.iter().filter_map(first).min(),
     }
-}
-
-/// The rules of a list that lies in these words.
-pub(super) fn list(words: &[u64]) -> impl Iterator<Item = Rule> {
-    let (rules, _) = words.as_chunks::<RULE_WORDS>();
-    rules.iter().map(Rule::from_words)
 }

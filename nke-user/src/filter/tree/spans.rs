@@ -6,7 +6,7 @@
 use nke_ebpf::abi::{Field, PORT_GUARD, Rule, facts, split};
 
 /// How many fields a rule has a span in.
-pub(super) const FIELDS: usize = 11;
+pub(super) const FIELDS: usize = 12;
 
 /// The lowest and the highest number of a field.
 pub(super) type Span = (u32, u32);
@@ -37,8 +37,8 @@ impl Family {
     pub(super) const fn fields(self) -> &'static [usize] {
         match self {
             Self::Other => &[],
-            Self::V4 => &[0, 4, 8, 9, 10],
-            Self::V6 => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+            Self::V4 => &[0, 4, 8, 9, 11],
+            Self::V6 => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11],
         }
     }
 }
@@ -95,7 +95,8 @@ mod tests {
     fn a_rule_that_asks_nothing_spans_all() {
         let all = spans(&Rule::ANY);
         assert!(all[..8].iter().all(|span| *span == (0, u32::MAX)));
-        assert_eq!(&all[8..], &[(0, 65535), (0, 65535), (0, 256)]);
+        assert_eq!(all[8..10], [(0, 65535); 2]);
+        assert_eq!(all[Field::PROTOCOL as usize], (0, 256));
         assert!(Family::ALL.iter().all(|family| family.has(&Rule::ANY)));
     }
 }

@@ -1,6 +1,6 @@
 //! Trees against the plain search: whatever the rules, the first that matches decides.
 
-use nke_ebpf::abi::{HEADER_LINES, Page, facts};
+use nke_ebpf::abi::{Page, facts};
 use nke_ebpf::{Flow, Frame, rules::decide};
 use proptest::prelude::*;
 
@@ -10,8 +10,8 @@ use crate::filter::{Decider, Direction, RuleSet, arbitrary, dissect, encode};
 
 fn built(rules: &RuleSet) -> Vec<Page> {
     let encode = |(number, rule)| encode::encode(rule, number);
-    let encoded: Vec<_> = (1..).zip(&rules.rules).map(encode).collect();
-    let built = build(&encoded, encode::default_outcome(rules), 2).expect("it fits");
+    let mut encoded: Vec<_> = (1..).zip(&rules.rules).map(encode).collect();
+    let built = build(&mut encoded, encode::default_outcome(rules), 2).expect("it fits");
     let (pages, rest) = built.words.as_chunks();
     assert!(rest.is_empty() && pages.len() <= built.pages as usize);
     pages.iter().map(|words| Page { words: *words }).collect()
@@ -21,10 +21,11 @@ fn built(rules: &RuleSet) -> Vec<Page> {
 fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
     let frame = Frame::new(bytes, nke_ebpf::Direction::In);
     let mut flow = Flow::of(&frame).expect("it is plain");
-    if pages[0].asks_more() {
+    let header = pages[0].header();
+    if header.asks_more() {
         flow = flow.with_more(&frame);
     }
-    let decision = decide(pages, &pages[0], &flow, facts::IN);
+    let decision = decide(pages, (&pages[0], header), &flow, facts::IN);
     let expected = match rules.judge(&dissect(bytes, Direction::In)).by {
         Decider::Rule(index) => index + 1,
         Decider::Default => 0,
@@ -94,8 +95,8 @@ fn both_families_live_in_one_set() {
 #[test]
 fn rules_that_no_field_tells_apart_are_held_up_to_a_limit() {
     let encoded = |count| vec![Rule::ANY; count];
-    assert!(build(&encoded(1024), 0, 2).is_some());
-    assert!(build(&encoded(1025), 0, 2).is_none());
+    assert!(build(&mut encoded(1024), 0, 2).is_some());
+    assert!(build(&mut encoded(1025), 0, 2).is_none());
 }
 
 #[test]
@@ -103,10 +104,11 @@ fn a_header_is_read_back() {
     let mut set: RuleSet = "drop proto udp\ndefault drop".parse().expect("rules");
     set.rules.truncate(1);
     let pages = built(&set);
-    let words = pages[0].words.first_chunk().expect("long enough");
+    let words = pages[0].words[HEADER_WORDS..].first_chunk();
+    let words = words.expect("long enough");
     let header = Header::from_words(words);
     assert_eq!((header.length, header.default, header.list), (1, 1, 1));
-    assert_eq!(header.to_words()[..], words[..HEADER_LINES * 8]);
+    assert_eq!(header.to_words(), *words);
     assert_eq!(*pages[0].header(), header);
 }
 

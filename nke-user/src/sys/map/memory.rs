@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::AsFd,
     ptr::NonNull,
+    slice,
     sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering},
 };
 
@@ -12,7 +13,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::describe;
 
-/// The values of an array, mapped. Programs see what is written at once.
+/// Values of an array, mapped. Programs see what is written at once.
 #[derive(Debug)]
 pub struct Memory {
     start: NonNull<u8>,
@@ -27,9 +28,26 @@ impl Memory {
     /// The kernel's: `ENOTSUPP` if it was not made for it, `EPERM` if it is frozen.
     pub fn map(array: impl AsFd) -> io::Result<Self> {
         let length = describe(&array)?.value_size as usize;
+        Self::of(array, length)
+    }
+
+    /// Maps all values of an array, one behind the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::map`].
+    pub fn map_all(array: impl AsFd) -> io::Result<Self> {
+        let described = describe(&array)?;
+        // The kernel rounds a value up to eight bytes (`array_map_alloc`, kernel/bpf/arraymap.c).
+        let value = described.value_size.next_multiple_of(8) as usize;
+        Self::of(array, value * described.max_entries as usize)
+    }
+
+    /// Maps so many bytes. Of an array, the kernel maps no more than it has, rounded up to pages.
+    pub(crate) fn of(array: impl AsFd, length: usize) -> io::Result<Self> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: the kernel chooses where, so that nothing that is mapped goes. An array's memory is
-        // never shorter than its first value, rounded up to pages.
+        // SAFETY: the kernel chooses where, so that nothing that is mapped goes, and maps no more than
+        // there is.
         let start = unsafe {
             mmap(
                 std::ptr::null_mut(),
@@ -42,6 +60,14 @@ impl Memory {
         };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Self { start, length })
+    }
+
+    /// All of it as numbers of eight bytes, but for bytes at the end that are fewer.
+    #[must_use]
+    pub fn words(&self) -> &[AtomicU64] {
+        // SAFETY: it stays mapped as long as `self` lives, begins at a page, and so is aligned; who else
+        // has it mapped writes it atomically, and BPF programs run in the kernel.
+        unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.length / 8) }
     }
 
     /// Writes 1, 2, 4 or 8 bytes at once: a program that reads them sees all of the old ones or all of
