@@ -86,6 +86,25 @@ pub fn dissect(bytes: &[u8], direction: Direction) -> Result<Packet, Obscured> {
         nothing.vlan = nothing.vlan.or(VlanId::new(tag & 0xfff));
         (kind, start) = (inner, start + 4);
     }
+    carried(kind, bytes, start, nothing)
+}
+
+/// Reads a packet that begins with its IP header, of the version that this ethertype means: as it
+/// comes by at the IP layer.
+///
+/// # Errors
+///
+/// As [`dissect`].
+pub(super) fn dissect_behind_link(
+    kind: u16,
+    bytes: &[u8],
+    direction: Direction,
+) -> Result<Packet, Obscured> {
+    carried(kind, bytes, 0, Packet::unknown(direction.into()))
+}
+
+/// What a frame of this ethertype carries, which begins there.
+fn carried(kind: u16, bytes: &[u8], start: usize, nothing: Packet) -> Result<Packet, Obscured> {
     match kind {
         0x0800 => Ok(ipv4(bytes, start, nothing)),
         0x86dd => ipv6(bytes, start, nothing),

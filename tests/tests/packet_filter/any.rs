@@ -6,7 +6,7 @@ use nke_tests::frame::{Frame, Ip};
 
 use nke_tests::Dice;
 
-const V4: [&str; 7] = [
+pub(crate) const V4: [&str; 7] = [
     "10.0.0.1",
     "11.0.0.1",
     "10.0.0.2",
@@ -15,7 +15,7 @@ const V4: [&str; 7] = [
     "192.0.2.1",
     "255.255.255.255",
 ];
-const V6: [&str; 6] = [
+pub(crate) const V6: [&str; 6] = [
     "fd00::1",
     "fc00::1",
     "fd00::2",
@@ -25,8 +25,8 @@ const V6: [&str; 6] = [
 ];
 const V4_LENGTHS: [usize; 7] = [0, 1, 8, 9, 24, 31, 32];
 const V6_LENGTHS: [usize; 8] = [0, 1, 8, 63, 64, 65, 127, 128];
-const PORTS: [u16; 8] = [0, 1, 22, 53, 80, 1024, 65534, 65535];
-const PROTOCOLS: [u8; 10] = [1, 6, 6, 17, 17, 33, 58, 59, 132, 136];
+pub(crate) const PORTS: [u16; 8] = [0, 1, 22, 53, 80, 1024, 65534, 65535];
+pub(crate) const PROTOCOLS: [u8; 10] = [1, 6, 6, 17, 17, 33, 58, 59, 132, 136];
 
 /// A line of the rule language.
 pub(crate) fn rule(dice: &mut Dice) -> String {

@@ -71,7 +71,7 @@ impl Test {
             .map_err(|problem| self.unreadable(problem))?
         {
             let tried = trial.run(&packet.bytes)?;
-            let expected = rules.judge(&dissect(&packet.bytes, trial.way()));
+            let expected = rules.judge(&trial.dissect(&packet.bytes));
             if let Tried::Judged(action) = tried
                 && action != expected.action
             {
