@@ -15,11 +15,13 @@
 
 pub mod records;
 mod rule_set;
+mod test;
 
 pub use rule_set::{
     At, COUNTS_IN_PAGE, FORMAT, Field, HEADER_LINES, Header, LINE_WORDS, Node, PAGE_LINES,
     PAGE_WORDS, PAGES, Page, RULES_IN_PAGE, RUN, Root, TREES, WAYS,
 };
+pub use test::{SUBJECT_WORDS, Subject, TESTS, Test, field};
 
 /// Packets and bytes. A map holds one for each CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -204,11 +206,13 @@ pub struct Rule {
     pub outcome: u32,
     /// The place of the rule in the list, from 1.
     pub number: u32,
-    /// Where further conditions lie, which are looked at only where all others match; 0: nowhere,
-    /// there are none.
+    /// Where its [`Test`]s lie, which are looked at only where all else matches; 0: nowhere, there
+    /// are none. See [`Test::extra`].
     pub extra: u32,
+    /// In the list of all rules, the number of its first test among those of all, from 0.
+    pub listed: u32,
     /// Nothing yet.
-    pub spare: [u32; 5],
+    pub spare: [u32; 4],
 }
 
 /// How many words a rule is made of.
@@ -221,6 +225,8 @@ impl Rule {
     pub const LOG: u32 = 1 << 1;
     /// A bit of a rule set's default: some rule asks for [`facts::MORE`].
     pub const ASKS_MORE: u32 = 1 << 2;
+    /// A bit of a rule set's default: some rule has [`Test`]s.
+    pub const ASKS_TESTS: u32 = 1 << 3;
 
     /// The rule that matches and passes every packet.
     pub const ANY: Self = Self {
@@ -233,7 +239,8 @@ impl Rule {
         outcome: 0,
         number: 0,
         extra: 0,
-        spare: [0; 5],
+        listed: 0,
+        spare: [0; 4],
     };
 
     /// The words that this rule is in memory.
@@ -241,7 +248,7 @@ impl Rule {
     pub const fn to_words(&self) -> [u64; RULE_WORDS] {
         let [s0, sm0, d0, dm0] = self.front.to_words();
         let [s1, sm1, d1, dm1] = self.back.to_words();
-        let [a, b, c, d, e] = self.spare;
+        let [a, b, c, d] = self.spare;
         [
             s0,
             sm0,
@@ -256,9 +263,9 @@ impl Rule {
             d1,
             dm1,
             join(self.outcome, self.number),
-            join(self.extra, a),
-            join(b, c),
-            join(d, e),
+            join(self.extra, self.listed),
+            join(a, b),
+            join(c, d),
         ]
     }
 
@@ -284,9 +291,9 @@ impl Rule {
             rest,
         ] = *words;
         let (outcome, number) = split(end);
-        let (extra, a) = split(more);
-        let (b, c) = split(spare);
-        let (d, e) = split(rest);
+        let (extra, listed) = split(more);
+        let (a, b) = split(spare);
+        let (c, d) = split(rest);
         Self {
             front: Ends::from_words([s0, sm0, d0, dm0]),
             facts,
@@ -297,7 +304,8 @@ impl Rule {
             outcome,
             number,
             extra,
-            spare: [a, b, c, d, e],
+            listed,
+            spare: [a, b, c, d],
         }
     }
 }

@@ -19,8 +19,10 @@ use aya_ebpf::{
 
 use crate::{
     Decision, Flow, Packet,
-    abi::{COUNTS_IN_PAGE, Count, Header, Page},
+    abi::{COUNTS_IN_PAGE, Count, Header, Page, Rule, Subject},
+    branchless::forget,
     rules::{self, Pages},
+    subject::tests_hold,
     tally,
 };
 
@@ -65,11 +67,30 @@ impl<'a> InForce<'a> {
         self.first.asks_more()
     }
 
-    /// What the first rule says that matches the flow and these facts beside those of the flow.
+    /// What the first rule says that matches the flow and these facts beside those of the flow,
+    /// where no rule has tests.
     #[inline(always)]
     #[must_use]
     pub fn decide(&self, flow: &Flow, facts: u64) -> Decision {
-        rules::decide(self.set, self.first, flow, facts)
+        rules::decide(self.set, self.first, flow, facts, |_, _| true)
+    }
+
+    /// The same for a packet, whatever the rules ask of it.
+    #[inline(always)]
+    #[must_use]
+    pub fn decide_packet(&self, packet: &impl Packet, flow: &Flow, facts: u64) -> Decision {
+        let noise = u64::from(packet.len());
+        let decision = if self.first.asks_tests() {
+            let subject = Subject::of(packet, flow, facts);
+            let tests = |page: &Page, rule: &Rule| tests_hold(page, rule.extra, &subject);
+            rules::decide(self.set, self.first, flow, facts, tests)
+        } else {
+            self.decide(flow, facts)
+        };
+        Decision {
+            outcome: forget(decision.outcome.into(), noise) as u32,
+            number: forget(decision.number.into(), noise) as u32,
+        }
     }
 
     /// Counts a packet for the rule of this number, or 0 for the default.

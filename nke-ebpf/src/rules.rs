@@ -62,6 +62,13 @@ impl Page {
         self.header().default & Rule::ASKS_MORE != 0
     }
 
+    /// Whether some rule has tests: see [`crate::tests_hold`].
+    #[inline(always)]
+    #[must_use]
+    pub fn asks_tests(&self) -> bool {
+        self.header().default & Rule::ASKS_TESTS != 0
+    }
+
     #[inline(always)]
     fn node(&self, line: usize) -> &Node {
         // SAFETY: the line lies within the page, and any words are a node.
@@ -84,9 +91,15 @@ impl Page {
 }
 
 /// What the first rule says that matches the flow and these facts beside those of the flow.
-/// `first` is the first of the pages.
+/// `first` is the first of the pages; `tests` says whether the tests of a rule hold that lies in a page.
 #[inline(always)]
-pub fn decide(pages: &(impl Pages + ?Sized), first: &Page, flow: &Flow, facts: u64) -> Decision {
+pub fn decide(
+    pages: &(impl Pages + ?Sized),
+    first: &Page,
+    flow: &Flow,
+    facts: u64,
+    tests: impl Fn(&Page, &Rule) -> bool,
+) -> Decision {
     let header = first.header();
     // Any word will do that the verifier knows nothing of: whichever way the flow was found, it
     // walks on from here only once.
@@ -107,7 +120,7 @@ pub fn decide(pages: &(impl Pages + ?Sized), first: &Page, flow: &Flow, facts: u
         let Some((page, at)) = run_of(pages, first, root.at, &fields) else {
             continue;
         };
-        if let Some(rule) = first_match(page, at, flow, facts)
+        if let Some(rule) = first_match(page, at, flow, facts, &tests)
             && rule.number < best.number
         {
             best = Decision {
@@ -164,7 +177,13 @@ fn follow(node: &Node, fields: &[u32; Field::COUNT]) -> At {
 
 /// The first rule of a run that matches.
 #[inline(always)]
-fn first_match<'a>(page: &'a Page, at: At, flow: &Flow, facts: u64) -> Option<&'a Rule> {
+fn first_match<'a>(
+    page: &'a Page,
+    at: At,
+    flow: &Flow,
+    facts: u64,
+    tests: &impl Fn(&Page, &Rule) -> bool,
+) -> Option<&'a Rule> {
     let start = at.line() / 2;
     let count = at.count() as usize;
     for index in 0..RUN {
@@ -175,6 +194,7 @@ fn first_match<'a>(page: &'a Page, at: At, flow: &Flow, facts: u64) -> Option<&'
         // One line of the cache decides about nearly all of them.
         if difference(rule, flow, facts) == 0
             && apart(&rule.back, flow.source[1], flow.destination[1]) == 0
+            && (rule.extra == 0 || tests(page, rule))
         {
             return Some(rule);
         }

@@ -5,9 +5,10 @@
 //! processor's cache:
 //!
 //! ```text
-//! page 0        header, then nodes from the front and rules from the back
-//! pages 1..     nodes from the front and rules from the back
+//! page 0        header, then nodes and tests from the front and rules from the back
+//! pages 1..     nodes and tests from the front and rules from the back
 //! then          all rules, in order: the list that the user side reads back
+//! then          the tests of all rules, in order, a line each
 //! then          counts that old rule sets have left, by number; then those of each CPU
 //! ```
 //!
@@ -104,8 +105,10 @@ pub struct Header {
     /// How many counts a CPU has, or those that are carried: of the default, of each rule by its
     /// number, and last of packets that could not be judged, and were dropped for it.
     pub row: u32,
+    /// The page where the tests of all rules begin. Behind them are the counts that are carried.
+    pub tests: u32,
     /// Nothing yet.
-    pub spare: [u32; 9],
+    pub spare: [u32; 8],
     /// The trees by family: of what is not IP, of IPv4, of IPv6, and none.
     pub roots: [[Root; TREES]; 4],
 }
@@ -230,7 +233,7 @@ impl Header {
         words[0] = join(self.format, self.length);
         words[1] = join(self.default, self.list);
         words[2] = join(self.carried, self.counts);
-        words[3] = join(self.row, 0);
+        words[3] = join(self.row, self.tests);
         for (word, root) in words[LINE_WORDS..]
             .iter_mut()
             .zip(self.roots.as_flattened())
@@ -246,7 +249,7 @@ impl Header {
         let (format, length) = super::split(words[0]);
         let (default, list) = super::split(words[1]);
         let (carried, counts) = super::split(words[2]);
-        let (row, _) = super::split(words[3]);
+        let (row, tests) = super::split(words[3]);
         let mut roots = [[Root::NONE; TREES]; 4];
         for (root, word) in roots
             .as_flattened_mut()
@@ -264,7 +267,8 @@ impl Header {
             carried,
             counts,
             row,
-            spare: [0; 9],
+            tests,
+            spare: [0; 8],
             roots,
         }
     }

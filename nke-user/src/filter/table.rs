@@ -140,7 +140,7 @@ impl Listing {
     /// The rules alone.
     #[must_use]
     pub fn rules(&self) -> RuleSet {
-        let rules = self.rules.iter().map(|(rule, _)| *rule).collect();
+        let rules = self.rules.iter().map(|(rule, _)| rule.clone()).collect();
         RuleSet {
             default: self.default,
             rules,
@@ -258,10 +258,9 @@ impl Table {
         let staying = carry::staying(old_rules.as_deref().unwrap_or_default(), &new.rules);
 
         let cpus = sys::map::cpu_ids().map_err(failed("count the processors"))?;
-        let encode = |(number, rule)| encode::encode(rule, number);
-        let encoded: Vec<_> = (1..).zip(&new.rules).map(encode).collect();
+        let (encoded, tests) = encode::encode_all(&new.rules);
         let default = encode::default_outcome(new);
-        let built = tree::build(&encoded, default, cpus).ok_or_else(full)?;
+        let built = tree::build(&encoded, &tests, default, cpus).ok_or_else(full)?;
         let shape = Shape {
             flags: FLAGS,
             max_entries: built.pages,
@@ -337,14 +336,20 @@ impl Made {
 /// The rules of a set, in order.
 fn rules_of(set: &Set) -> Result<Vec<Rule>, Error> {
     let length = set.header.length as usize;
+    let mut tests = Vec::new();
+    for page in set.header.tests..set.header.carried {
+        let words = set.page(page).map_err(failed("read the rules"))?;
+        tests.extend(tree::tests_in(&words));
+    }
     let mut rules = Vec::new();
     let pages = length.div_ceil(RULES_IN_PAGE);
     for page in (set.header.list..).take(pages) {
         let words = set.page(page).map_err(failed("read the rules"))?;
         for encoded in tree::list(&words).take(length - rules.len()) {
             let number = rules.len() + 1;
-            let rule = encode::decode(&encoded).ok_or(Error::ForeignRule { number })?;
-            rules.push(rule);
+            let own = tree::tests_of(&encoded, &tests);
+            let rule = own.and_then(|tests| encode::decode(&encoded, tests));
+            rules.push(rule.ok_or(Error::ForeignRule { number })?);
         }
     }
     Ok(rules)

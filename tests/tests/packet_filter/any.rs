@@ -94,13 +94,47 @@ fn options(dice: &mut Dice, words: &mut Vec<String>) {
         dice.pick(&["", "", "vlan none", "vlan any", "vlan { 1, 2 }"])
             .to_owned(),
     );
+    words.push(
+        dice.pick(&[
+            "",
+            "",
+            "length 40-60",
+            "length not 46",
+            "length not { 0-33, 100-4000 }",
+        ])
+        .to_owned(),
+    );
 }
 
 fn host(dice: &mut Dice, v6: bool) -> String {
-    match (dice.once_in(3), v6) {
-        (true, _) => "any".to_owned(),
-        (false, false) => format!("{}/{}", dice.pick(&V4), dice.pick(&V4_LENGTHS)),
-        (false, true) => format!("{}/{}", dice.pick(&V6), dice.pick(&V6_LENGTHS)),
+    if dice.once_in(3) {
+        return "any".to_owned();
+    }
+    match dice.below(6) {
+        0 => {
+            let (one, other) = (some_prefix(dice, v6), some_prefix(dice, v6));
+            format!("not {{ {one}, {other} }}")
+        }
+        1 => format!("not {}", some_prefix(dice, v6)),
+        _ => prefix(dice, v6),
+    }
+}
+
+fn prefix(dice: &mut Dice, v6: bool) -> String {
+    if v6 {
+        format!("{}/{}", dice.pick(&V6), dice.pick(&V6_LENGTHS))
+    } else {
+        format!("{}/{}", dice.pick(&V4), dice.pick(&V4_LENGTHS))
+    }
+}
+
+/// A prefix that not every address has.
+fn some_prefix(dice: &mut Dice, v6: bool) -> String {
+    loop {
+        let prefix = prefix(dice, v6);
+        if !prefix.ends_with("/0") {
+            return prefix;
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! A tree over rules: boxes cut into boxes, until few rules are left in each.
 
-use nke_ebpf::abi::RUN;
+use nke_ebpf::abi::{RUN, Rule};
 
+use super::pack::tests_of;
 use super::spans::{Family, Spans};
 use super::split;
 
@@ -27,10 +28,11 @@ pub(super) enum Tree {
 
 impl Tree {
     /// How many lines of a page it takes.
-    pub(super) fn lines(&self) -> usize {
+    pub(super) fn lines(&self, all: &[Rule]) -> usize {
+        let lines = |rule: &u32| 2 + tests_of(&all[*rule as usize]);
         match self {
-            Self::Run(rules) => rules.len() * 2,
-            Self::Node { next, .. } => 1 + next.iter().map(Self::lines).sum::<usize>(),
+            Self::Run(rules) => rules.iter().map(lines).sum(),
+            Self::Node { next, .. } => 1 + next.iter().map(|it| it.lines(all)).sum::<usize>(),
         }
     }
 
@@ -53,7 +55,7 @@ impl Tree {
 
 /// The tree of these rules, which stand in order.
 pub(super) fn grow(rules: &[u32], all: &[Spans], family: Family) -> Tree {
-    let whole = super::spans::spans(&nke_ebpf::abi::Rule::ANY);
+    let whole = super::spans::spans(&Rule::ANY);
     let copies = rules.len() * 3 + 64;
     subtree(rules.to_vec(), all, whole, family.fields(), copies, DEPTH)
 }

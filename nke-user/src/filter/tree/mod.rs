@@ -21,7 +21,8 @@ mod split;
 mod tests;
 
 use nke_ebpf::abi::{
-    COUNTS_IN_PAGE, FORMAT, Header, PAGE_WORDS, RULE_WORDS, RULES_IN_PAGE, Root, Rule, TREES,
+    COUNTS_IN_PAGE, FORMAT, Header, LINE_WORDS, PAGE_LINES, PAGE_WORDS, RULE_WORDS, RULES_IN_PAGE,
+    Root, Rule, TREES, Test,
 };
 
 use pack::Pages;
@@ -36,8 +37,9 @@ pub(super) struct Built {
     pub(super) pages: u32,
 }
 
-/// Builds a rule set; nothing if it does not fit. Each rule has its place as its number.
-pub(super) fn build(rules: &[Rule], default: u32, cpus: u32) -> Option<Built> {
+/// Builds a rule set; nothing if it does not fit. Each rule has its place as its number, and says where
+/// its tests are among these.
+pub(super) fn build(rules: &[Rule], tests: &[Test], default: u32, cpus: u32) -> Option<Built> {
     let length = u32::try_from(rules.len()).ok()?;
     let all: Vec<_> = rules.iter().map(spans::spans).collect();
     let mut trees = Vec::new();
@@ -52,7 +54,7 @@ pub(super) fn build(rules: &[Rule], default: u32, cpus: u32) -> Option<Built> {
     }
     // The search stops at a tree that can no more have the first match.
     trees.sort_by_key(|(_, first, _)| *first);
-    let mut pages = Pages::new(rules);
+    let mut pages = Pages::new(rules, tests);
     let at = pages.lay_all(&trees.iter().map(|(_, _, tree)| tree).collect::<Vec<_>>())?;
     let mut roots = [[Root::NONE; TREES]; 4];
     for ((family, first, _), at) in trees.iter().zip(at) {
@@ -70,6 +72,12 @@ pub(super) fn build(rules: &[Rule], default: u32, cpus: u32) -> Option<Built> {
         words.extend(rules.iter().flat_map(|rule| rule.to_words()));
         words.resize(from + PAGE_WORDS, 0);
     }
+    let tests_page = page(words.len())?;
+    for tests in tests.chunks(PAGE_LINES) {
+        let from = words.len();
+        words.extend(tests.iter().flat_map(Test::to_words));
+        words.resize(from + PAGE_WORDS, 0);
+    }
     let row = length.checked_add(2)?.next_multiple_of(4);
     let pages_of = |counts: u64| u32::try_from(counts.div_ceil(COUNTS_IN_PAGE as u64)).ok();
     let carried = page(words.len())?;
@@ -83,7 +91,8 @@ pub(super) fn build(rules: &[Rule], default: u32, cpus: u32) -> Option<Built> {
         carried,
         counts,
         row,
-        spare: [0; 9],
+        tests: tests_page,
+        spare: [0; 8],
         roots,
     };
     let head = header.to_words();
@@ -101,6 +110,18 @@ fn first(tree: &grow::Tree) -> Option<u32> {
         grow::Tree::Run(rules) => rules.first().copied(),
         grow::Tree::Node { next, .. } => next.iter().filter_map(first).min(),
     }
+}
+
+/// The tests of a rule of the list among those of all; nothing if they are not there.
+pub(super) fn tests_of<'a>(rule: &Rule, tests: &'a [Test]) -> Option<&'a [Test]> {
+    let from = rule.listed as usize;
+    tests.get(from..from + pack::tests_of(rule))
+}
+
+/// The tests that lie in these words.
+pub(super) fn tests_in(words: &[u64]) -> impl Iterator<Item = Test> {
+    let (tests, _) = words.as_chunks::<LINE_WORDS>();
+    tests.iter().map(Test::from_words)
 }
 
 /// The rules of a list that lies in these words.

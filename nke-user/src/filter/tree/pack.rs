@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use nke_ebpf::abi::{
     At, HEADER_LINES, LINE_WORDS, Node, PAGE_LINES, PAGE_WORDS, PAGES, RULE_WORDS, RULES_IN_PAGE,
-    Rule, WAYS,
+    Rule, Test, WAYS,
 };
 use nke_ebpf::rules::TOP_DEPTH;
 
 use super::grow::Tree;
 
-/// Pages that are being filled: nodes from the front, rules from the back.
+/// Pages that are being filled: nodes and tests from the front, rules from the back.
 pub(super) struct Pages<'a> {
     rules: &'a [Rule],
+    tests: &'a [Test],
     pub(super) words: Vec<u64>,
     pages: Vec<Filled>,
 }
@@ -35,9 +36,10 @@ impl Filled {
 
 impl<'a> Pages<'a> {
     /// One page with room for the header.
-    pub(super) fn new(rules: &'a [Rule]) -> Self {
+    pub(super) fn new(rules: &'a [Rule], tests: &'a [Test]) -> Self {
         let mut pages = Self {
             rules,
+            tests,
             words: Vec::new(),
             pages: Vec::new(),
         };
@@ -58,7 +60,7 @@ impl<'a> Pages<'a> {
 
     /// Lays out all trees, and says where each begins; nothing if there is no room.
     pub(super) fn lay_all(&mut self, trees: &[&Tree]) -> Option<Vec<At>> {
-        let lines: usize = trees.iter().map(|tree| tree.lines()).sum();
+        let lines: usize = trees.iter().map(|tree| tree.lines(self.rules)).sum();
         if lines <= self.pages[0].free() {
             return trees.iter().map(|tree| self.lay(tree, 0)).collect();
         }
@@ -70,7 +72,7 @@ impl<'a> Pages<'a> {
 
     /// Lays out a tree that need not fit into one page.
     fn spread(&mut self, tree: &Tree, depth: usize) -> Option<At> {
-        let lines = tree.lines();
+        let lines = tree.lines(self.rules);
         let Tree::Node { field, last, next } = tree else {
             let page = self.page_for(lines)?;
             return self.lay(tree, page);
@@ -145,26 +147,43 @@ impl<'a> Pages<'a> {
     }
 
     fn put_run(&mut self, page: usize, rules: &[u32]) -> Option<At> {
-        let filled = &mut self.pages[page];
         if rules.is_empty() {
             return Some(At::NOTHING);
         }
+        let filled = &mut self.pages[page];
         if let Some(at) = filled.runs.get(rules) {
             return Some(*at);
         }
         filled.rule = filled.rule.checked_sub(rules.len())?;
+        let (first, mut line) = (filled.rule, filled.line);
+        filled.line += rules
+            .iter()
+            .map(|rule| tests_of(&self.rules[*rule as usize]))
+            .sum::<usize>();
         if filled.rule * 2 < filled.line {
             return None;
         }
-        let first = filled.rule;
         for (index, rule) in (first..).zip(rules) {
+            let mut rule = self.rules[*rule as usize];
+            let (listed, count) = (rule.listed as usize, tests_of(&rule));
+            for (line, test) in (line..).zip(&self.tests[listed..listed + count]) {
+                let at = page * PAGE_WORDS + line * LINE_WORDS;
+                self.words[at..at + LINE_WORDS].copy_from_slice(&test.to_words());
+            }
+            rule.extra |= u32::try_from(if count == 0 { 0 } else { line }).ok()?;
+            line += count;
             let at = page * PAGE_WORDS + index * RULE_WORDS;
-            let words = self.rules[*rule as usize].to_words();
-            self.words[at..at + RULE_WORDS].copy_from_slice(&words);
+            self.words[at..at + RULE_WORDS].copy_from_slice(&rule.to_words());
         }
         let [page, first, count] = [page, first, rules.len()].map(u32::try_from);
         let at = At::run(page.ok()?, first.ok()?, count.ok()?);
         filled.runs.insert(rules.to_vec(), at);
         Some(at)
     }
+}
+
+/// How many tests a rule has.
+pub(super) fn tests_of(rule: &Rule) -> usize {
+    let (_, count) = Test::place(rule.extra);
+    count as usize
 }
