@@ -15,11 +15,13 @@
 
 pub mod records;
 mod rule_set;
+mod test;
 
 pub use rule_set::{
     At, COUNTS_IN_PAGE, FORMAT, FRONT_WORDS, Field, Front, HEADER_WORDS, HEADERS, Header,
-    LINE_WORDS, MOST_BITS, PAGE_WORDS, PAGES, Page, ROOTS, RULES_IN_PAGE, RUN, Root, TREES,
+    LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page, ROOTS, RULES_IN_PAGE, RUN, Root, TREES,
 };
+pub use test::{SUBJECT_WORDS, Subject, TESTS, Test, field};
 
 /// Packets and bytes. A map holds one for each CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -205,8 +207,8 @@ pub struct Rule {
     /// The number of the rule within its set, from 1: by it, the rule is counted and found in the
     /// list. It stays while rules come and go in front of it.
     pub number: u32,
-    /// Where further conditions lie, which are looked at only where all others match; 0: nowhere,
-    /// there are none.
+    /// Where its [`Test`]s lie, which are looked at only where all else matches; 0: nowhere, there
+    /// are none. See [`Test::extra`].
     pub extra: u32,
     /// Of two rules that match, the one decides whose order is lower.
     pub order: u32,
@@ -215,8 +217,8 @@ pub struct Rule {
     /// In the list: the rule's place among those that are there, from 1, in even editions and in odd
     /// ones. Log lines have it.
     pub place: [u32; 2],
-    /// Nothing yet.
-    pub spare: u32,
+    /// In the list of all rules, the number of its first test among those of all, from 0.
+    pub listed: u32,
 }
 
 /// How many words a rule is made of.
@@ -229,6 +231,8 @@ impl Rule {
     pub const LOG: u32 = 1 << 1;
     /// A bit of a rule set's default: some rule asks for [`facts::MORE`].
     pub const ASKS_MORE: u32 = 1 << 2;
+    /// A bit of a rule set's default: some rule has [`Test`]s.
+    pub const ASKS_TESTS: u32 = 1 << 3;
 
     /// The rule that matches and passes every packet.
     pub const ANY: Self = Self {
@@ -244,7 +248,7 @@ impl Rule {
         order: 0,
         until: u32::MAX,
         place: [0; 2],
-        spare: 0,
+        listed: 0,
     };
 
     /// The words that this rule is in memory.
@@ -269,7 +273,7 @@ impl Rule {
             join(self.outcome, self.number),
             join(self.extra, self.order),
             join(self.until, even),
-            join(odd, self.spare),
+            join(odd, self.listed),
         ]
     }
 
@@ -297,7 +301,7 @@ impl Rule {
         let (outcome, number) = split(end);
         let (extra, order) = split(more);
         let (until, even) = split(gone);
-        let (odd, spare) = split(rest);
+        let (odd, listed) = split(rest);
         Self {
             front: Ends::from_words([s0, sm0, d0, dm0]),
             facts,
@@ -311,7 +315,7 @@ impl Rule {
             order,
             until,
             place: [even, odd],
-            spare,
+            listed,
         }
     }
 }

@@ -19,8 +19,10 @@ use aya_ebpf::{
 
 use crate::{
     Decision, Flow, Packet,
-    abi::{COUNTS_IN_PAGE, Count, Header, Page, RULES_IN_PAGE},
+    abi::{COUNTS_IN_PAGE, Count, Header, Page, RULES_IN_PAGE, Rule, Subject},
+    branchless::forget,
     rules::{self, Pages},
+    subject::tests_hold,
     tally,
 };
 
@@ -67,11 +69,31 @@ impl<'a> InForce<'a> {
         self.header.asks_more()
     }
 
-    /// What the first rule says that matches the flow and these facts beside those of the flow.
+    /// What the first rule says that matches the flow and these facts beside those of the flow,
+    /// where no rule has tests.
     #[inline(always)]
     #[must_use]
     pub fn decide(&self, flow: &Flow, facts: u64) -> Decision {
-        rules::decide(self.set, (self.first, self.header), flow, facts)
+        let first = (self.first, self.header);
+        rules::decide(self.set, first, flow, facts, |_, _| true)
+    }
+
+    /// The same for a packet, whatever the rules ask of it.
+    #[inline(always)]
+    #[must_use]
+    pub fn decide_packet(&self, packet: &impl Packet, flow: &Flow, facts: u64) -> Decision {
+        let noise = u64::from(packet.len());
+        let decision = if self.header.asks_tests() {
+            let subject = Subject::of(packet, flow, facts);
+            let tests = |page: &Page, rule: &Rule| tests_hold(page, rule.extra, &subject);
+            rules::decide(self.set, (self.first, self.header), flow, facts, tests)
+        } else {
+            self.decide(flow, facts)
+        };
+        Decision {
+            outcome: forget(decision.outcome.into(), noise) as u32,
+            number: forget(decision.number.into(), noise) as u32,
+        }
     }
 
     /// Counts a packet for the rule of this number, or 0 for the default.

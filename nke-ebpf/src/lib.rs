@@ -50,6 +50,8 @@ pub mod address_set;
 
 pub mod rules;
 
+mod subject;
+
 #[cfg(feature = "bpf")]
 #[doc(hidden)]
 pub mod entry;
@@ -99,6 +101,7 @@ pub use rules::Decision;
 pub use setting::Setting;
 #[cfg(feature = "bpf")]
 pub use socket::{AddressCall, Operation, SocketCall};
+pub use subject::tests_hold;
 #[cfg(feature = "bpf")]
 pub use tally::Tally;
 pub use verdict::Verdict;

@@ -90,16 +90,25 @@ impl Header {
     pub const fn asks_more(&self) -> bool {
         self.default & Rule::ASKS_MORE != 0
     }
+
+    /// Whether some rule has tests: see [`crate::tests_hold`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn asks_tests(&self) -> bool {
+        self.default & Rule::ASKS_TESTS != 0
+    }
 }
 
 /// What the first rule says that matches the flow and these facts beside those of the flow.
-/// `first` is the first of the pages, and `header` its header.
+/// `first` is the first of the pages, and `header` its header; `tests` says whether the tests of a rule
+/// hold that lies in a page.
 #[inline(always)]
 pub fn decide(
     pages: &(impl Pages + ?Sized),
     (first, header): (&Page, &Header),
     flow: &Flow,
     facts: u64,
+    tests: impl Fn(&Page, &Rule) -> bool,
 ) -> Decision {
     // Any word will do that the verifier knows nothing of: whichever way the flow was found, it
     // walks on from here only once.
@@ -121,8 +130,9 @@ pub fn decide(
         let Some((page, at)) = run_of(pages, first, root.at, &fields) else {
             continue;
         };
-        if let Some(rule) = first_match(page, at, header.edition, flow, facts)
-            && rule.order < order
+        if let Some(rule) = first_match(page, at, (flow, facts), |rule| {
+            gone(rule, header.edition) == 0 && (rule.extra == 0 || tests(page, rule))
+        }) && rule.order < order
         {
             order = rule.order;
             best = Decision {
@@ -164,14 +174,13 @@ fn run_of<'a>(
     Some((page, at))
 }
 
-/// The first rule of a run that matches and is not gone.
+/// The first rule of a run that matches and of which this is true, too.
 #[inline(always)]
 fn first_match<'a>(
     page: &'a Page,
     at: At,
-    edition: u32,
-    flow: &Flow,
-    facts: u64,
+    (flow, facts): (&Flow, u64),
+    also: impl Fn(&Rule) -> bool,
 ) -> Option<&'a Rule> {
     let count = at.count() as usize;
     for index in 0..RUN {
@@ -181,7 +190,8 @@ fn first_match<'a>(
         let rule = page.rule(at.rule() + index);
         // One line of the cache decides about nearly all of them.
         if difference(rule, flow, facts) == 0
-            && apart(&rule.back, flow.source[1], flow.destination[1]) | gone(rule, edition) == 0
+            && apart(&rule.back, flow.source[1], flow.destination[1]) == 0
+            && also(rule)
         {
             return Some(rule);
         }

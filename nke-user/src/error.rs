@@ -31,7 +31,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The caller lacks the privilege.
-    #[error("nke: start: changing the kernel's packet path needs root; run it with sudo")]
+    #[error("host: start: changing the kernel's packet path needs root; run it with sudo")]
     NotRoot,
 
     /// Kernel lockdown forbids BPF.
@@ -75,14 +75,14 @@ pub enum Error {
     },
 
     /// The host is sealed.
-    #[error("nke: seal: the host is sealed at level {level} ({}); only a reboot lifts that", level.meaning())]
+    #[error("host: seal: it is sealed at level {level} ({}); only a reboot lifts that", level.meaning())]
     Sealed {
         /// The level in force.
         level: Level,
     },
 
     /// The kernel keeps the seal, and this does not belong to it.
-    #[error("nke: seal: {who}")]
+    #[error("host: seal: {who}")]
     SealedOut {
         /// What does not.
         who: Outsider,
@@ -146,7 +146,7 @@ pub enum Error {
     },
 
     /// Nobody said yes.
-    #[error("nke: seal: not confirmed, and nothing is sealed; answer yes, or give --yes")]
+    #[error("host: seal: not confirmed, and nothing is sealed; answer yes, or give --yes")]
     NotConfirmed,
 
     /// The state directory is not safe to trust.
@@ -803,6 +803,15 @@ pub enum Error {
         hook: Hook,
         /// The cgroup.
         cgroup: String,
+    },
+
+    /// A change is in force, and cannot be shown.
+    #[error("{hook}: read back: the change is in force, and could not be read back: {source}")]
+    NotReadBack {
+        /// The hook.
+        hook: Hook,
+        /// The cause, with the remedy.
+        source: Box<Self>,
     },
 
     /// An extension has no map of a name, or a map no variable.

@@ -124,6 +124,15 @@ pub struct Row {
     pub since: Version,
 }
 
+impl Row {
+    /// Whether the kernel's test runs take packets without a link header here: what the host itself
+    /// sends has none yet (net/bpf/test_run.c, `bpf_prog_test_run_nf`).
+    pub(crate) fn is_tested_without_link(&self) -> bool {
+        const NF_INET_LOCAL_OUT: u32 = 3;
+        self.program_type == ProgramType::Netfilter && self.attach_type == NF_INET_LOCAL_OUT
+    }
+}
+
 /// Whether two texts are the same, for constants.
 const fn same(one: &str, other: &str) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());

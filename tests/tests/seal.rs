@@ -5,7 +5,7 @@ use std::{ffi::OsStr, fs, process::Command};
 
 use nke_tests::{End, Hook, Ran, Traced, World, binaries, trace, trail};
 
-const SEALED: &str = "nke: nke: seal: the host is sealed at level";
+const SEALED: &str = "nke: host: seal: it is sealed at level";
 
 /// A world whose commands see a directory of the test's own at `/run`.
 struct Host {

@@ -80,11 +80,11 @@ enum Verb {
         /// Only the tests whose names have this in them
         filter: Vec<String>,
     },
-    /// Hand spoilt input to every parser of the packet filter, for as long as is said
+    /// Hand spoilt rules to the packet filter's parsers, and spoilt packets to its program
     Fuzz {
-        /// How long, in seconds
-        #[arg(long, default_value_t = 60)]
-        seconds: u64,
+        /// How long; a million packets more under large rule sets take two or three beside it
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+        minutes: u64,
     },
     /// Run end-to-end tests in a virtual machine with another kernel
     Vm(vm::Vm),
@@ -148,7 +148,7 @@ fn run(arguments: Arguments) -> Result<()> {
         }
         Verb::Check => check::run(&workspace),
         Verb::Soak { filter } => soak::run(&workspace, &mut steps, &filter),
-        Verb::Fuzz { seconds } => fuzz::run(&workspace, seconds),
+        Verb::Fuzz { minutes } => fuzz::run(&workspace, &mut steps, minutes),
         Verb::Vm(options) => vm::run(&workspace, &mut steps, &options),
         Verb::Bench { arguments } => bench(&workspace, &mut steps, &arguments),
     }

@@ -57,7 +57,7 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
     if rules.asks_more() {
         flow = flow.with_more(packet);
     }
-    let mut decision = rules.decide(&flow, facts::direction(packet.direction()));
+    let mut decision = rules.decide_packet(packet, &flow, facts::direction(packet.direction()));
     rules.count(decision.number, packet);
     // Or the verifier looks at the logging below once for every rule that there may be.
     decision.number = forget(u64::from(decision.number), u64::from(packet.len())) as u32;

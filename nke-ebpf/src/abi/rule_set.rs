@@ -3,10 +3,11 @@
 //! A rule set is an array of [`Page`]s, of as many as it needs:
 //!
 //! ```text
-//! page 0        which header is in force, the headers, then tables from the front and rules from
-//!               the back
-//! pages 1..     tables from the front and rules from the back
+//! page 0        which header is in force, the headers, then tables from the front, and rules with
+//!               their tests from the back
+//! pages 1..     tables from the front, and rules with their tests from the back
 //! then          all rules by their numbers: the list that the user side reads back
+//! then          the tests of all rules, a line each
 //! then          counts that old rule sets have left, by number; then those of each CPU
 //! then          room for the trees of rules that come later
 //! ```
@@ -36,6 +37,9 @@ pub const PAGE_WORDS: usize = 8192;
 
 /// How many words a line of a processor's cache has.
 pub const LINE_WORDS: usize = 8;
+
+/// How many lines a page has.
+pub const PAGE_LINES: usize = PAGE_WORDS / LINE_WORDS;
 
 /// How many rules a page has room for.
 pub const RULES_IN_PAGE: usize = PAGE_WORDS * 8 / size_of::<Rule>();
@@ -153,7 +157,7 @@ pub struct Header {
     /// How many numbers rules have, those that are gone among them.
     pub length: u32,
     /// What happens to a packet that none of them matches: [`Rule::DROP`] or 0; and
-    /// [`Rule::ASKS_MORE`].
+    /// [`Rule::ASKS_MORE`], [`Rule::ASKS_TESTS`].
     pub default: u32,
     /// How many counts a CPU has, or those that are carried: of the default, of each rule by its
     /// number, and last of packets that could not be judged, and were dropped for it.
@@ -170,8 +174,12 @@ pub struct Header {
     pub taken: u32,
     /// How many rules there were when the trees were built.
     pub built: u32,
+    /// The page where the tests of all rules begin. Behind them are the counts that are carried.
+    pub tests: u32,
+    /// How many tests there are.
+    pub tested: u32,
     /// Nothing yet.
-    pub spare: [u32; 6],
+    pub spare: [u32; 4],
     /// The trees by family: of what is not IP, of IPv4, of IPv6, and none.
     pub roots: [[Root; ROOTS]; 4],
     /// Nothing yet.
@@ -318,6 +326,7 @@ impl Header {
         words[2] = join(self.list, self.carried);
         words[3] = join(self.counts, self.room);
         words[4] = join(self.taken, self.built);
+        words[5] = join(self.tests, self.tested);
         let roots = self.roots.as_flattened();
         for (two, root) in words[8..SAID].chunks_exact_mut(2).zip(roots) {
             two.copy_from_slice(&[root.at.0, join(root.first, root.later)]);
@@ -333,6 +342,7 @@ impl Header {
         let (list, carried) = split(words[2]);
         let (counts, room) = split(words[3]);
         let (taken, built) = split(words[4]);
+        let (tests, tested) = split(words[5]);
         let mut roots = [[Root::NONE; ROOTS]; 4];
         let pairs = words[8..SAID].chunks_exact(2);
         for (root, two) in roots.as_flattened_mut().iter_mut().zip(pairs) {
@@ -354,7 +364,9 @@ impl Header {
             room,
             taken,
             built,
-            spare: [0; 6],
+            tests,
+            tested,
+            spare: [0; 4],
             roots,
             rest: [0; 16],
         }

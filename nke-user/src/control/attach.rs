@@ -248,7 +248,7 @@ impl Control {
                 self.commit(Ground::Chain(chain), &wanted)?
             }
         };
-        self.reread(hook, target)?;
+        self.read_back(hook, target)?;
         self.attached(hook, target, programs[position], Some(spot))
     }
 

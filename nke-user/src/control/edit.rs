@@ -1,6 +1,6 @@
 //! `detach`, `move`, `replace` and `policy`: changes of what is attached.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::Serialize;
 
@@ -68,24 +68,23 @@ impl Control {
     ///
     /// [`Error::NoAttachment`], [`Error::ManyAttachments`].
     pub fn detach(&mut self, selector: &Selector, scope: &Scope) -> Result<Vec<String>> {
-        let found = self.attachments(selector, scope, "detach")?;
-        let found: Vec<_> = found
-            .into_iter()
-            .map(|(chain, position)| (self.chains[chain].hook, self.chains[chain].target, position))
-            .collect();
         let mut words = Vec::new();
-        for (hook, target, position) in found {
-            let Some(chain) = self.chain(hook, target) else {
-                continue;
-            };
+        let mut changes: BTreeMap<(Hook, Target), Vec<Change>> = BTreeMap::new();
+        for (at, position) in self.attachments(selector, scope, "detach")? {
+            let chain = &self.chains[at];
             words.push(self.describe(chain, &chain.nodes[position]));
-            let mut wanted = keep_all(chain);
-            wanted.remove(position);
-            self.commit(Ground::Chain(chain), &wanted)?;
-            self.reread(hook, target)?;
+            let wanted = changes
+                .entry((chain.hook, chain.target))
+                .or_insert_with(|| keep_all(chain));
+            wanted.retain(|change| !matches!(change, Change::Keep(at) if *at == position));
         }
-        self.disclaim_unused()?;
-        self.unload_unused()?;
+        let changes: Vec<_> = changes
+            .into_iter()
+            .map(|((hook, target), wanted)| (hook, target, wanted))
+            .collect();
+        self.change(&changes)?;
+        // They are detached. What fails of the rest, the next command does.
+        let _: Result<()> = self.disclaim_unused().and_then(|()| self.unload_unused());
         Ok(words)
     }
 
@@ -129,7 +128,7 @@ impl Control {
             },
         );
         let programs = self.commit(Ground::Chain(chain), &wanted)?;
-        self.reread(hook, target)?;
+        self.read_back(hook, target)?;
         self.attached(hook, target, programs[index], Spot::find(target).as_ref())
     }
 
@@ -177,7 +176,7 @@ impl Control {
                 self.commit(Ground::Chain(chain), &wanted)
             });
         if committed.is_ok() {
-            self.reread(hook, target)?;
+            self.read_back(hook, target)?;
         }
         self.disclaim_unused()?;
         self.unload_unused()?;
@@ -239,7 +238,8 @@ impl Control {
                 self.commit(Ground::Chain(chain), &wanted)?;
             }
         }
-        self.reread(hook, target)?;
+        // It is in force, whether it can be read now or by the next command.
+        let _: Result<_> = self.reread(hook, target);
         Ok(hook)
     }
 

@@ -12,9 +12,11 @@
 //! # Ok::<(), nke::error::Error>(())
 //! ```
 
+use std::collections::BTreeMap;
+
 use super::{Control, Scope, keep_all};
 use crate::{
-    chain::{Change, Fresh, Ground},
+    chain::{Change, Fresh},
     error::Result,
     hook::Hook,
     order::Selector,
@@ -38,42 +40,26 @@ impl Control {
         let stage = if enabled { "enable" } else { "disable" };
         let found = self.attachments(selector, scope, stage)?;
         let mut words = Vec::new();
-        let mut changing = Vec::new();
+        let mut changes: BTreeMap<(Hook, Target), Vec<Change>> = BTreeMap::new();
         for (at, position) in found {
             let chain = &self.chains[at];
             let node = &chain.nodes[position];
             words.push(self.describe(chain, node));
             if node.record.enabled != enabled {
-                changing.push((chain.hook, chain.target, position));
+                let wanted = changes
+                    .entry((chain.hook, chain.target))
+                    .or_insert_with(|| keep_all(chain));
+                wanted[position] = Change::New(Fresh {
+                    enabled,
+                    ..Fresh::copy(position, &node.record)
+                });
             }
         }
-        for (nth, (hook, target, position)) in changing.iter().enumerate() {
-            if let Err(error) = self.set_enabled(*hook, *target, *position, enabled) {
-                for (hook, target, position) in changing[..nth].iter().rev() {
-                    self.set_enabled(*hook, *target, *position, !enabled)?;
-                }
-                return Err(error);
-            }
-        }
+        let changes: Vec<_> = changes
+            .into_iter()
+            .map(|((hook, target), wanted)| (hook, target, wanted))
+            .collect();
+        self.change(&changes)?;
         Ok(words)
-    }
-
-    fn set_enabled(
-        &mut self,
-        hook: Hook,
-        target: Target,
-        position: usize,
-        enabled: bool,
-    ) -> Result<()> {
-        let Some(chain) = self.chain(hook, target) else {
-            return Ok(());
-        };
-        let mut wanted = keep_all(chain);
-        wanted[position] = Change::New(Fresh {
-            enabled,
-            ..Fresh::copy(position, &chain.nodes[position].record)
-        });
-        self.commit(Ground::Chain(chain), &wanted)?;
-        self.reread(hook, target).map(drop)
     }
 }

@@ -277,6 +277,31 @@ impl Control {
         Ok(programs.into_iter().flatten().collect())
     }
 
+    /// Changes several chains, all or none. Then the changes are in force, whether the chains can be
+    /// read again now or by the next command.
+    fn change(&mut self, wanted: &[(Hook, Target, Vec<Change>)]) -> Result<()> {
+        let mut changes = Vec::new();
+        for (hook, target, wanted) in wanted {
+            if let Some(chain) = self.chain(*hook, *target) {
+                changes.push(self.prepare(Ground::Chain(chain), wanted)?);
+            }
+        }
+        self.put_in_force(changes)?;
+        for (hook, target, _) in wanted {
+            let _: Result<_> = self.reread(*hook, *target);
+        }
+        Ok(())
+    }
+
+    /// Reads a chain whose change is in force, to show it.
+    fn read_back(&mut self, hook: Hook, target: Target) -> Result<Option<&Chain>> {
+        self.reread(hook, target)
+            .map_err(|source| Error::NotReadBack {
+                hook,
+                source: Box::new(source),
+            })
+    }
+
     fn reread(&mut self, hook: Hook, target: Target) -> Result<Option<&Chain>> {
         self.chains
             .retain(|chain| (chain.hook, chain.target) != (hook, target));

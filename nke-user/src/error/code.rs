@@ -116,6 +116,7 @@ codes! { Error:
     55 "no-opt-in" NoOptIn,
     56 "long-name" LongName,
     57 "exclusive" Exclusive,
+    58 "not-read-back" NotReadBack,
     // 60 to 69: rules, below.
     // 70 to 79: identity, versions, dependencies.
     70 "unmet" Unmet,

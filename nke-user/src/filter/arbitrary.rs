@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{
-    Action, Addresses, Conditions, Dscp, Ends, Fragment, IcmpKind, Packet, PortProtocol, PortRange,
-    Prefix, Protocol, Rule, RuleSet, TcpFlags, Transport, Vlan, VlanId, Way,
+    Action, Addresses, Asked, Conditions, Dscp, Ends, Fragment, IcmpKind, LengthRange, Net, Packet,
+    PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, TcpFlags, Test, Transport, Vlan,
+    VlanId, Way,
 };
 
 fn action() -> impl Strategy<Value = Action> {
@@ -146,11 +147,79 @@ fn fitting(transport: Transport, conditions: Conditions) -> Conditions {
     }
 }
 
+pub(super) fn length() -> impl Strategy<Value = u32> {
+    prop_oneof![any::<u32>(), 0u32..4, 40u32..60, Just(u32::MAX)]
+}
+
+/// Tests of all kinds that any packet can be asked for, none most often.
+fn tests() -> impl Strategy<Value = Vec<Test>> {
+    let lengths = (length(), length())
+        .prop_filter_map("no range", |(a, b)| LengthRange::new(a.min(b), a.max(b)))
+        .prop_map(Asked::Length);
+    prop_oneof![3 => Just(Vec::new()), 1 => asked(lengths)]
+}
+
+/// One of these; or some of them, and none must be so.
+fn asked(one: impl Strategy<Value = Asked>) -> impl Strategy<Value = Vec<Test>> {
+    (any::<bool>(), prop::collection::vec(one, 1..4)).prop_map(|(not, mut all)| {
+        if !not {
+            all.truncate(1);
+        }
+        all.into_iter().map(|what| Test { what, not }).collect()
+    })
+}
+
+/// Prefixes of both families that an address must not have.
+fn nots() -> impl Strategy<Value = Vec<Net>> {
+    let net = prop_oneof![prefix_v4().prop_map(Net::V4), prefix_v6().prop_map(Net::V6)];
+    prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(net, 1..4)]
+}
+
+/// Those of `nots` that a rule can ask of one end, if it says nothing else of it.
+fn not_of(nots: Vec<Net>, is: fn(&Net) -> bool, asked: fn(Net) -> Asked) -> Vec<Test> {
+    let every = |net: &Net| match net {
+        Net::V4(prefix) => prefix.length() == 0,
+        Net::V6(prefix) => prefix.length() == 0,
+    };
+    let fitting = nots.into_iter().filter(|net| is(net) && !every(net));
+    let test = |net| Test {
+        what: asked(net),
+        not: true,
+    };
+    fitting.map(test).collect()
+}
+
+/// With tests of its ends, where it says nothing else of them.
+fn with_ends(addresses: Addresses, from: Vec<Net>, to: Vec<Net>) -> Vec<Test> {
+    let v4 = |net: &Net| matches!(net, Net::V4(_));
+    let v6 = |net: &Net| matches!(net, Net::V6(_));
+    let none = |_: &Net| false;
+    let pick = |length: u8, is: fn(&Net) -> bool| if length == 0 { is } else { none };
+    let (source, destination) = match addresses {
+        Addresses::Any | Addresses::Arp => (none as fn(&Net) -> bool, none as fn(&Net) -> bool),
+        Addresses::V4 {
+            source,
+            destination,
+        } => (pick(source.length(), v4), pick(destination.length(), v4)),
+        Addresses::V6 {
+            source,
+            destination,
+        } => (pick(source.length(), v6), pick(destination.length(), v6)),
+    };
+    let mut all = not_of(from, source, Asked::Source);
+    all.extend(not_of(to, destination, Asked::Destination));
+    all
+}
+
 pub(super) fn rule() -> impl Strategy<Value = Rule> {
     let way = proptest::option::of(way());
     let what = (addresses(), transport(), conditions());
-    (action(), way, any::<bool>(), what).prop_map(
-        |(action, way, log, (addresses, transport, conditions))| {
+    let further = (tests(), nots(), nots());
+    (action(), way, any::<bool>(), what, further).prop_map(
+        |(action, way, log, (addresses, transport, conditions), (mut tests, from, to))| {
+            tests.extend(with_ends(addresses, from, to));
+            tests.sort_unstable();
+            tests.dedup();
             let rule = Rule {
                 action,
                 way,
@@ -158,6 +227,7 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
                 addresses,
                 transport,
                 conditions: fitting(transport, conditions),
+                tests,
             };
             // ARP has none of the others.
             match addresses {
@@ -201,11 +271,13 @@ pub(super) fn packet() -> impl Strategy<Value = Packet> {
         dscp(),
         header,
     );
-    let link = (any::<bool>(), proptest::option::of(vlan_id()));
-    (way(), link, proptest::option::of(ip)).prop_map(|(way, (arp, vlan), ip)| {
+    let tag = proptest::option::of(vlan_id());
+    let link = (any::<bool>(), tag, proptest::option::of(length()));
+    (way(), link, proptest::option::of(ip)).prop_map(|(way, (arp, vlan, length), ip)| {
         let nothing = Packet {
             arp: arp && ip.is_none(),
             vlan,
+            length,
             ..Packet::unknown(way)
         };
         let Some((ends, protocol, fragment, dscp, (shown, from, to, flags, icmp))) = ip else {
@@ -235,6 +307,7 @@ pub(super) fn call_rule() -> impl Strategy<Value = Rule> {
         way,
         log: false,
         conditions: Conditions::NONE,
+        tests: Vec::new(),
         addresses: match rule.addresses {
             Addresses::Any | Addresses::Arp => Addresses::Any,
             Addresses::V4 { destination, .. } => Addresses::V4 {

@@ -8,10 +8,11 @@
 //! A box is a range in each of the things that a rule asks for. What is left of it when another is
 //! taken away is a few smaller boxes. Packets that cannot be are left out of the boxes wherever
 //! that is simple: so that what can be is seen to be covered. What rules seldom ask for (flags, tags)
-//! has no side: only a rule that asks for no more of it than another can cover that. This never says that something is
-//! covered that is not.
+//! has no side, and tests have none: only a rule that asks for no more of it than another can cover that. This
+//! never says that something is covered that is not.
 
 use super::conditions::Bits;
+use super::further::Test;
 use super::rule::{Addresses, PortProtocol, PortRange, Rule, Transport, Way};
 
 /// What a rule asks for, one range each: way, family, source, destination, protocol, ports.
@@ -33,6 +34,8 @@ pub(super) struct Region {
     cuboids: Vec<Cuboid>,
     /// What else all of them have, as the kernel compares it.
     bits: Bits,
+    /// What else is asked of them.
+    tests: Vec<Test>,
 }
 
 /// There were more pieces than are followed.
@@ -60,7 +63,12 @@ impl Region {
             Transport::Any | Transport::Protocol(_) | Transport::Ports { .. } => bits,
         };
         let cuboids = region;
-        Self { cuboids, bits }
+        let tests = rule.tests.clone();
+        Self {
+            cuboids,
+            bits,
+            tests,
+        }
     }
 
     /// Whether there is no packet in it.
@@ -78,7 +86,8 @@ impl Region {
 
     /// Takes the packets of another away, if it has all of those in its corners.
     pub(super) fn subtract(&mut self, other: &Self) -> Result<(), TooMany> {
-        if other.bits.mask & !self.bits.mask != 0 || !self.meets(other) {
+        let asks_more = other.tests.iter().any(|test| !self.tests.contains(test));
+        if asks_more || other.bits.mask & !self.bits.mask != 0 || !self.meets(other) {
             return Ok(());
         }
         for taken in &other.cuboids {

@@ -117,6 +117,8 @@ fn properties(cursor: &mut Cursor<'_>, packet: &mut Packet) -> Result<(), ParseE
             packet.dscp = Some(options::dscp(cursor)?);
         } else if cursor.keyword("vlan") {
             packet.vlan = Some(options::vlan_id(cursor)?);
+        } else if cursor.keyword("length") {
+            packet.length = Some(options::length(cursor)?);
         } else {
             return Ok(());
         }
@@ -208,6 +210,7 @@ impl fmt::Display for Packet {
             fragment,
             dscp,
             vlan,
+            length,
         } = self;
         write!(f, "{way} ")?;
         match ends {
@@ -237,7 +240,10 @@ impl fmt::Display for Packet {
         }
         // The fragment stands in front.
         let _: &Option<Fragment> = fragment;
-        vlan.map_or(Ok(()), |id| write!(f, " vlan {}", id.number()))
+        if let Some(id) = vlan {
+            write!(f, " vlan {}", id.number())?;
+        }
+        length.map_or(Ok(()), |length| write!(f, " length {length}"))
     }
 }
 
@@ -348,7 +354,7 @@ mod tests {
         );
         check_error(
             "icmp 10.1.2.3 > 10.0.0.1 log",
-            "line 1, column 26: expected `type`, `dscp`, `vlan` or the end of the line, found `log`",
+            "line 1, column 26: expected `type`, `dscp`, `vlan`, `length` or the end of the line, found `log`",
         );
     }
 

@@ -67,6 +67,8 @@ impl Dialect {
                 "fragment",
                 "dscp",
                 "vlan",
+                "length",
+                "not",
             ],
             Self::Calls => &[
                 "pass", "self", "not", "drop", "out", "connect", "sendmsg", "bind", "inet",
@@ -82,7 +84,7 @@ impl Dialect {
             Self::Packets => {
                 "pass|drop [in|out] [log] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
                  [to ADDRESS [port N]] [flags F/G] [icmp-type T [code C]] [fragment] [dscp D] \
-                 [vlan N]"
+                 [vlan N] [length N]"
             }
             Self::Calls => {
                 "pass|drop [out|connect|sendmsg|bind] [inet|inet6] [proto P] [to ADDRESS] [port N]"

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::conditions::IcmpKind;
+use super::further::{Asked, List, Test};
 use super::names;
 use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way,
@@ -29,6 +30,7 @@ impl fmt::Display for Rule {
             addresses,
             transport,
             conditions,
+            tests: _,
         } = self;
         write!(f, "{action}")?;
         if let Some(way) = way {
@@ -42,13 +44,13 @@ impl fmt::Display for Rule {
             Addresses::V4 {
                 source: Prefix::<Ipv4Addr>::ANY,
                 destination: Prefix::<Ipv4Addr>::ANY,
-            } => {
+            } if !self.names_a_host() => {
                 f.write_str(" inet")?;
             }
             Addresses::V6 {
                 source: Prefix::<Ipv6Addr>::ANY,
                 destination: Prefix::<Ipv6Addr>::ANY,
-            } => {
+            } if !self.names_a_host() => {
                 f.write_str(" inet6")?;
             }
             Addresses::Arp => f.write_str(" arp")?,
@@ -75,14 +77,36 @@ impl fmt::Display for Rule {
             Transport::Icmp(kind @ IcmpKind { v6: true, .. }) => write!(f, " icmp6-type {kind}")?,
             Transport::Any | Transport::Protocol(_) | Transport::Ports { .. } => {}
         }
-        write!(f, "{conditions}")
+        write!(f, "{conditions}")?;
+        self.fmt_tests(f)
+    }
+}
+
+impl Rule {
+    /// Whether a test says of which family it is.
+    fn names_a_host(&self) -> bool {
+        let host = |test: &Test| matches!(test.what, Asked::Source(_) | Asked::Destination(_));
+        self.tests.iter().any(host)
+    }
+
+    /// What its tests say behind its ends, each with a blank in front.
+    fn fmt_tests(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut last = None;
+        for word in self.tests.iter().filter_map(|test| test.what.option()) {
+            if last.replace(word) != Some(word)
+                && let Some(list) = List::of(self, |asked| asked.option() == Some(word))
+            {
+                write!(f, " {word}{list}")?;
+            }
+        }
+        Ok(())
     }
 }
 
 /// The sender's or the receiver's half of a rule.
 struct End {
     word: &'static str,
-    /// Nothing for any address.
+    /// With a blank in front; nothing for any address.
     address: Option<String>,
     /// Nothing for any port, or none.
     ports: Option<PortRange>,
@@ -101,6 +125,11 @@ fn ends(rule: &Rule) -> [End; 2] {
             destination,
         } => (named(source.to_string()), named(destination.to_string())),
     };
+    let tested = |list: Option<List<'_>>| list.map(|list| list.to_string());
+    let source = tested(List::of(rule, |it| matches!(it, Asked::Source(_))));
+    let destination = tested(List::of(rule, |it| matches!(it, Asked::Destination(_))));
+    let spaced = |text: Option<String>| text.map(|text| format!(" {text}"));
+    let (from, to) = (source.or(spaced(from)), destination.or(spaced(to)));
     let some = |range: PortRange| (range != PortRange::ALL).then_some(range);
     let (from_ports, to_ports) = match rule.transport {
         Transport::Any | Transport::Protocol(_) | Transport::Icmp(_) => (None, None),
@@ -147,7 +176,7 @@ impl fmt::Display for End {
         if address.is_none() && ports.is_none() {
             return Ok(());
         }
-        write!(f, " {word} {}", address.as_deref().unwrap_or(ANY))?;
+        write!(f, " {word}{}", address.as_deref().unwrap_or(" any"))?;
         match ports {
             Some(ports) => write!(f, " port {ports}"),
             None => Ok(()),

@@ -31,6 +31,8 @@ pub struct Packet {
     pub dscp: Option<Dscp>,
     /// Its outer VLAN tag, if it has one.
     pub vlan: Option<VlanId>,
+    /// How many bytes it has behind its link header and tags, if that is said.
+    pub length: Option<u32>,
 }
 
 impl Packet {
@@ -48,6 +50,7 @@ impl Packet {
             fragment: None,
             dscp: None,
             vlan: None,
+            length: None,
         }
     }
 }
@@ -71,7 +74,10 @@ pub struct Obscured;
 ///
 /// [`Obscured`] if the packet hides what it carries behind too many extension headers.
 pub fn dissect(bytes: &[u8], direction: Direction) -> Result<Packet, Obscured> {
-    let mut nothing = Packet::unknown(direction.into());
+    let mut nothing = Packet {
+        length: Some(0),
+        ..Packet::unknown(direction.into())
+    };
     let Some(mut kind) = number(bytes, 12) else {
         return Ok(nothing);
     };
@@ -86,6 +92,32 @@ pub fn dissect(bytes: &[u8], direction: Direction) -> Result<Packet, Obscured> {
         nothing.vlan = nothing.vlan.or(VlanId::new(tag & 0xfff));
         (kind, start) = (inner, start + 4);
     }
+    if bytes.len() >= LINK {
+        nothing.length = u32::try_from(bytes.len() - start).ok();
+    }
+    carried(kind, bytes, start, nothing)
+}
+
+/// Reads a packet that begins with its IP header, of the version that this ethertype means: as it
+/// comes by at the IP layer.
+///
+/// # Errors
+///
+/// As [`dissect`].
+pub(super) fn dissect_behind_link(
+    kind: u16,
+    bytes: &[u8],
+    direction: Direction,
+) -> Result<Packet, Obscured> {
+    let plain = Packet {
+        length: u32::try_from(bytes.len()).ok(),
+        ..Packet::unknown(direction.into())
+    };
+    carried(kind, bytes, 0, plain)
+}
+
+/// What a frame of this ethertype carries, which begins there.
+fn carried(kind: u16, bytes: &[u8], start: usize, nothing: Packet) -> Result<Packet, Obscured> {
     match kind {
         0x0800 => Ok(ipv4(bytes, start, nothing)),
         0x86dd => ipv6(bytes, start, nothing),

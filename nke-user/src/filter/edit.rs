@@ -15,7 +15,9 @@
 //! An edit that was interrupted has changed nothing. What it has told rules that go may be taken for the next
 //! edit's, and so that one writes the set anew.
 
-use nke_ebpf::abi::{self, HEADERS, Header, PAGE_WORDS, ROOTS, Root, Rule, join};
+use std::slice;
+
+use nke_ebpf::abi::{self, HEADERS, Header, PAGE_WORDS, ROOTS, Root, Rule, Test, join};
 
 use super::rule::RuleSet;
 use super::set::Set;
@@ -75,7 +77,13 @@ pub(super) fn prepare(
     }
     let pages = (set.bytes() / 8) as usize / PAGE_WORDS;
     let room = pages.checked_sub(old.room as usize)?;
-    let later = tree::later(&coming.later, old.room, old.taken, room)?;
+    let mut tests = set.tests();
+    tests.extend(&coming.tests);
+    let tested = u32::try_from(tests.len()).ok()?;
+    if set.test(tested) > old.carried as usize * PAGE_WORDS {
+        return None;
+    }
+    let later = tree::later((&coming.later, &tests), (old.room, old.taken), room)?;
     let gone: Vec<Rule> = gone
         .iter()
         .map(|number| set.rule(set.listed(*number)))
@@ -84,6 +92,8 @@ pub(super) fn prepare(
     for rule in &coming.new {
         set.write(set.listed(rule.number), &rule.to_words());
     }
+    let words: Vec<u64> = coming.tests.iter().flat_map(Test::to_words).collect();
+    set.write(set.test(old.tested), &words);
     set.write(later.from, &later.words);
     for rule in &gone {
         // The list first: it is where an edit that was interrupted is seen.
@@ -99,7 +109,7 @@ pub(super) fn prepare(
     let asked = new.rules.iter().zip(staying).filter(|it| it.1.is_none());
     let asked = RuleSet {
         default: new.default,
-        rules: asked.map(|(rule, _)| *rule).collect(),
+        rules: asked.map(|(rule, _)| rule.clone()).collect(),
     };
     let header = Header {
         edition,
@@ -107,6 +117,7 @@ pub(super) fn prepare(
         // What rules have asked for that are gone may be read a while longer.
         default: encode::default_outcome(&asked) | old.default & !Rule::DROP,
         taken: later.taken,
+        tested,
         roots: roots(&old.roots, &later.roots),
         ..*old
     };
@@ -122,6 +133,8 @@ pub(super) fn prepare(
 struct Coming {
     new: Vec<Rule>,
     later: Vec<Rule>,
+    /// The tests of those that come.
+    tests: Vec<Test>,
     /// The numbers of all rules, in order.
     numbers: Vec<u32>,
 }
@@ -136,6 +149,7 @@ impl Coming {
         let mut coming = Self {
             new: Vec::new(),
             later: Vec::new(),
+            tests: Vec::new(),
             numbers: Vec::with_capacity(rules.rules.len()),
         };
         let mut orders = orders.iter();
@@ -150,10 +164,14 @@ impl Coming {
                 }
                 None => {
                     let number = set.header.length + 1 + u32::try_from(coming.new.len()).ok()?;
+                    let (encoded, tests) = encode::encode_all(slice::from_ref(rule));
                     let rule = Rule {
+                        number,
                         order: *orders.next()?,
-                        ..encode::encode(rule, number)
+                        listed: set.header.tested + u32::try_from(coming.tests.len()).ok()?,
+                        ..*encoded.first()?
                     };
+                    coming.tests.extend(tests);
                     coming.new.push(rule);
                     coming.later.push(rule);
                     if coming.new.len() > MOST {
@@ -199,7 +217,8 @@ fn number_in_log(set: &Set, number: u32, place: u32, edition: u32) {
     if edition.is_multiple_of(2) {
         set.write(at, &[join(u32::MAX, place)]);
     } else {
-        set.write(at + 1, &[join(place, 0)]);
+        let listed = set.rule(set.listed(number)).map_or(0, |rule| rule.listed);
+        set.write(at + 1, &[join(place, listed)]);
     }
 }
 

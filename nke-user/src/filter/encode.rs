@@ -9,11 +9,26 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use nke_ebpf::abi::{self, Ends, PORT_GUARD, facts};
 
 use super::conditions::{Bits, Conditions, IcmpKind, TcpFlags};
+use super::further::Test;
 use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way,
 };
 
-/// The kernel's form of the rule of this number.
+/// The kernel's form of rules, and of the tests of all of them, one behind the other.
+pub(super) fn encode_all(rules: &[Rule]) -> (Vec<abi::Rule>, Vec<abi::Test>) {
+    let (mut encoded, mut tests) = (Vec::with_capacity(rules.len()), Vec::new());
+    for (number, rule) in (1..).zip(rules) {
+        let mut rule_encoded = encode(rule, number);
+        if !rule.tests.is_empty() {
+            rule_encoded.listed = u32::try_from(tests.len()).unwrap_or(u32::MAX);
+        }
+        encoded.push(rule_encoded);
+        tests.extend(rule.tests.iter().map(Test::encode));
+    }
+    (encoded, tests)
+}
+
+/// The kernel's form of the rule of this number, without its tests: only how many they are.
 pub(super) fn encode(rule: &Rule, number: u32) -> abi::Rule {
     let Rule {
         action,
@@ -22,9 +37,11 @@ pub(super) fn encode(rule: &Rule, number: u32) -> abi::Rule {
         addresses,
         transport,
         conditions,
+        tests,
     } = rule;
     let mut encoded = abi::Rule {
         number,
+        extra: abi::Test::extra(0, u32::try_from(tests.len()).unwrap_or(u32::MAX)),
         outcome: outcome(*action),
         ..abi::Rule::ANY
     };
@@ -102,7 +119,12 @@ pub(super) fn default_outcome(RuleSet { default, rules }: &RuleSet) -> u32 {
     } else {
         0
     };
-    outcome(*default) | more
+    let tests = if rules.iter().any(|rule| !rule.tests.is_empty()) {
+        abi::Rule::ASKS_TESTS
+    } else {
+        0
+    };
+    outcome(*default) | more | tests
 }
 
 /// The kernel's form of an action.
@@ -122,8 +144,8 @@ pub(super) const fn action(outcome: u32) -> Action {
     }
 }
 
-/// The rule of which this is the kernel's form; nothing if it is of none.
-pub(super) fn decode(encoded: &abi::Rule) -> Option<Rule> {
+/// The rule of which this is the kernel's form, and these that of its tests; nothing if they are of none.
+pub(super) fn decode(encoded: &abi::Rule, tests: &[abi::Test]) -> Option<Rule> {
     let wanted = |fact: u64| encoded.facts_mask & fact != 0;
     let ways = [Way::In, Way::Out, Way::Connect, Way::Sendmsg, Way::Bind];
     // One at most: the comparison at the end refuses a rule that says more.
@@ -148,6 +170,8 @@ pub(super) fn decode(encoded: &abi::Rule) -> Option<Rule> {
         false => None,
     };
     let transport = transport(encoded, protocol)?;
+    let tests = tests.iter().map(|test| Test::decode(test, &addresses));
+    let tests = tests.collect::<Option<_>>()?;
     let rule = Rule {
         action: action(encoded.outcome),
         way,
@@ -158,9 +182,14 @@ pub(super) fn decode(encoded: &abi::Rule) -> Option<Rule> {
             mask: encoded.facts_mask,
             value: encoded.facts,
         }),
+        tests,
+    };
+    let again = abi::Rule {
+        listed: encoded.listed,
+        ..encode(&rule, encoded.number)
     };
     // Whatever else it says (bits of a later version), this is not the rule that it is.
-    (encode(&rule, encoded.number) == *encoded).then_some(rule)
+    (again == *encoded).then_some(rule)
 }
 
 fn transport(encoded: &abi::Rule, protocol: Option<Protocol>) -> Option<Transport> {
@@ -238,7 +267,7 @@ fn demand_protocol(encoded: &mut abi::Rule, Protocol(number): Protocol) {
 }
 
 /// An address and its mask.
-type Words = ([u64; 2], [u64; 2]);
+pub(super) type Words = ([u64; 2], [u64; 2]);
 
 /// Both addresses, cut in two.
 fn ends((source, source_mask): Words, (destination, destination_mask): Words) -> (Ends, Ends) {
@@ -265,11 +294,11 @@ fn halves(abi::Rule { front, back, .. }: &abi::Rule) -> (Words, Words) {
     )
 }
 
-fn words_v4(prefix: &Prefix<Ipv4Addr>) -> Words {
+pub(super) fn words_v4(prefix: &Prefix<Ipv4Addr>) -> Words {
     (v4_words(prefix.address()), v4_words(prefix.mask()))
 }
 
-fn words_v6(prefix: &Prefix<Ipv6Addr>) -> Words {
+pub(super) fn words_v6(prefix: &Prefix<Ipv6Addr>) -> Words {
     (v6_words(prefix.address()), v6_words(prefix.mask()))
 }
 
@@ -287,7 +316,7 @@ fn v6_words(address: Ipv6Addr) -> [u64; 2] {
     ]
 }
 
-fn prefix_v4((value, mask): Words) -> Option<Prefix<Ipv4Addr>> {
+pub(super) fn prefix_v4((value, mask): Words) -> Option<Prefix<Ipv4Addr>> {
     let address = |[first, _]: [u64; 2]| {
         let [a, b, c, d, ..] = first.to_ne_bytes();
         Ipv4Addr::new(a, b, c, d)
@@ -295,7 +324,7 @@ fn prefix_v4((value, mask): Words) -> Option<Prefix<Ipv4Addr>> {
     Prefix::<Ipv4Addr>::with_mask(address(value), address(mask))
 }
 
-fn prefix_v6((value, mask): Words) -> Option<Prefix<Ipv6Addr>> {
+pub(super) fn prefix_v6((value, mask): Words) -> Option<Prefix<Ipv6Addr>> {
     let address = |[first, second]: [u64; 2]| {
         let [a, b, c, d, e, f, g, h] = first.to_ne_bytes();
         let [i, j, k, l, m, n, o, p] = second.to_ne_bytes();

@@ -17,6 +17,7 @@ use std::fmt;
 
 use super::conditions::{self, Conditions, Fragment, IcmpKind, Vlan};
 use super::dissect::{Ends, Packet};
+use super::further::Test;
 use super::rule::{Addresses, PortProtocol, PortRange, Rule, Transport};
 
 /// One thing in which a packet is not as a rule asks for.
@@ -53,6 +54,7 @@ impl Rule {
             addresses,
             transport,
             conditions,
+            tests,
         } = self;
         let mut misses = Misses::default();
         if let Some(wanted) = way.filter(|_| !self.applies(packet.way)) {
@@ -61,6 +63,13 @@ impl Rule {
         misses.addresses(addresses, packet);
         misses.transport(transport, packet);
         misses.conditions(conditions, packet);
+        for Test { what, not } in tests.iter().filter(|test| !test.holds(packet)) {
+            let found = what.found(packet);
+            match not {
+                true => misses.add(what.name(), found, format_args!("anything but {what}")),
+                false => misses.add(what.name(), found, what),
+            }
+        }
         misses.0
     }
 }

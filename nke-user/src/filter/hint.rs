@@ -29,8 +29,10 @@ pub enum Hint {
     GuardsWord,
     /// The word exists, and stands elsewhere.
     Order(Dialect),
-    /// There is no negation.
+    /// There is no `!`.
     NoNegation,
+    /// Rules about calls have no `not` but of ports.
+    NoNotOfCalls,
     /// There are no comparisons.
     WriteARange,
     /// Names of hosts are not looked up.
@@ -61,7 +63,8 @@ impl fmt::Display for Hint {
             Self::NoLog => "leave it out: calls are counted, and not logged",
             Self::GuardsWord => "calls of sockets are the connection guard's: use `nke guard`",
             Self::Order(dialect) => return write!(f, "the order is: {}", dialect.order()),
-            Self::NoNegation => "there is no `!`: write `port not 22`, or else put a rule with the other action in front",
+            Self::NoNegation => "there is no `!`: write `not`, as in `from not 10.0.0.0/8` or `port not 22`",
+            Self::NoNotOfCalls => "rules about calls have `not` of ports only: put a rule with the other action in front",
             Self::WriteARange => "there are no comparisons: write a range, as in `port 1024-65535`",
             Self::NoHostNames => "names of hosts are not looked up: write the address",
             Self::FourNumbers => "write all four numbers, as in `10.0.0.0/8`",
@@ -118,6 +121,7 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
         "syn" | "--syn" | "tcp-flags" | "--tcp-flags" => called("flags"),
         "type" | "icmp" if expected.contains(&"icmp-type") => called("icmp-type"),
         "frag" | "fragments" | "-f" => called("fragment"),
+        "len" | "size" => called("length"),
         "default" => Some(Hint::DefaultIsNoRule),
         _ => None,
     };
@@ -144,6 +148,9 @@ pub(super) fn for_port(found: &str) -> Option<Hint> {
 pub(super) fn for_address(found: &str) -> Option<Hint> {
     if found.starts_with('!') {
         return Some(Hint::NoNegation);
+    }
+    if found == "not" {
+        return Some(Hint::NoNotOfCalls);
     }
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let front = found.split('/').next().unwrap_or(found);

@@ -61,11 +61,13 @@ impl Rule {
             addresses,
             transport,
             conditions,
+            tests,
         } = self;
         self.applies(packet.way)
             && addresses.matches(packet)
             && transport.matches(packet)
             && conditions.match_packet(packet)
+            && tests.iter().all(|test| test.holds(packet))
     }
 }
 

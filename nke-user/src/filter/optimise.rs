@@ -156,8 +156,8 @@ impl List<'_> {
                 return false;
             }
         }
-        let Rule { action, log, .. } = self.rules[rule];
-        left.is_empty() || (action == self.default && !log)
+        let Rule { action, log, .. } = &self.rules[rule];
+        left.is_empty() || (*action == self.default && !log)
     }
 
     fn overlaps(&self, stays: &[bool]) -> Vec<Finding> {
@@ -168,7 +168,9 @@ impl List<'_> {
                 let (one, other) = (&self.rules[first], &self.rules[second]);
                 // Only what is forwarded goes both in and out, and rules are seldom for that.
                 let ways = one.way.zip(other.way);
+                // What tests keep apart does not show here.
                 let apart = one.action == other.action
+                    || !(one.tests.is_empty() && other.tests.is_empty())
                     || ways.is_some_and(|(one, other)| one != other)
                     || !self.regions[first].meets(&self.regions[second]);
                 // A rule and its exceptions in front of it are how lists are written.
@@ -290,7 +292,7 @@ mod tests {
             let kept = rules.rules.iter().enumerate().filter(|(index, _)| !goes(*index));
             let kept = RuleSet {
                 default: rules.default,
-                rules: kept.map(|(_, rule)| *rule).collect(),
+                rules: kept.map(|(_, rule)| rule.clone()).collect(),
             };
             for packet in packets {
                 let packet = Ok(packet);

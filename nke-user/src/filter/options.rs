@@ -3,6 +3,7 @@
 use super::conditions::{Conditions, Dscp, Fragment, IcmpKind, LETTERS, TcpFlags, Vlan, VlanId};
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
+use super::further::{Asked, LengthRange, Test};
 use super::parse::{is_number, within_capacity};
 use super::parse_error::{ParseError, Problem};
 use super::{hint, names};
@@ -15,6 +16,7 @@ pub(super) struct Options<'a> {
     fragment: Option<Said<'a, Fragment>>,
     dscp: Vec<Said<'a, Dscp>>,
     vlan: Vec<Said<'a, Vlan>>,
+    length: Vec<Vec<Test>>,
 }
 
 impl<'a> Options<'a> {
@@ -34,9 +36,7 @@ impl<'a> Options<'a> {
                 all.fragment = Some(cursor.said(|cursor| Ok(fragment(cursor)))?);
             } else if all.dscp.is_empty() && cursor.keyword("dscp") {
                 all.dscp = cursor.list(dscp)?;
-            } else if all.vlan.is_empty() && cursor.keyword("vlan") {
-                all.vlan = cursor.list(vlan)?;
-            } else {
+            } else if !all.read_of_link(cursor)? {
                 return Ok(all);
             }
         }
@@ -45,10 +45,20 @@ impl<'a> Options<'a> {
     /// What a packet can have that is not IP.
     pub(super) fn of_link(cursor: &mut Cursor<'a>) -> Result<Self, ParseError> {
         let mut all = Self::default();
-        if cursor.keyword("vlan") {
-            all.vlan = cursor.list(vlan)?;
-        }
+        while all.read_of_link(cursor)? {}
         Ok(all)
+    }
+
+    /// Whether something stood there that a packet can have which is not IP.
+    fn read_of_link(&mut self, cursor: &mut Cursor<'a>) -> Result<bool, ParseError> {
+        if self.vlan.is_empty() && cursor.keyword("vlan") {
+            self.vlan = cursor.list(vlan)?;
+        } else if self.length.is_empty() && cursor.keyword("length") {
+            self.length = tests(cursor, length_range, Asked::Length)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// All but what only one protocol has, each with each. `needs_first` says that what else the
@@ -57,24 +67,49 @@ impl<'a> Options<'a> {
         &self,
         cursor: &Cursor<'a>,
         needs_first: bool,
-    ) -> Result<Vec<Conditions>, ParseError> {
+    ) -> Result<Vec<(Conditions, Vec<Test>)>, ParseError> {
         let fragment = self.fragment.map(|said| said.thing);
         if needs_first && fragment == Some(Fragment::Later) {
             let word = self.fragment.and_then(|said| said.word);
             return Err(cursor.problem(Problem::LaterFragment, word, None));
         }
-        within_capacity(cursor, &[self.dscp.len(), self.vlan.len()])?;
+        let tests = &self.length;
+        within_capacity(cursor, &[self.dscp.len(), self.vlan.len(), tests.len()])?;
         let mut all = Vec::new();
         for dscp in or_none(&self.dscp) {
-            let one = |vlan| Conditions {
-                fragment,
-                dscp,
-                vlan,
-            };
-            all.extend(or_none(&self.vlan).into_iter().map(one));
+            for vlan in or_none(&self.vlan) {
+                let conditions = Conditions {
+                    fragment,
+                    dscp,
+                    vlan,
+                };
+                if tests.is_empty() {
+                    all.push((conditions, Vec::new()));
+                }
+                all.extend(tests.iter().map(|tests| (conditions, tests.clone())));
+            }
         }
         Ok(all)
     }
+}
+
+/// The tests that a list stands for: with `not` all of them together, else each for itself.
+fn tests<T: Copy>(
+    cursor: &mut Cursor<'_>,
+    one: impl Fn(&mut Cursor<'_>) -> Result<T, ParseError>,
+    asked: impl Fn(T) -> Asked,
+) -> Result<Vec<Vec<Test>>, ParseError> {
+    let not = cursor.keyword("not");
+    let said = cursor.list(one)?.into_iter();
+    let tests = said.map(|said| Test {
+        what: asked(said.thing),
+        not,
+    });
+    Ok(if not {
+        vec![tests.collect()]
+    } else {
+        tests.map(|test| vec![test]).collect()
+    })
 }
 
 /// Each of a list; or once nothing.
@@ -146,6 +181,32 @@ pub(super) fn dscp(cursor: &mut Cursor<'_>) -> Result<Dscp, ParseError> {
         let known = names::dscp(text).and_then(Dscp::new).map(Ok);
         let number = is_number(text).then(|| number().ok_or(Problem::DscpTooHigh));
         known.or(number)
+    })
+}
+
+pub(super) fn length(cursor: &mut Cursor<'_>) -> Result<u32, ParseError> {
+    cursor.thing(
+        "a length in bytes",
+        |_| None,
+        |text| is_number(text).then(|| text.parse().map_err(|_| Problem::LengthTooHigh)),
+    )
+}
+
+fn length_range(cursor: &mut Cursor<'_>) -> Result<LengthRange, ParseError> {
+    let hint = |found: &str| {
+        found
+            .starts_with(['<', '>', '='])
+            .then_some(hint::Hint::WriteARange)
+    };
+    cursor.thing("a length in bytes, or a range of them", hint, |text| {
+        let (first, last) = text.split_once(['-', ':']).unwrap_or((text, text));
+        let range = match (first.parse(), last.parse()) {
+            (Ok(first), Ok(last)) => {
+                LengthRange::new(first, last).ok_or(Problem::LengthsReversed { first, last })
+            }
+            _ => Err(Problem::LengthTooHigh),
+        };
+        (is_number(first) && is_number(last)).then_some(range)
     })
 }
 

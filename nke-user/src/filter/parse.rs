@@ -5,9 +5,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use nke_ebpf::abi::TESTS;
+
 use super::conditions::TcpFlags;
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
+use super::further::{Asked, Net, Test};
 use super::options::Options;
 use super::parse_error::{ParseError, Problem};
 use super::rule::{
@@ -61,7 +64,7 @@ impl FromStr for Rule {
     fn from_str(line: &str) -> Result<Self, ParseError> {
         let mut cursor = Cursor::new(Dialect::Packets, 1, line);
         match rules(&mut cursor)?.as_slice() {
-            [rule] => Ok(*rule),
+            [rule] => Ok(rule.clone()),
             rules => Err(cursor.problem(Problem::Several { rules: rules.len() }, None, None)),
         }
     }
@@ -81,11 +84,28 @@ enum Host {
     V6(Prefix<Ipv6Addr>),
     /// One of the host's own addresses; not in rules of the other family.
     Own(IpAddr),
+    /// All addresses, where some of the host's own are excepted; not in rules of the other family.
+    OwnV4,
+    /// The same of IPv6.
+    OwnV6,
+}
+
+impl From<Host> for Choice {
+    fn from(host: Host) -> Self {
+        let not = Vec::new();
+        Self { host, not }
+    }
+}
+
+/// An address that is asked for, and what it must not be.
+struct Choice {
+    host: Host,
+    not: Vec<Net>,
 }
 
 /// The sender's or the receiver's half of a line.
 struct End<'a> {
-    hosts: Vec<Said<'a, Host>>,
+    hosts: Vec<Said<'a, Choice>>,
     /// Empty if there is nothing about ports.
     ports: Vec<Said<'a, PortRange>>,
 }
@@ -126,20 +146,34 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     let factors = [addresses.len(), transports.len(), conditions.len()];
     within_capacity(cursor, &factors)?;
     let mut rules = Vec::with_capacity(factors.iter().product());
-    for addresses in addresses {
+    for (addresses, not) in addresses {
         for &transport in &transports {
-            let one = |&conditions| Rule {
-                action,
-                way,
-                log,
-                addresses,
-                transport,
-                conditions,
-            };
-            rules.extend(conditions.iter().map(one));
+            for (conditions, tests) in &conditions {
+                let tests = [not.as_slice(), tests].concat();
+                rules.push(Rule {
+                    action,
+                    way,
+                    log,
+                    addresses,
+                    transport,
+                    conditions: *conditions,
+                    tests: in_order(cursor, tests)?,
+                });
+            }
         }
     }
     Ok(rules)
+}
+
+/// Tests as a rule has them.
+fn in_order(cursor: &Cursor<'_>, mut tests: Vec<Test>) -> Result<Vec<Test>, ParseError> {
+    tests.sort_unstable();
+    tests.dedup();
+    if tests.len() > TESTS {
+        let many = Problem::TooManyTests { tests: tests.len() };
+        return Err(cursor.problem(many, None, None));
+    }
+    Ok(tests)
 }
 
 /// What there is to ask of ARP.
@@ -152,14 +186,17 @@ fn arp(
     let options = Options::of_link(cursor)?;
     cursor.end()?;
     let conditions = options.conditions(cursor, false)?;
-    let rule = |conditions| Rule {
-        way,
-        log,
-        addresses: Addresses::Arp,
-        conditions,
-        ..Rule::all(action)
+    let rule = |(conditions, tests)| {
+        Ok(Rule {
+            way,
+            log,
+            addresses: Addresses::Arp,
+            conditions,
+            tests: in_order(cursor, tests)?,
+            ..Rule::all(action)
+        })
     };
-    Ok(conditions.into_iter().map(rule).collect())
+    conditions.into_iter().map(rule).collect()
 }
 
 pub(super) fn action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
@@ -177,13 +214,20 @@ fn end<'a>(
     wanted: bool,
     cursor: &mut Cursor<'a>,
 ) -> Result<End<'a>, ParseError> {
-    let hosts = if wanted && cursor.keyword(word) {
-        hosts(cursor)?
-    } else {
+    let hosts = if !wanted || !cursor.keyword(word) {
         vec![Said {
-            thing: Host::Any,
+            thing: Host::Any.into(),
             word: None,
         }]
+    } else if cursor.dialect == Dialect::Packets && cursor.keyword("not") {
+        all_but(cursor)?
+    } else {
+        let said = hosts(cursor)?.into_iter();
+        said.map(|Said { thing, word }| Said {
+            thing: thing.into(),
+            word,
+        })
+        .collect()
     };
     // A call has one end, so that its port needs no address in front to tell whose it is.
     let said = hosts.iter().any(|host| host.word.is_some());
@@ -272,6 +316,38 @@ fn hosts<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Said<'a, Host>>, ParseError>
     Ok(all)
 }
 
+/// All addresses but these, of each family of which some are named.
+fn all_but<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Said<'a, Choice>>, ParseError> {
+    let named = hosts(cursor)?;
+    let mut left: Vec<Said<'a, Choice>> = Vec::new();
+    for Said { thing, word } in named {
+        let (host, net) = match thing {
+            Host::V4(prefix) => (Host::V4(Prefix::<Ipv4Addr>::ANY), Net::V4(prefix)),
+            Host::V6(prefix) => (Host::V6(Prefix::<Ipv6Addr>::ANY), Net::V6(prefix)),
+            Host::Own(IpAddr::V4(own)) => (Host::OwnV4, Net::V4(Prefix::<Ipv4Addr>::one(own))),
+            Host::Own(IpAddr::V6(own)) => (Host::OwnV6, Net::V6(Prefix::<Ipv6Addr>::one(own))),
+            Host::Any | Host::OwnV4 | Host::OwnV6 => {
+                return Err(cursor.problem(Problem::NoAddressLeft, word, None));
+            }
+        };
+        if matches!(
+            net,
+            Net::V4(Prefix::<Ipv4Addr>::ANY) | Net::V6(Prefix::<Ipv6Addr>::ANY)
+        ) {
+            return Err(cursor.problem(Problem::NoAddressLeft, word, None));
+        }
+        let family = |said: &&mut Said<'a, Choice>| said.thing.host.family() == host.family();
+        if let Some(said) = left.iter_mut().find(family) {
+            said.thing.not.push(net);
+        } else {
+            let not = vec![net];
+            let thing = Choice { host, not };
+            left.push(Said { thing, word });
+        }
+    }
+    Ok(left)
+}
+
 fn host(cursor: &mut Cursor<'_>) -> Result<Host, ParseError> {
     if cursor.keyword("any") {
         return Ok(Host::Any);
@@ -315,17 +391,17 @@ fn prefix_length(text: Option<&str>, longest: u8) -> u8 {
 fn addresses<'a>(
     cursor: &Cursor<'a>,
     family: Option<Family>,
-    from: &[Said<'a, Host>],
-    to: &[Said<'a, Host>],
-) -> Result<Vec<Addresses>, ParseError> {
+    from: &[Said<'a, Choice>],
+    to: &[Said<'a, Choice>],
+) -> Result<Vec<(Addresses, Vec<Test>)>, ParseError> {
     within_capacity(cursor, &[from.len(), to.len()])?;
     let mut all = Vec::with_capacity(from.len() * to.len());
     for source in from {
         'pairs: for destination in to {
             let mut family = family;
-            let own = [source, destination].map(|end| matches!(end.thing, Host::Own(_)));
+            let own = [source, destination].map(|end| end.thing.host.is_own());
             for end in [source, destination] {
-                let of = end.thing.family();
+                let of = end.thing.host.family();
                 if of.is_some() && family.is_some() && of != family {
                     if own.contains(&true) {
                         continue 'pairs;
@@ -334,8 +410,12 @@ fn addresses<'a>(
                 }
                 family = family.or(of);
             }
-            let (source, destination) = (source.thing, destination.thing);
-            all.push(match family {
+            let not_from = source.thing.not.iter().copied().map(Asked::Source);
+            let not_to = destination.thing.not.iter().copied();
+            let what = not_from.chain(not_to.map(Asked::Destination));
+            let tests = what.map(|what| Test { what, not: true }).collect();
+            let (source, destination) = (source.thing.host, destination.thing.host);
+            let addresses = match family {
                 None => Addresses::Any,
                 Some(Family::V4) => Addresses::V4 {
                     source: source.v4(),
@@ -345,7 +425,8 @@ fn addresses<'a>(
                     source: source.v6(),
                     destination: destination.v6(),
                 },
-            });
+            };
+            all.push((addresses, tests));
         }
     }
     // Of all of the host's addresses, none is of the rule's family.
@@ -470,16 +551,22 @@ impl Host {
             Self::Any => None,
             Self::V4(_) => Some(Family::V4),
             Self::V6(_) => Some(Family::V6),
-            Self::Own(IpAddr::V4(_)) => Some(Family::V4),
-            Self::Own(IpAddr::V6(_)) => Some(Family::V6),
+            Self::Own(IpAddr::V4(_)) | Self::OwnV4 => Some(Family::V4),
+            Self::Own(IpAddr::V6(_)) | Self::OwnV6 => Some(Family::V6),
         }
+    }
+
+    const fn is_own(self) -> bool {
+        matches!(self, Self::Own(_) | Self::OwnV4 | Self::OwnV6)
     }
 
     const fn v4(self) -> Prefix<Ipv4Addr> {
         match self {
             Self::V4(prefix) => prefix,
             Self::Own(IpAddr::V4(own)) => Prefix::<Ipv4Addr>::one(own),
-            Self::Any | Self::V6(_) | Self::Own(IpAddr::V6(_)) => Prefix::<Ipv4Addr>::ANY,
+            Self::Any | Self::V6(_) | Self::Own(IpAddr::V6(_)) | Self::OwnV4 | Self::OwnV6 => {
+                Prefix::<Ipv4Addr>::ANY
+            }
         }
     }
 
@@ -487,7 +574,9 @@ impl Host {
         match self {
             Self::V6(prefix) => prefix,
             Self::Own(IpAddr::V6(own)) => Prefix::<Ipv6Addr>::one(own),
-            Self::Any | Self::V4(_) | Self::Own(IpAddr::V4(_)) => Prefix::<Ipv6Addr>::ANY,
+            Self::Any | Self::V4(_) | Self::Own(IpAddr::V4(_)) | Self::OwnV4 | Self::OwnV6 => {
+                Prefix::<Ipv6Addr>::ANY
+            }
         }
     }
 }

@@ -98,6 +98,26 @@ pub enum Problem {
     /// A VLAN beyond 4095.
     #[error("a VLAN's number is from 0 to 4095")]
     VlanTooHigh,
+    /// A length that no packet has.
+    #[error("a length is a number of bytes from 0 to 4294967295")]
+    LengthTooHigh,
+    /// A range of lengths that ends before it begins.
+    #[error("the range ends before it begins: {last} is lower than {first}")]
+    LengthsReversed {
+        /// Where it begins.
+        first: u32,
+        /// Where it ends.
+        last: u32,
+    },
+    /// All addresses, and not any of them.
+    #[error("no address is left: every one is named here")]
+    NoAddressLeft,
+    /// More is asked than a rule has room for.
+    #[error("this rule asks {tests} further things, and can ask {most} at most: use a named set, or rules with the other action in front", most = nke_ebpf::abi::TESTS)]
+    TooManyTests {
+        /// How many they are.
+        tests: usize,
+    },
     /// All ports, and not any of them.
     #[error("no port is left: every one is named here")]
     NoPortLeft,

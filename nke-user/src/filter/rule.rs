@@ -21,6 +21,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::conditions::{Conditions, IcmpKind, TcpFlags};
+use super::further::Test;
 
 /// What happens to a packet, or to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,7 +82,7 @@ impl From<Direction> for Way {
 }
 
 /// The addresses that begin alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Prefix<A> {
     address: A,
     length: u8,
@@ -166,7 +167,7 @@ pub enum Transport {
 }
 
 /// One rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// What happens to a packet that matches.
     pub action: Action,
@@ -180,6 +181,8 @@ pub struct Rule {
     pub transport: Transport,
     /// What else it must have.
     pub conditions: Conditions,
+    /// What else is asked of it, where all of that fits: in order, each once.
+    pub tests: Vec<Test>,
 }
 
 /// An ordered list of rules, and what happens to a packet that none of them matches.
@@ -202,6 +205,7 @@ impl Rule {
             addresses: Addresses::Any,
             transport: Transport::Any,
             conditions: Conditions::NONE,
+            tests: Vec::new(),
         }
     }
 

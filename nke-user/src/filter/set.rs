@@ -9,7 +9,8 @@ use std::{
 };
 
 use nke_ebpf::abi::{
-    FORMAT, Front, HEADER_WORDS, HEADERS, Header, PAGE_WORDS, RULE_WORDS, Rule, map,
+    FORMAT, Front, HEADER_WORDS, HEADERS, Header, LINE_WORDS, PAGE_WORDS, RULE_WORDS, Rule, Test,
+    map,
 };
 
 use crate::sys::{
@@ -143,6 +144,19 @@ impl Set {
         Some(Rule::from_words(&std::array::from_fn(|word| {
             words[word].load(Ordering::Relaxed)
         })))
+    }
+
+    /// The tests of all rules.
+    pub(super) fn tests(&self) -> Vec<Test> {
+        let count = self.header.tested as usize * LINE_WORDS;
+        let words: Vec<u64> = self.words(self.test(0), count).collect();
+        let (tests, _) = words.as_chunks();
+        tests.iter().map(Test::from_words).collect()
+    }
+
+    /// The word where a test begins, by its number from 0.
+    pub(super) const fn test(&self, number: u32) -> usize {
+        self.header.tests as usize * PAGE_WORDS + number as usize * LINE_WORDS
     }
 
     /// The word of the list where the rule of this number begins, from 1.

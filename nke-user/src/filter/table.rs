@@ -118,7 +118,7 @@ impl Listing {
     /// The rules alone.
     #[must_use]
     pub fn rules(&self) -> RuleSet {
-        let rules = self.rules.iter().map(|(rule, _)| *rule).collect();
+        let rules = self.rules.iter().map(|(rule, _)| rule.clone()).collect();
         RuleSet {
             default: self.default,
             rules,
@@ -288,10 +288,9 @@ fn anew(new: &RuleSet, old: Option<Set>, staying: Vec<Option<u32>>) -> Result<Ma
         limit: RUN * TREES,
     };
     let cpus = sys::map::cpu_ids().map_err(failed("count the processors"))?;
-    let encode = |(number, rule)| encode::encode(rule, number);
-    let mut encoded: Vec<_> = (1..).zip(&new.rules).map(encode).collect();
+    let (mut encoded, tests) = encode::encode_all(&new.rules);
     let default = encode::default_outcome(new);
-    let built = tree::build(&mut encoded, default, cpus).ok_or_else(full)?;
+    let built = tree::build(&mut encoded, &tests, default, cpus).ok_or_else(full)?;
     let set = Set::create(built.pages, &built.words, built.header);
     let set = set.map_err(failed("make a map for the new rules"))?;
     let made = Made::Anew { set, old, staying };
@@ -335,6 +334,7 @@ pub(super) fn rules_of(set: &Set) -> Result<(Vec<Rule>, Places), Error> {
         }
     }
     listed.sort_by_key(|rule| rule.order);
+    let tests = set.tests();
     let mut rules = Vec::with_capacity(listed.len());
     for (number, encoded) in (1..).zip(&listed) {
         let plain = abi::Rule {
@@ -343,7 +343,9 @@ pub(super) fn rules_of(set: &Set) -> Result<(Vec<Rule>, Places), Error> {
             place: [0; 2],
             ..*encoded
         };
-        rules.push(encode::decode(&plain).ok_or(Error::ForeignRule { number })?);
+        let own = tree::tests_of(&plain, &tests);
+        let rule = own.and_then(|tests| encode::decode(&plain, tests));
+        rules.push(rule.ok_or(Error::ForeignRule { number })?);
     }
     let places = Places {
         numbers: listed.iter().map(|rule| rule.number).collect(),

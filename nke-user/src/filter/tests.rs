@@ -81,6 +81,12 @@ fn what_few_rules_ask_for_stands_behind() {
         "drop vlan 1 dscp 0 fragment",
         &["drop fragment dscp cs0 vlan 1"],
     );
+    same("drop inet proto tcp to any port 22 dscp ef vlan 7 length 40-100");
+    same("pass arp length not { 1, 28-64 }");
+    check(
+        "drop length {9,1-4} vlan 1",
+        &["drop vlan 1 length 9", "drop vlan 1 length 1-4"],
+    );
     check("drop flags AS/AS", &["drop proto tcp flags SA/SA"]);
     check(
         "drop icmp-type {echoreq code 0, 3} dscp {ef, 0}",
@@ -124,9 +130,46 @@ fn errors_name_what_cannot_stand_behind() {
         29,
         "a later fragment has no ports",
     );
-    check_error("drop arp proto tcp", 10, "expected `vlan` or the end");
+    check_error(
+        "drop arp proto tcp",
+        10,
+        "expected `vlan`, `length` or the end",
+    );
+    check_error("drop length 9-4", 13, "4 is lower than 9");
+    check_error("drop length x", 13, "a length in bytes, or a range");
+    check_error("drop length 4294967296", 13, "from 0 to 4294967295");
     check_error("drop tos 1", 6, "it is called `dscp` here");
     assert!(Dialect::Calls.rules("drop out flags S/SA").is_err());
+}
+
+#[test]
+fn addresses_can_be_all_but_some() {
+    let same = |line: &str| check(line, &[line]);
+    same("drop in from not 10.0.0.0/8");
+    same("drop log proto udp from not fd00::/8 port 53 to fd01::1");
+    check(
+        "drop from not { 192.168.0.0/16, 10.1.2.3/8 } to not 10.0.0.1 port 22",
+        &["drop from not { 10.0.0.0/8, 192.168.0.0/16 } to not 10.0.0.1 port 22"],
+    );
+    check(
+        "drop from not { 10.0.0.0/8, fd00::/8, 10.0.0.0/8 }",
+        &["drop from not 10.0.0.0/8", "drop from not fd00::/8"],
+    );
+    let check_error = |line: &str, column: usize, message: &str| {
+        let error = parse_rules(line).unwrap_err();
+        assert_eq!(error.column, column, "{line}: {error}");
+        let text = error.to_string();
+        assert!(text.contains(message), "{line}: {text}");
+    };
+    check_error("drop from not any", 15, "no address is left");
+    check_error("drop from not { 10.0.0.1, ::/0 }", 27, "no address is left");
+    check_error("drop inet6 from not 10.0.0.1", 21, "both IPv4 and IPv6");
+    check_error("drop from !10.0.0.1", 11, "write `not`");
+    let many: Vec<_> = (0..33).map(|low| format!("10.0.0.{low}")).collect();
+    let many = format!("drop from not {{ {} }}", many.join(", "));
+    check_error(&many, 1, "can ask 32 at most");
+    let error = Dialect::Calls.rules("drop to not 10.0.0.1").unwrap_err();
+    assert!(error.to_string().contains("`not` of ports only"), "{error}");
 }
 
 #[test]
@@ -168,27 +211,27 @@ fn errors_name_the_place_and_the_way_out() {
         3,
         "expected `pass` or `drop`, found `tcp`; the order is: pass|drop [in|out] [log] \
          [arp|inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]] [flags F/G] \
-         [icmp-type T [code C]] [fragment] [dscp D] [vlan N]",
+         [icmp-type T [code C]] [fragment] [dscp D] [vlan N] [length N]",
     );
     check_error(
         "drop quick",
         6,
         5,
         "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
-         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
     );
     check_error(
         "drop frm any",
         6,
         3,
         "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
-         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan` or the end of the line, found `frm`; did you mean `from`?",
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length` or the end of the line, found `frm`; did you mean `from`?",
     );
     check_error(
         "drop from 10/8",
         11,
         4,
-        "expected `{`, `self`, `any` or an address, found `10/8`; write all four numbers, as in \
+        "expected `not`, `{`, `self`, `any` or an address, found `10/8`; write all four numbers, as in \
          `10.0.0.0/8`",
     );
     check_error(
@@ -495,8 +538,8 @@ proptest! {
 
     #[test]
     fn what_is_printed_of_calls_is_read_back(rule in arbitrary::call_rule(), slot in 0u32..1024) {
-        prop_assert_eq!(Dialect::Calls.rules(&rule.to_string()), Ok(vec![rule]));
-        prop_assert_eq!(encode::decode(&encode::encode(&rule, slot)), Some(rule));
+        prop_assert_eq!(Dialect::Calls.rules(&rule.to_string()), Ok(vec![rule.clone()]));
+        prop_assert_eq!(encode::decode(&encode::encode(&rule, slot), &[]), Some(rule));
     }
 
     #[test]
@@ -528,7 +571,7 @@ proptest! {
                 "pass", "drop", "in", "out", "log", "inet", "inet6", "proto", "tcp", "from", "to",
                 "port", "any", "all", "{", "}", ",", "22", "1-5", "10.0.0.0/8", "::/0", "#", "é",
                 "flags", "S/SA", "icmp-type", "icmp6-type", "code", "fragment", "later", "dscp",
-                "vlan", "none",
+                "vlan", "none", "not", "length",
             ]),
             0..12,
         )
@@ -562,7 +605,11 @@ proptest! {
     #[test]
     fn the_kernels_form_is_read_back(rule in arbitrary::rule(), slot in 0u32..1024) {
         let encoded = encode::encode(&rule, slot);
-        prop_assert_eq!(encode::decode(&encoded), Some(rule));
+        let tests: Vec<_> = rule.tests.iter().map(Test::encode).collect();
+        for test in &tests {
+            prop_assert_eq!(&nke_ebpf::abi::Test::from_words(&test.to_words()), test);
+        }
+        prop_assert_eq!(encode::decode(&encoded, &tests), Some(rule));
         let again = nke_ebpf::abi::Rule::from_words(&encoded.to_words());
         prop_assert_eq!(again, encoded);
     }
@@ -570,7 +617,7 @@ proptest! {
     #[test]
     fn any_words_are_a_rule_or_none(words in any::<[u64; nke_ebpf::abi::RULE_WORDS]>()) {
         let encoded = nke_ebpf::abi::Rule::from_words(&words);
-        if let Some(rule) = encode::decode(&encoded) {
+        if let Some(rule) = encode::decode(&encoded, &[]) {
             prop_assert_eq!(encode::encode(&rule, encoded.number), encoded);
         }
     }
@@ -595,6 +642,9 @@ proptest! {
                 prop_assert_eq!(ports, packet.ports);
                 let more = flow.with_more(&frame).facts() & facts::MORE;
                 prop_assert_eq!(more, facts_of(&packet));
+                let subject = nke_ebpf::abi::Subject::of(&frame, &flow, 0);
+                let length = subject.words[usize::from(nke_ebpf::abi::field::LENGTH)];
+                prop_assert_eq!(Some(length), packet.length.map(u64::from));
             }
         }
     }

@@ -44,7 +44,7 @@ pub fn refuse_what_never_matches(
     ways.dedup();
     Err(Error::NeverMatches {
         place: place.to_string(),
-        rule: Box::new(*rule),
+        rule: Box::new(rule.clone()),
         ways,
         extension,
         hook: hook_for(hook.row().kind, rule.way),

@@ -30,10 +30,12 @@ pub(super) fn probe(hook: Hook, ifindex: Option<u32>, ip: Vec<u8>) -> Probe {
             let mut context = vec![0; 8 + 5 * size_of::<usize>()];
             context[0] = row.attach_type.to_le_bytes()[0];
             context[1] = family.to_le_bytes()[0];
-            Probe {
-                packet: framed(),
-                context,
-            }
+            let packet = if row.is_tested_without_link() {
+                ip
+            } else {
+                framed()
+            };
+            Probe { packet, context }
         }
         ProgramType::Xdp => {
             // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
@@ -151,6 +153,15 @@ mod tests {
             );
             let rule: crate::filter::Rule = rule.parse().unwrap();
             assert!(rule.matches(&packet), "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_host_sends_has_no_link_header_yet() {
+        let hook = |name: &str| name.parse::<Hook>().unwrap();
+        for (name, link) in [("ip/in", 14), ("ip/out", 0), ("ip/postrouting", 14)] {
+            let probe = probe(hook(name), None, vec![0x45; 20]);
+            assert_eq!(probe.packet.len(), link + 20, "{name}");
         }
     }
 

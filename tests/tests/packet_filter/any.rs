@@ -6,7 +6,7 @@ use nke_tests::frame::{Frame, Ip};
 
 use nke_tests::Dice;
 
-const V4: [&str; 7] = [
+pub(crate) const V4: [&str; 7] = [
     "10.0.0.1",
     "11.0.0.1",
     "10.0.0.2",
@@ -15,7 +15,7 @@ const V4: [&str; 7] = [
     "192.0.2.1",
     "255.255.255.255",
 ];
-const V6: [&str; 6] = [
+pub(crate) const V6: [&str; 6] = [
     "fd00::1",
     "fc00::1",
     "fd00::2",
@@ -25,8 +25,8 @@ const V6: [&str; 6] = [
 ];
 const V4_LENGTHS: [usize; 7] = [0, 1, 8, 9, 24, 31, 32];
 const V6_LENGTHS: [usize; 8] = [0, 1, 8, 63, 64, 65, 127, 128];
-const PORTS: [u16; 8] = [0, 1, 22, 53, 80, 1024, 65534, 65535];
-const PROTOCOLS: [u8; 10] = [1, 6, 6, 17, 17, 33, 58, 59, 132, 136];
+pub(crate) const PORTS: [u16; 8] = [0, 1, 22, 53, 80, 1024, 65534, 65535];
+pub(crate) const PROTOCOLS: [u8; 10] = [1, 6, 6, 17, 17, 33, 58, 59, 132, 136];
 
 /// A line of the rule language.
 pub(crate) fn rule(dice: &mut Dice) -> String {
@@ -94,13 +94,47 @@ fn options(dice: &mut Dice, words: &mut Vec<String>) {
         dice.pick(&["", "", "vlan none", "vlan any", "vlan { 1, 2 }"])
             .to_owned(),
     );
+    words.push(
+        dice.pick(&[
+            "",
+            "",
+            "length 40-60",
+            "length not 46",
+            "length not { 0-33, 100-4000 }",
+        ])
+        .to_owned(),
+    );
 }
 
 fn host(dice: &mut Dice, v6: bool) -> String {
-    match (dice.once_in(3), v6) {
-        (true, _) => "any".to_owned(),
-        (false, false) => format!("{}/{}", dice.pick(&V4), dice.pick(&V4_LENGTHS)),
-        (false, true) => format!("{}/{}", dice.pick(&V6), dice.pick(&V6_LENGTHS)),
+    if dice.once_in(3) {
+        return "any".to_owned();
+    }
+    match dice.below(6) {
+        0 => {
+            let (one, other) = (some_prefix(dice, v6), some_prefix(dice, v6));
+            format!("not {{ {one}, {other} }}")
+        }
+        1 => format!("not {}", some_prefix(dice, v6)),
+        _ => prefix(dice, v6),
+    }
+}
+
+fn prefix(dice: &mut Dice, v6: bool) -> String {
+    if v6 {
+        format!("{}/{}", dice.pick(&V6), dice.pick(&V6_LENGTHS))
+    } else {
+        format!("{}/{}", dice.pick(&V4), dice.pick(&V4_LENGTHS))
+    }
+}
+
+/// A prefix that not every address has.
+fn some_prefix(dice: &mut Dice, v6: bool) -> String {
+    loop {
+        let prefix = prefix(dice, v6);
+        if !prefix.ends_with("/0") {
+            return prefix;
+        }
     }
 }
 

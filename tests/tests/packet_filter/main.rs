@@ -7,6 +7,7 @@
 mod any;
 mod edits;
 mod filter;
+mod fuzz;
 mod hostile;
 mod shapes;
 

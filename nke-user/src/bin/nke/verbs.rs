@@ -71,8 +71,9 @@ fn with_lock(arguments: &Arguments, manner: Manner) -> anyhow::Result<()> {
         Verb::Rollback(rollback) => rollback.run(&mut control)?,
         Verb::Policy { policy, spot, hook } => {
             let place = Where::from(spot);
+            let spot = place.open()?;
             let hook = control.policy(&place, *hook, *policy)?;
-            output::line(format_args!("{hook} of {}: policy {policy}", place.open()?));
+            output::line(format_args!("{hook} of {spot}: policy {policy}"));
         }
         Verb::Set(set) => set.run(&mut control)?,
         Verb::Get(get) => get.run(&control)?,

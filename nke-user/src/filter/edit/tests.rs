@@ -1,7 +1,7 @@
 //! Edits in place against the plain search: after each of them, the first rule that matches decides.
 
-use nke_ebpf::abi::{Page, facts};
-use nke_ebpf::{Flow, Frame, rules};
+use nke_ebpf::abi::{Page, Subject, facts};
+use nke_ebpf::{Flow, Frame, rules, tests_hold};
 use proptest::prelude::*;
 
 use super::*;
@@ -26,10 +26,9 @@ fn rules_come_between_their_neighbours() {
 
 /// A set that holds these rules and no trace of others.
 fn anew(rules: &RuleSet) -> Set {
-    let encode = |(number, rule)| encode::encode(rule, number);
-    let mut encoded: Vec<_> = (1..).zip(&rules.rules).map(encode).collect();
+    let (mut encoded, tests) = encode::encode_all(&rules.rules);
     let default = encode::default_outcome(rules);
-    let built = tree::build(&mut encoded, default, 2).expect("it fits");
+    let built = tree::build(&mut encoded, &tests, default, 2).expect("it fits");
     Set::in_memory(built.pages, &built.words)
 }
 
@@ -63,7 +62,10 @@ fn check(set: &Set, new: &RuleSet, packets: &[Vec<u8>]) {
         if header.asks_more() {
             flow = flow.with_more(&frame);
         }
-        let decision = rules::decide(&pages[..], (&pages[0], header), &flow, facts::IN);
+        let subject = Subject::of(&frame, &flow, facts::IN);
+        let tests = |page: &Page, rule: &Rule| tests_hold(page, rule.extra, &subject);
+        let first = (&pages[0], header);
+        let decision = rules::decide(&pages[..], first, &flow, facts::IN, tests);
         let judgement = new.judge(&dissect(bytes, Direction::In));
         let number = match judgement.by {
             Decider::Rule(index) => places.numbers[index],

@@ -5,7 +5,7 @@
 //! ones or the others, or asks for neither; trees of their own need no copies, and cost a packet a walk
 //! each. Several ways are tried, and the one is taken whose dearest packet is cheapest.
 
-use nke_ebpf::abi::{Field, RUN, TREES};
+use nke_ebpf::abi::{Field, RUN, Rule, TREES};
 
 use super::grow::{Grower, Tree};
 use super::spans::{Family, Spans};
@@ -38,11 +38,12 @@ const WAYS: [&[usize]; 6] = [
 /// The trees of these rules; nothing if too many of them cannot be told apart.
 pub(super) fn trees(
     rules: &[u32],
-    all: &[Spans],
+    (encoded, all): (&[Rule], &[Spans]),
     family: Family,
     most_bits: u32,
 ) -> Option<Vec<Tree>> {
     let grower = Grower {
+        rules: encoded,
         all,
         fields: family.fields(),
         most_bits,

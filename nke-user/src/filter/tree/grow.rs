@@ -1,7 +1,8 @@
 //! A tree over rules: tables, until few rules are left.
 
-use nke_ebpf::abi::{RULE_WORDS, RUN};
+use nke_ebpf::abi::{RUN, Rule};
 
+use super::pack::words_of;
 use super::spans::Spans;
 use super::split::{self, Split};
 
@@ -29,9 +30,9 @@ pub(super) enum Tree {
 
 impl Tree {
     /// How many words of a page it takes, if no run lies there yet.
-    pub(super) const fn words(&self) -> usize {
+    pub(super) fn words(&self, all: &[Rule]) -> usize {
         match self {
-            Self::Run(rules) => rules.len() * RULE_WORDS,
+            Self::Run(rules) => words_of(rules, all),
             Self::Table { words, .. } => *words,
         }
     }
@@ -60,6 +61,8 @@ const fn copies(rules: usize) -> usize {
 
 /// What trees are grown of.
 pub(super) struct Grower<'a> {
+    pub(super) rules: &'a [Rule],
+    /// Their spans.
     pub(super) all: &'a [Spans],
     /// The fields that tables can ask for.
     pub(super) fields: &'a [usize],
@@ -91,7 +94,7 @@ impl Grower<'_> {
             self.subtree(inside, share, depth - 1)
         };
         let next: Vec<Tree> = lists.into_iter().map(part).collect();
-        let words = split.len() + next.iter().map(Tree::words).sum::<usize>();
+        let words = split.len() + next.iter().map(|it| it.words(self.rules)).sum::<usize>();
         Tree::Table {
             split,
             entries,

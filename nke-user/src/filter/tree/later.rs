@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use nke_ebpf::abi::{At, MOST_BITS, PAGE_WORDS, ROOTS, RULE_WORDS, Root, Rule};
+use nke_ebpf::abi::{At, MOST_BITS, PAGE_WORDS, ROOTS, RULE_WORDS, Root, Rule, Test};
 
 use super::grow::{Grower, Tree};
 use super::pack::Pages;
@@ -20,12 +20,11 @@ pub(in crate::filter) struct Later {
     pub(in crate::filter) roots: Vec<(usize, Root)>,
 }
 
-/// The trees of these rules, which stand in order, behind what is taken of so many pages of room from this
-/// page on; nothing if there is not enough.
+/// The trees of these rules, which stand in order, with tests among these: behind what is taken of so many
+/// pages of room from this page on; nothing if there is not enough.
 pub(in crate::filter) fn later(
-    rules: &[Rule],
-    room: u32,
-    taken: u32,
+    (rules, tests): (&[Rule], &[Test]),
+    (room, taken): (u32, u32),
     pages: usize,
 ) -> Option<Later> {
     let all: Vec<_> = rules.iter().map(spans::spans).collect();
@@ -38,13 +37,14 @@ pub(in crate::filter) fn later(
         };
         let first = &rules[*first as usize];
         let grower = Grower {
+            rules,
             all: &all,
             fields: family.fields(),
             most_bits: MOST_BITS / 2,
         };
         trees.push((family, first, grower.grow(mine)));
     }
-    let words: usize = trees.iter().map(|(_, _, tree)| tree.words()).sum();
+    let words: usize = trees.iter().map(|(_, _, tree)| tree.words(rules)).sum();
     let words = words.next_multiple_of(RULE_WORDS);
     let mut taken = taken as usize;
     if taken % PAGE_WORDS + words > PAGE_WORDS {
@@ -55,7 +55,7 @@ pub(in crate::filter) fn later(
         return None;
     }
     let (page, word) = (taken / PAGE_WORDS, taken % PAGE_WORDS);
-    let mut laid = Pages::within(rules, room as usize + page, word..word + words);
+    let mut laid = Pages::within((rules, tests), room as usize + page, word..word + words);
     let mut roots = Vec::new();
     for (family, first, tree) in &trees {
         let at = laid.lay(tree, 0)?;

@@ -22,7 +22,7 @@ mod split;
 mod tests;
 
 use nke_ebpf::abi::{
-    COUNTS_IN_PAGE, FORMAT, Front, HEADER_WORDS, Header, MOST_BITS, PAGE_WORDS, ROOTS, RULES_IN_PAGE, Root, Rule,
+    COUNTS_IN_PAGE, FORMAT, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS, PAGE_WORDS, ROOTS, RULES_IN_PAGE, Root, Rule, Test,
 };
 
 pub(super) use later::{copies, later};
@@ -41,9 +41,14 @@ pub(super) struct Built {
     pub(super) pages: u32,
 }
 
-/// Builds a rule set; nothing if it does not fit. Each rule has its place as its number. Here they get
-/// their orders.
-pub(super) fn build(rules: &mut [Rule], default: u32, cpus: u32) -> Option<Built> {
+/// Builds a rule set; nothing if it does not fit. Each rule has its place as its number, and says where
+/// its tests are among these. Here they get their orders.
+pub(super) fn build(
+    rules: &mut [Rule],
+    tests: &[Test],
+    default: u32,
+    cpus: u32,
+) -> Option<Built> {
     let length = u32::try_from(rules.len()).ok()?;
     // As far apart as may be, for those that come between them.
     let step = ((u32::MAX / 2) / (length + 1)).clamp(1, 1 << 16);
@@ -57,7 +62,7 @@ pub(super) fn build(rules: &mut [Rule], default: u32, cpus: u32) -> Option<Built
     let (pages, roots) = (1..=MOST_BITS)
         .rev()
         .step_by(3)
-        .find_map(|most_bits| trees(rules, &all, most_bits))?;
+        .find_map(|most_bits| trees((rules, tests), &all, most_bits))?;
 
     let mut words = pages.words;
     let page = |words: usize| u32::try_from(words / PAGE_WORDS).ok();
@@ -68,6 +73,12 @@ pub(super) fn build(rules: &mut [Rule], default: u32, cpus: u32) -> Option<Built
     let row = length.checked_add(more + 2)?.next_multiple_of(4);
     let listed = (row as usize).div_ceil(RULES_IN_PAGE) * PAGE_WORDS;
     words.resize(list as usize * PAGE_WORDS + listed, 0);
+    let tests_page = page(words.len())?;
+    if !tests.is_empty() {
+        words.extend(tests.iter().flat_map(Test::to_words));
+        let all = words.len() + super::edit::MOST * LINE_WORDS;
+        words.resize(all.next_multiple_of(PAGE_WORDS), 0);
+    }
     let pages_of = |counts: u64| u32::try_from(counts.div_ceil(COUNTS_IN_PAGE as u64)).ok();
     let carried = page(words.len())?;
     let counts = carried + pages_of(row.into())?;
@@ -83,7 +94,9 @@ pub(super) fn build(rules: &mut [Rule], default: u32, cpus: u32) -> Option<Built
         room,
         taken: 0,
         built: length,
-        spare: [0; 6],
+        tests: tests_page,
+        tested: u32::try_from(tests.len()).ok()?,
+        spare: [0; 4],
         roots,
         rest: [0; 16],
     };
@@ -101,12 +114,16 @@ pub(super) fn build(rules: &mut [Rule], default: u32, cpus: u32) -> Option<Built
 }
 
 /// The trees of rules, in pages, and where they begin; nothing if they do not fit.
-fn trees<'a>(rules: &'a [Rule], all: &[Spans], most_bits: u32) -> Option<(Pages<'a>, Roots)> {
+fn trees<'a>(
+    (rules, tests): (&'a [Rule], &'a [Test]),
+    all: &[Spans],
+    most_bits: u32,
+) -> Option<(Pages<'a>, Roots)> {
     let mut trees = Vec::new();
     for family in Family::ALL {
         let mine = (0u32..).zip(rules).filter(|(_, rule)| family.has(rule));
         let mine: Vec<u32> = mine.map(|(index, _)| index).collect();
-        for tree in group::trees(&mine, all, family, most_bits)? {
+        for tree in group::trees(&mine, (rules, all), family, most_bits)? {
             if let Some(first) = first(&tree) {
                 trees.push((family, rules[first as usize].order, tree));
             }
@@ -114,7 +131,7 @@ fn trees<'a>(rules: &'a [Rule], all: &[Spans], most_bits: u32) -> Option<(Pages<
     }
     // The search stops at a tree that can no more have the first match.
     trees.sort_by_key(|(_, first, _)| *first);
-    let mut pages = Pages::new(rules);
+    let mut pages = Pages::new(rules, tests);
     let at = pages.lay_all(&trees.iter().map(|(_, _, tree)| tree).collect::<Vec<_>>())?;
     let mut roots = [[Root::NONE; ROOTS]; 4];
     for ((family, first, _), at) in trees.iter().zip(at) {
@@ -130,4 +147,10 @@ fn first(tree: &grow::Tree) -> Option<u32> {
         grow::Tree::Run(rules) => rules.first().copied(),
         grow::Tree::Table { next, .. } => next.iter().filter_map(first).min(),
     }
+}
+
+/// The tests of a rule of the list among those of all; nothing if they are not there.
+pub(super) fn tests_of<'a>(rule: &Rule, tests: &'a [Test]) -> Option<&'a [Test]> {
+    let from = rule.listed as usize;
+    tests.get(from..from.checked_add(pack::tests_of(rule))?)
 }

@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use nke_ebpf::abi::{At, FRONT_WORDS, PAGE_WORDS, PAGES, RULE_WORDS, Rule};
+use nke_ebpf::abi::{
+    At, FRONT_WORDS, LINE_WORDS, PAGE_WORDS, PAGES, RULE_WORDS, Rule, Test,
+};
 use nke_ebpf::rules::TOP_DEPTH;
 
 use super::grow::Tree;
 use super::split::Split;
 
-/// Pages that are being filled: tables from the front, rules from the back.
+/// Pages that are being filled: tables from the front, rules with their tests from the back.
 pub(super) struct Pages<'a> {
     rules: &'a [Rule],
+    tests: &'a [Test],
     pub(super) words: Vec<u64>,
     pages: Vec<Filled>,
     /// The number of the first of them.
@@ -36,9 +39,10 @@ impl Filled {
 
 impl<'a> Pages<'a> {
     /// One page with room for the headers.
-    pub(super) fn new(rules: &'a [Rule]) -> Self {
+    pub(super) fn new(rules: &'a [Rule], tests: &'a [Test]) -> Self {
         let mut pages = Self {
             rules,
+            tests,
             words: Vec::new(),
             pages: Vec::new(),
             first: 0,
@@ -49,8 +53,12 @@ impl<'a> Pages<'a> {
     }
 
     /// One page of this number, of which these words are free.
-    pub(super) fn within(rules: &'a [Rule], page: usize, free: Range<usize>) -> Self {
-        let mut pages = Self::new(rules);
+    pub(super) fn within(
+        (rules, tests): (&'a [Rule], &'a [Test]),
+        page: usize,
+        free: Range<usize>,
+    ) -> Self {
+        let mut pages = Self::new(rules, tests);
         pages.first = page;
         pages.pages[0].front = free.start;
         pages.pages[0].back = free.end;
@@ -69,7 +77,7 @@ impl<'a> Pages<'a> {
 
     /// Lays out all trees, and says where each begins; nothing if there is no room.
     pub(super) fn lay_all(&mut self, trees: &[&Tree]) -> Option<Vec<At>> {
-        let words: usize = trees.iter().map(|tree| tree.words()).sum();
+        let words: usize = trees.iter().map(|tree| tree.words(self.rules)).sum();
         if words <= self.pages[0].free() {
             return trees.iter().map(|tree| self.lay(tree, 0)).collect();
         }
@@ -88,7 +96,7 @@ impl<'a> Pages<'a> {
             words,
         } = tree
         else {
-            let page = self.page_for(tree.words())?;
+            let page = self.page_for(tree.words(self.rules))?;
             return self.lay(tree, page);
         };
         if *words <= PAGE_WORDS {
@@ -170,21 +178,44 @@ impl<'a> Pages<'a> {
         if let Some(at) = filled.runs.get(rules) {
             return Some(*at);
         }
-        // Rules lie at multiples of their length, as the back does at first.
-        filled.back = filled.back.checked_sub(rules.len() * RULE_WORDS)?;
+        // Rules lie at multiples of their length, as the back does at first; their tests behind them.
+        filled.back = filled.back.checked_sub(words_of(rules, self.rules))?;
         if filled.back < filled.front {
             return None;
         }
-        let first = page * PAGE_WORDS + filled.back;
-        let (places, _) = self.words[first..].as_chunks_mut::<RULE_WORDS>();
-        for (words, rule) in places.iter_mut().zip(rules) {
-            *words = self.rules[*rule as usize].to_words();
+        let (base, first) = (page * PAGE_WORDS, filled.back);
+        let mut test = first + rules.len() * RULE_WORDS;
+        for (nth, rule) in rules.iter().enumerate() {
+            let mut rule = self.rules[*rule as usize];
+            let count = tests_of(&rule);
+            if count > 0 {
+                rule.extra |= u32::try_from(test / LINE_WORDS).ok()?;
+            }
+            let listed = rule.listed as usize;
+            for it in self.tests.get(listed..listed + count)? {
+                self.words[base + test..][..LINE_WORDS].copy_from_slice(&it.to_words());
+                test += LINE_WORDS;
+            }
+            let at = base + first + nth * RULE_WORDS;
+            self.words[at..at + RULE_WORDS].copy_from_slice(&rule.to_words());
         }
-        let first = filled.back / RULE_WORDS;
         let number = self.first + page;
-        let [number, first, count] = [number, first, rules.len()].map(u32::try_from);
+        let [number, first, count] =
+            [number, first / RULE_WORDS, rules.len()].map(u32::try_from);
         let at = At::run(number.ok()?, first.ok()?, count.ok()?);
-        filled.runs.insert(rules.to_vec(), at);
+        self.pages[page].runs.insert(rules.to_vec(), at);
         Some(at)
     }
+}
+
+/// How many tests a rule has.
+pub(super) fn tests_of(rule: &Rule) -> usize {
+    let (_, count) = Test::place(rule.extra);
+    count as usize
+}
+
+/// How many words a run of these rules takes, with their tests.
+pub(super) fn words_of(run: &[u32], all: &[Rule]) -> usize {
+    let tests: usize = run.iter().map(|rule| tests_of(&all[*rule as usize])).sum();
+    (run.len() * RULE_WORDS + tests * LINE_WORDS).next_multiple_of(RULE_WORDS)
 }

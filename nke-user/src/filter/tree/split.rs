@@ -70,6 +70,7 @@ impl Split {
 /// The best table for these rules that needs no more copies than this. Nothing where none helps.
 pub(super) fn best(rules: &[u32], grower: &Grower<'_>, copies: usize) -> Option<Split> {
     let Grower {
+        rules: _,
         all,
         fields,
         most_bits,

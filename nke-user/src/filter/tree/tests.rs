@@ -1,7 +1,7 @@
 //! Trees against the plain search: whatever the rules, the first that matches decides.
 
-use nke_ebpf::abi::{Page, facts};
-use nke_ebpf::{Flow, Frame, rules::decide};
+use nke_ebpf::abi::{Page, Subject, facts};
+use nke_ebpf::{Flow, Frame, rules::decide, tests_hold};
 use proptest::prelude::*;
 
 use super::*;
@@ -9,9 +9,9 @@ use crate::filter::shapes::{Dice, Drawn, Shape, packet};
 use crate::filter::{Decider, Direction, RuleSet, arbitrary, dissect, encode};
 
 fn built(rules: &RuleSet) -> Vec<Page> {
-    let encode = |(number, rule)| encode::encode(rule, number);
-    let mut encoded: Vec<_> = (1..).zip(&rules.rules).map(encode).collect();
-    let built = build(&mut encoded, encode::default_outcome(rules), 2).expect("it fits");
+    let (mut encoded, tests) = encode::encode_all(&rules.rules);
+    let default = encode::default_outcome(rules);
+    let built = build(&mut encoded, &tests, default, 2).expect("it fits");
     let (pages, rest) = built.words.as_chunks();
     assert!(rest.is_empty() && pages.len() <= built.pages as usize);
     pages.iter().map(|words| Page { words: *words }).collect()
@@ -25,13 +25,15 @@ fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
     if header.asks_more() {
         flow = flow.with_more(&frame);
     }
-    let decision = decide(pages, (&pages[0], header), &flow, facts::IN);
+    let subject = Subject::of(&frame, &flow, facts::IN);
+    let tests = |page: &Page, rule: &Rule| tests_hold(page, rule.extra, &subject);
+    let decision = decide(pages, (&pages[0], header), &flow, facts::IN, tests);
     let expected = match rules.judge(&dissect(bytes, Direction::In)).by {
         Decider::Rule(index) => index + 1,
         Decider::Default => 0,
         Decider::Obscured => unreachable!("it is plain"),
     };
-    let rule = expected.checked_sub(1).map(|index| rules.rules[index]);
+    let rule = expected.checked_sub(1).map(|index| &rules.rules[index]);
     assert_eq!(
         decision.number as usize, expected,
         "{rule:?} of {bytes:02x?}"
@@ -95,8 +97,8 @@ fn both_families_live_in_one_set() {
 #[test]
 fn rules_that_no_field_tells_apart_are_held_up_to_a_limit() {
     let encoded = |count| vec![Rule::ANY; count];
-    assert!(build(&mut encoded(1024), 0, 2).is_some());
-    assert!(build(&mut encoded(1025), 0, 2).is_none());
+    assert!(build(&mut encoded(1024), &[], 0, 2).is_some());
+    assert!(build(&mut encoded(1025), &[], 0, 2).is_none());
 }
 
 #[test]

@@ -23,13 +23,15 @@ use std::{
     collections::BTreeMap,
     io,
     os::fd::{AsFd as _, OwnedFd},
+    path::Path,
 };
 
 pub use self::capture::{Capture, Captured, Unreadable};
-use super::{Action, Direction, Table};
+use super::dissect::dissect_behind_link;
+use super::{Action, Direction, Obscured, Packet, Table, dissect};
 use crate::{
     error::{Error, Result},
-    find::find,
+    find::{Wanted, find},
     hook::{Hook, ProgramType, Way},
     loader::{self, Manner, Maps},
     object::Object,
@@ -44,6 +46,9 @@ const EXTENSION: &str = "packet-filter";
 /// More than this of a packet the kernel's test run does not take (net/bpf/test_run.c: a page, less
 /// the room in front of a packet and behind it). All headers that are read lie within.
 const LONGEST: usize = 3000;
+
+/// Length of the Ethernet header.
+const LINK: usize = 14;
 
 /// The filter's program, attached to nothing. Everything passes until its table has rules.
 pub struct Trial {
@@ -72,10 +77,23 @@ impl Trial {
     /// Those of finding and loading an extension, and of hooks that the filter does not serve;
     /// [`Error::Sealed`]: what is only tried is new code as well.
     pub fn load(hook: Hook) -> Result<Self> {
+        let Ok(wanted) = EXTENSION.parse();
+        Self::of(hook, &wanted)
+    }
+
+    /// The same, of a filter in this file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trial::load`].
+    pub fn load_file(hook: Hook, file: &Path) -> Result<Self> {
+        Self::of(hook, &Wanted::Path(file.to_owned()))
+    }
+
+    fn of(hook: Hook, wanted: &Wanted) -> Result<Self> {
         refuse_from(Level::NoNewCode)?;
         state::raise_memory_limit();
-        let Ok(wanted) = EXTENSION.parse();
-        let found = find(&wanted)?;
+        let found = find(wanted)?;
         let object = Object::parse_beside(EXTENSION, found.bytes, found.manifest)?;
         let (_, program) = object.choose(hook.row().kind, Some(hook), None)?;
         let maps = loader::make_maps(&object, |_| true)?;
@@ -109,7 +127,7 @@ impl Trial {
     ///
     /// [`Error::Kernel`] if the kernel cannot run the program at all.
     pub fn run(&self, packet: &[u8]) -> Result<Tried> {
-        let packet = &packet[..packet.len().min(LONGEST)];
+        let mut packet = &packet[..packet.len().min(LONGEST)];
         let row = self.hook.row();
         let kind = packet.get(12..14);
         let family = match kind {
@@ -126,6 +144,9 @@ impl Trial {
             context = vec![0; 8 + 5 * size_of::<usize>()];
             context[0] = row.attach_type.to_le_bytes()[0];
             context[1] = family.to_le_bytes()[0];
+            if row.is_tested_without_link() {
+                packet = packet.get(LINK..).unwrap_or_default();
+            }
         }
         let run = TestRun {
             packet,
@@ -150,6 +171,22 @@ impl Trial {
             Action::Pass
         } else {
             Action::Drop
+        }
+    }
+
+    /// What the rules can ask of a packet that is run, read by the book.
+    ///
+    /// # Errors
+    ///
+    /// [`Obscured`] if the packet hides what it carries behind too many extension headers.
+    pub fn dissect(&self, packet: &[u8]) -> std::result::Result<Packet, Obscured> {
+        let packet = &packet[..packet.len().min(LONGEST)];
+        match (self.hook.row().program_type, packet) {
+            (ProgramType::Netfilter, [_, _, _, _, _, _, _, _, _, _, _, _, high, low, ip @ ..]) => {
+                let kind = u16::from_be_bytes([*high, *low]);
+                dissect_behind_link(kind, ip, self.way())
+            }
+            _ => dissect(packet, self.way()),
         }
     }
 

@@ -50,7 +50,7 @@ impl Found {
             self.refuse_what_cuts(&ways, &rules)?;
             let link = self.interface.is_some();
             lacking = rules.lacking(&ways, link, self.caller);
-            rules.rules.extend(&lacking);
+            rules.rules.extend(lacking.iter().cloned());
         }
         self.table.write(&rules)?;
         for rule in lacking {

@@ -217,7 +217,7 @@ fn add<T: Target>(
         let place = found.to_string();
         return Err(Error::NoPlace { place, count }.into());
     }
-    rules.rules.splice(index..index, new.iter().copied());
+    rules.rules.splice(index..index, new.iter().cloned());
     found.write(target, rules)?;
     for (number, rule) in (index + 1..).zip(new) {
         output::line(format_args!("{found}: added rule {number}: {rule}"));

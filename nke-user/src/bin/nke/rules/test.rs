@@ -11,8 +11,8 @@ use nke::{
     control::Scope,
     error,
     filter::{
-        Capture, Captured, Decider, Dialect, Error, Judgement, Listing, Source, Trial, Tried,
-        Unreadable, dissect,
+        Capture, Captured, Decider, Dialect, Error, Judgement, Listing, Packet, Source, Trial,
+        Tried, Unreadable, dissect,
     },
     hook::Hook,
 };
@@ -71,7 +71,7 @@ impl Test {
             .map_err(|problem| self.unreadable(problem))?
         {
             let tried = trial.run(&packet.bytes)?;
-            let expected = rules.judge(&dissect(&packet.bytes, trial.way()));
+            let expected = rules.judge(&trial.dissect(&packet.bytes));
             if let Tried::Judged(action) = tried
                 && action != expected.action
             {
@@ -188,8 +188,13 @@ const fn rule(tried: Tried, judgement: &Judgement) -> Option<usize> {
 
 fn described(packet: &Captured) -> String {
     match dissect(&packet.bytes, nke::filter::Direction::In) {
-        // The way is the hook's, and the same for all.
-        Ok(packet) => packet.to_string().split_off("in ".len()),
+        // The way is the hook's, and the same for all; the length stands beside.
+        Ok(packet) => Packet {
+            length: None,
+            ..packet
+        }
+        .to_string()
+        .split_off("in ".len()),
         Err(_) => "hidden behind extension headers".to_owned(),
     }
 }

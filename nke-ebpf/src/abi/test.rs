@@ -1,0 +1,160 @@
+//! What a rule asks beside its own fields: tests, each a line of the page where the rule lies.
+//!
+//! A test compares what is known of the packet, the [`Subject`]'s words, with its own. A rule matches
+//! if all of its fields do, and then all of its tests hold:
+//!
+//! ```
+//! use nke_ebpf::abi::{Test, field};
+//!
+//! // Not 40 to 80 bytes long.
+//! let test = Test { not: 1, ..Test::range(field::LENGTH, 40, 80) };
+//! assert_eq!(Test::from_words(&test.to_words()), test);
+//! assert_eq!(Test::place(Test::extra(700, 3)), (700, 3));
+//! ```
+//!
+//! Nothing here may have padding, or a meaning that depends on who reads it.
+
+use super::{LINE_WORDS, join, split};
+
+/// How many tests a rule has at most.
+pub const TESTS: usize = 32;
+
+/// How many words there are to test.
+pub const SUBJECT_WORDS: usize = 10;
+
+/// What is known of a packet, as words that tests compare: see [`field`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Subject {
+    /// Each word at the index that is its field.
+    pub words: [u64; SUBJECT_WORDS],
+}
+
+/// The indices of a [`Subject`]'s words.
+pub mod field {
+    /// The sender's address, two words.
+    pub const SOURCE: u16 = 0;
+    /// The receiver's address, two words.
+    pub const DESTINATION: u16 = 2;
+    /// The facts: see [`super::super::facts`].
+    pub const FACTS: u16 = 4;
+    /// In the low half, how many bytes the packet has behind its link header and tags.
+    pub const LENGTH: u16 = 5;
+    /// The ports: see [`super::super::ports`].
+    pub const PORTS: u16 = 6;
+}
+
+/// One thing that is asked of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Test {
+    /// How it is compared: [`Test::MASKED`], [`Test::RANGE`].
+    pub kind: u16,
+    /// Which word of the subject, or which two: see [`field`].
+    pub field: u16,
+    /// 1 if the test holds where the comparison fails, else 0.
+    pub not: u16,
+    /// Nothing yet.
+    pub spare: u16,
+    /// The values of two words; or the lowest that a word may have, and its bits that are compared.
+    pub first: [u64; 2],
+    /// The bits of two words that are compared; or the highest value that a word may have.
+    pub second: [u64; 2],
+    /// What other kinds need.
+    pub more: [u64; 3],
+}
+
+const _: () = assert!(size_of::<Test>() == LINE_WORDS * 8);
+
+impl Test {
+    /// Two words are as they are here, where the mask has ones.
+    pub const MASKED: u16 = 1;
+    /// Some bits of a word are not below a number and not above another.
+    pub const RANGE: u16 = 2;
+
+    /// That two words have these values where the masks have ones.
+    #[must_use]
+    pub const fn masked(field: u16, value: [u64; 2], mask: [u64; 2]) -> Self {
+        Self {
+            kind: Self::MASKED,
+            field,
+            not: 0,
+            spare: 0,
+            first: value,
+            second: mask,
+            more: [0; 3],
+        }
+    }
+
+    /// That the low half of a word lies between two numbers, both included.
+    #[must_use]
+    pub const fn range(field: u16, first: u32, last: u32) -> Self {
+        Self {
+            kind: Self::RANGE,
+            field,
+            not: 0,
+            spare: 0,
+            first: [first as u64, u32::MAX as u64],
+            second: [last as u64, 0],
+            more: [0; 3],
+        }
+    }
+
+    /// [`super::Rule::extra`] of a rule that has so many tests, from this line of its page on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn extra(line: u32, count: u32) -> u32 {
+        count << 16 | line
+    }
+
+    /// The line and the number of tests that [`super::Rule::extra`] says.
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(extra: u32) -> (u32, u32) {
+        (extra & 0xffff, extra >> 16)
+    }
+
+    /// The words that this test is in memory.
+    #[must_use]
+    pub const fn to_words(&self) -> [u64; LINE_WORDS] {
+        let Self {
+            kind,
+            field,
+            not,
+            spare,
+            first,
+            second,
+            more,
+        } = *self;
+        let head = join(pair(kind, field), pair(not, spare));
+        let ([a, b], [c, d], [e, f, g]) = (first, second, more);
+        [head, a, b, c, d, e, f, g]
+    }
+
+    /// The test that these words are in memory.
+    #[must_use]
+    pub const fn from_words(words: &[u64; LINE_WORDS]) -> Self {
+        let [head, a, b, c, d, e, f, g] = *words;
+        let (front, back) = split(head);
+        let ((kind, field), (not, spare)) = (halves(front), halves(back));
+        Self {
+            kind,
+            field,
+            not,
+            spare,
+            first: [a, b],
+            second: [c, d],
+            more: [e, f, g],
+        }
+    }
+}
+
+const fn pair(first: u16, second: u16) -> u32 {
+    let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+const fn halves(word: u32) -> (u16, u16) {
+    let [a, b, c, d] = word.to_ne_bytes();
+    (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]))
+}

@@ -1,0 +1,238 @@
+//! The packet fuzzer: a corpus of packets, spoilt, through the filter's own program in the kernel,
+//! under rule sets of all that the language has.
+//!
+//! The kernel's program and the plain reading of the rules must come to the same end, by the same
+//! rule. What they differ about is made small and written to `found`, as a file: commit it, for
+//! every file there is tried first in each run of the tests.
+//!
+//! In the tests the number of cases is fixed, and they are the same ones each time. `cargo xtask
+//! fuzz` gives it minutes, and other cases each time (`NKE_FUZZ_SECONDS`).
+
+mod found;
+mod mutate;
+
+use std::{
+    env, process, thread,
+    time::{Duration, Instant},
+};
+
+use nke::filter::{Action, Decider, Judgement, Listing, RuleSet, Table, Trial, Tried};
+use nke_tests::{Dice, binaries, fail};
+
+use self::found::Found;
+use crate::any_rules;
+
+/// Hooks of each kind of program. What passes through the IP layer is judged by the same program
+/// at all of its hooks.
+const HOOKS: [&str; 5] = [
+    "interface/xdp",
+    "interface/in",
+    "interface/out",
+    "ip/in",
+    "ip/out",
+];
+
+/// Rule sets at each hook, where nobody says how long.
+const SETS: u64 = 60;
+
+/// Packets for each rule set.
+const PACKETS: usize = 400;
+
+/// The filter's program at one hook, with rules.
+pub(crate) struct Bench {
+    hook: &'static str,
+    trial: Trial,
+    table: Table,
+}
+
+impl Bench {
+    fn at(hook: &'static str) -> Self {
+        let file = binaries::extensions().join("packet-filter.o");
+        let trial = Trial::load_file(hook.parse().expect("a hook"), &file);
+        let trial = trial.unwrap_or_else(|error| fail(format!("{hook}: {error}")));
+        let table = trial.table().expect("its rules");
+        Self { hook, trial, table }
+    }
+
+    fn write(&mut self, rules: &RuleSet) {
+        self.table.write(rules).expect("the kernel takes the rules");
+    }
+
+    fn read(&self) -> Counts {
+        Counts::of(&self.table.read().expect("the kernel shows the rules"))
+    }
+
+    /// What the kernel says of a packet; nothing where it does not run the program.
+    fn run(&self, packet: &[u8]) -> Option<Action> {
+        match self.trial.run(packet) {
+            Ok(Tried::Judged(action)) => Some(action),
+            Ok(Tried::NotThere | Tried::Refused) => None,
+            Err(error) => fail(format!("{}: {error}: {packet:02x?}", self.hook)),
+        }
+    }
+
+    /// What the rules say of it, read plainly.
+    fn judge(&self, rules: &RuleSet, packet: &[u8]) -> Judgement {
+        rules.judge(&self.trial.dissect(packet))
+    }
+
+    /// Whether the kernel, by these rules, says otherwise than they do.
+    fn disagrees(&mut self, rules: &RuleSet, packet: &[u8]) -> bool {
+        self.write(rules);
+        let mut expected = self.read();
+        let judgement = self.judge(rules, packet);
+        let Some(action) = self.run(packet) else {
+            return false;
+        };
+        expected.add(judgement.by);
+        action != judgement.action || self.read() != expected
+    }
+
+    /// A rule set, and packets under it.
+    fn round(&mut self, dice: &mut Dice, corpus: &[Vec<u8>]) {
+        let rules = any_rules(dice);
+        self.write(&rules);
+        let mut expected = self.read();
+        let mut packets = Vec::new();
+        for _ in 0..PACKETS {
+            let packet = mutate::spoilt(dice, corpus);
+            let judgement = self.judge(&rules, &packet);
+            let Some(action) = self.run(&packet) else {
+                continue;
+            };
+            if action != judgement.action {
+                self.report(&rules, &packet);
+            }
+            expected.add(judgement.by);
+            packets.push(packet);
+        }
+        if self.read() == expected {
+            return;
+        }
+        // Judged alike, and by another rule: by which packet does it show?
+        let culprit = packets.iter().find(|packet| self.disagrees(&rules, packet));
+        match culprit {
+            Some(packet) => self.report(&rules, packet),
+            None => fail(format!(
+                "{}: one packet after the other each is counted where it belongs, and together \
+                 they are not\n{rules}",
+                self.hook
+            )),
+        }
+    }
+
+    /// Leaves out what is not needed to see it, and writes the rest to a file.
+    fn report(&mut self, rules: &RuleSet, packet: &[u8]) -> ! {
+        let (mut rules, mut packet) = (rules.clone(), packet.to_vec());
+        let mut index = 0;
+        while index < rules.rules.len() {
+            let mut fewer = rules.clone();
+            fewer.rules.remove(index);
+            if self.disagrees(&fewer, &packet) {
+                rules = fewer;
+            } else {
+                index += 1;
+            }
+        }
+        while packet.len() > 14 && self.disagrees(&rules, &packet[..packet.len() - 1]) {
+            packet.pop();
+        }
+        let expected = self.judge(&rules, &packet);
+        let hook = self.hook;
+        let file = Found {
+            hook,
+            packet,
+            rules,
+        }
+        .write();
+        fail(format!(
+            "the kernel does not say {expected:?}: {}",
+            file.display()
+        ))
+    }
+}
+
+/// How many packets each rule, the default and nobody has decided about.
+#[derive(PartialEq, Eq)]
+struct Counts {
+    rules: Vec<u64>,
+    default: u64,
+    obscured: u64,
+}
+
+impl Counts {
+    fn of(listing: &Listing) -> Self {
+        Self {
+            rules: listing.rules.iter().map(|(_, hits)| hits.packets).collect(),
+            default: listing.default_hits.packets,
+            obscured: listing.obscured_hits.packets,
+        }
+    }
+
+    fn add(&mut self, by: Decider) {
+        *match by {
+            Decider::Rule(index) => &mut self.rules[index],
+            Decider::Default => &mut self.default,
+            Decider::Obscured => &mut self.obscured,
+        } += 1;
+    }
+}
+
+/// The packets that are committed, without their names.
+fn corpus() -> Vec<Vec<u8>> {
+    let lines = include_str!("corpus.txt").lines();
+    let packets = lines.filter(|line| !line.starts_with('#'));
+    packets
+        .map(|line| found::bytes(line.split_once(' ').expect("a name and bytes").1))
+        .collect()
+}
+
+#[test]
+fn what_was_found_is_judged_as_the_rules_say() {
+    let mut benches = HOOKS.map(Bench::at);
+    for (
+        path,
+        Found {
+            hook: _,
+            packet,
+            rules,
+        },
+    ) in found::all()
+    {
+        for bench in &mut benches {
+            let expected = bench.judge(&rules, &packet);
+            assert!(
+                !bench.disagrees(&rules, &packet),
+                "{}, at {}: it must be {expected:?}",
+                path.display(),
+                bench.hook
+            );
+        }
+    }
+}
+
+#[test]
+fn spoilt_packets_are_judged_as_the_rules_say() {
+    let seconds = env::var("NKE_FUZZ_SECONDS").ok();
+    let seconds = seconds.map(|seconds| seconds.parse().expect("a number of seconds"));
+    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let seed = end.map_or(0, |_| u64::from(process::id()) << 32);
+    thread::scope(|scope| {
+        for (index, hook) in (1..).zip(HOOKS) {
+            scope.spawn(move || {
+                let (mut bench, corpus) = (Bench::at(hook), corpus());
+                let mut dice = Dice::new(seed + index);
+                let mut sets = 0;
+                while end.map_or(sets < SETS, |end| Instant::now() < end) {
+                    bench.round(&mut dice, &corpus);
+                    sets += 1;
+                }
+                let packets = sets * PACKETS as u64;
+                println!(
+                    "{hook}: {packets} packets under {sets} rule sets, seed {}",
+                    seed + index
+                );
+            });
+        }
+    });
+}
