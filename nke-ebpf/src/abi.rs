@@ -19,7 +19,8 @@ mod test;
 
 pub use rule_set::{
     At, COUNTS_IN_PAGE, FORMAT, FRONT_WORDS, Field, Front, HEADER_WORDS, HEADERS, Header,
-    LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page, ROOTS, RULES_IN_PAGE, RUN, Root, TREES,
+    LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page, ROOTS, RULES_IN_PAGE, RUN, Root,
+    TREES,
 };
 pub use test::{SUBJECT_WORDS, Subject, TESTS, Test, field};
 

@@ -62,7 +62,12 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
     // Or the verifier looks at the logging below once for every rule that there may be.
     decision.number = forget(u64::from(decision.number), u64::from(packet.len())) as u32;
     if decision.outcome & Rule::LOG != 0 {
-        log::line(packet, &flow, decision.outcome, rules.place(decision.number));
+        log::line(
+            packet,
+            &flow,
+            decision.outcome,
+            rules.place(decision.number),
+        );
     }
     if decision.outcome & Rule::DROP != 0 {
         Verdict::Drop

@@ -84,6 +84,7 @@ pub(super) fn prepare(
         return None;
     }
     let later = tree::later((&coming.later, &tests), (old.room, old.taken), room)?;
+    let roots = roots(&old.roots, &later.roots)?;
     let gone: Vec<Rule> = gone
         .iter()
         .map(|number| set.rule(set.listed(*number)))
@@ -118,7 +119,7 @@ pub(super) fn prepare(
         default: encode::default_outcome(&asked) | old.default & !Rule::DROP,
         taken: later.taken,
         tested,
-        roots: roots(&old.roots, &later.roots),
+        roots,
         ..*old
     };
     let behind = set.current + 1;
@@ -222,19 +223,22 @@ fn number_in_log(set: &Set, number: u32, place: u32, edition: u32) {
     }
 }
 
-/// The trees of each family, with others for those that have come later.
-fn roots(old: &[[Root; ROOTS]; 4], later: &[(usize, Root)]) -> [[Root; ROOTS]; 4] {
+/// The trees of each family, with others for those that have come later; nothing where they are too many.
+fn roots(old: &[[Root; ROOTS]; 4], later: &[(usize, Root)]) -> Option<[[Root; ROOTS]; 4]> {
     let mut roots = *old;
     for (family, roots) in roots.iter_mut().enumerate() {
         let built = old[family].iter().filter(|root| !root.is_later());
         let built = built.filter(|root| **root != Root::NONE);
         let later = later.iter().filter(|it| it.0 == family).map(|it| &it.1);
         let mut all: Vec<Root> = built.chain(later).copied().collect();
+        if all.len() > ROOTS {
+            return None;
+        }
         all.sort_by_key(|root| root.first);
         all.resize(ROOTS, Root::NONE);
         roots.copy_from_slice(&all);
     }
-    roots
+    Some(roots)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use std::{
 };
 
 use aya::maps::{MapData, MapError};
-use nke_ebpf::abi::{self, RUN, TREES, map};
+use nke_ebpf::abi::{self, ROOTS, RUN, map};
 
 use super::counts::Counts;
 use super::edit::{self, Edit, Places};
@@ -285,7 +285,7 @@ impl Table {
 fn anew(new: &RuleSet, old: Option<Set>, staying: Vec<Option<u32>>) -> Result<Made, Error> {
     let full = || Error::Full {
         wanted: new.rules.len(),
-        limit: RUN * TREES,
+        limit: RUN * ROOTS,
     };
     let cpus = sys::map::cpu_ids().map_err(failed("count the processors"))?;
     let (mut encoded, tests) = encode::encode_all(&new.rules);
@@ -327,7 +327,9 @@ pub(super) fn rules_of(set: &Set) -> Result<(Vec<Rule>, Places), Error> {
     let mut whole = true;
     for number in 1..=set.header.length {
         let rule = set.rule(set.listed(number));
-        let rule = rule.ok_or(Error::ForeignRule { number: number as usize })?;
+        let rule = rule.ok_or(Error::ForeignRule {
+            number: number as usize,
+        })?;
         whole &= rule.until == u32::MAX || rule.until <= edition;
         if rule.until > edition {
             listed.push(rule);

@@ -120,7 +120,9 @@ fn shapes_that_are_edited_are_judged_as_they_say() {
 
 #[test]
 fn an_edit_that_was_interrupted_changes_nothing() {
-    let rules: RuleSet = "drop proto tcp\ndrop proto udp\npass".parse().expect("rules");
+    let rules: RuleSet = "drop proto tcp\ndrop proto udp\npass"
+        .parse()
+        .expect("rules");
     let mut fewer = rules.clone();
     fewer.rules.remove(0);
     let set = anew(&rules);
@@ -137,7 +139,9 @@ fn an_edit_that_was_interrupted_changes_nothing() {
 
 #[test]
 fn rules_that_change_places_are_written_anew() {
-    let rules: RuleSet = "drop proto tcp\ndrop proto udp\npass".parse().expect("rules");
+    let rules: RuleSet = "drop proto tcp\ndrop proto udp\npass"
+        .parse()
+        .expect("rules");
     let mut others = rules.clone();
     others.rules.swap(0, 1);
     assert!(!edited(anew(&rules), &others).1);

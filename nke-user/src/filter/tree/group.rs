@@ -5,7 +5,7 @@
 //! ones or the others, or asks for neither; trees of their own need no copies, and cost a packet a walk
 //! each. Several ways are tried, and the one is taken whose dearest packet is cheapest.
 
-use nke_ebpf::abi::{Field, RUN, Rule, TREES};
+use nke_ebpf::abi::{Field, ROOTS, RUN, Rule};
 
 use super::grow::{Grower, Tree};
 use super::spans::{Family, Spans};
@@ -98,13 +98,16 @@ fn is_tried(groups: &[Vec<u32>; 4], set: usize) -> bool {
 /// The rules of several groups, in order.
 fn together(groups: &[Vec<u32>; 4], set: usize) -> Vec<u32> {
     let chosen = (0..4).filter(|group| set >> group & 1 != 0);
-    let mut rules: Vec<u32> = chosen.flat_map(|group| groups[group].iter().copied()).collect();
+    let mut rules: Vec<u32> = chosen
+        .flat_map(|group| groups[group].iter().copied())
+        .collect();
     rules.sort_unstable();
     rules
 }
 
-/// Runs of as many rules as fit, in order.
+/// Runs of as many rules as fit, in order. They may take the root of later rules as well, so that what came in
+/// place can always be written anew.
 fn in_order(rules: &[u32]) -> Option<Vec<Tree>> {
     let runs = rules.chunks(RUN).map(|run| Tree::Run(run.to_vec()));
-    (rules.len() <= RUN * TREES).then(|| runs.collect())
+    (rules.len() <= RUN * ROOTS).then(|| runs.collect())
 }

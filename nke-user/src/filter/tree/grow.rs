@@ -122,7 +122,9 @@ fn lists(rules: &[u32], all: &[Spans], split: &Split) -> (Vec<usize>, Vec<Vec<u3
     for rule in rules {
         match of(rule) {
             None => lists.iter_mut().for_each(|list| list.push(*rule)),
-            some => split.each(some).for_each(|entry| lists[entries[entry]].push(*rule)),
+            some => split
+                .each(some)
+                .for_each(|entry| lists[entries[entry]].push(*rule)),
         }
     }
     // Neighbours share.

@@ -22,7 +22,8 @@ mod split;
 mod tests;
 
 use nke_ebpf::abi::{
-    COUNTS_IN_PAGE, FORMAT, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS, PAGE_WORDS, ROOTS, RULES_IN_PAGE, Root, Rule, Test,
+    COUNTS_IN_PAGE, FORMAT, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS, PAGE_WORDS, ROOTS,
+    RULES_IN_PAGE, Root, Rule, Test,
 };
 
 pub(super) use later::{copies, later};
@@ -43,12 +44,7 @@ pub(super) struct Built {
 
 /// Builds a rule set; nothing if it does not fit. Each rule has its place as its number, and says where
 /// its tests are among these. Here they get their orders.
-pub(super) fn build(
-    rules: &mut [Rule],
-    tests: &[Test],
-    default: u32,
-    cpus: u32,
-) -> Option<Built> {
+pub(super) fn build(rules: &mut [Rule], tests: &[Test], default: u32, cpus: u32) -> Option<Built> {
     let length = u32::try_from(rules.len()).ok()?;
     // As far apart as may be, for those that come between them.
     let step = ((u32::MAX / 2) / (length + 1)).clamp(1, 1 << 16);

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use nke_ebpf::abi::{
-    At, FRONT_WORDS, LINE_WORDS, PAGE_WORDS, PAGES, RULE_WORDS, Rule, Test,
-};
+use nke_ebpf::abi::{At, FRONT_WORDS, LINE_WORDS, PAGE_WORDS, PAGES, RULE_WORDS, Rule, Test};
 use nke_ebpf::rules::TOP_DEPTH;
 
 use super::grow::Tree;
@@ -200,8 +198,7 @@ impl<'a> Pages<'a> {
             self.words[at..at + RULE_WORDS].copy_from_slice(&rule.to_words());
         }
         let number = self.first + page;
-        let [number, first, count] =
-            [number, first / RULE_WORDS, rules.len()].map(u32::try_from);
+        let [number, first, count] = [number, first / RULE_WORDS, rules.len()].map(u32::try_from);
         let at = At::run(number.ok()?, first.ok()?, count.ok()?);
         self.pages[page].runs.insert(rules.to_vec(), at);
         Some(at)
