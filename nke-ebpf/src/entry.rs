@@ -19,7 +19,7 @@ use aya_ebpf::{
 pub use crate::netfilter::Context as NetfilterContext;
 use crate::{
     AddressCall, Flow, IpPacket, Packet, REACH, Verdict,
-    netfilter::Room,
+    netfilter::{Dynptr, Room},
     packet::{TcPacket, XdpPacket},
 };
 
@@ -207,9 +207,9 @@ pub unsafe fn ip(
     context: *mut NetfilterContext,
     filter: impl FnOnce(&IpPacket<'_>) -> Verdict,
 ) -> u32 {
-    let mut room = Room::new();
+    let (mut dynptr, mut room) = (Dynptr::new(), Room::new());
     // SAFETY: promised by the caller.
-    match filter(&unsafe { IpPacket::new(context, &mut room) }) {
+    match filter(&unsafe { IpPacket::new(context, &mut dynptr, &mut room) }) {
         Verdict::Pass => NF_ACCEPT,
         Verdict::Drop => NF_DROP,
     }

@@ -419,9 +419,9 @@ const fn sixteen([first, second]: [u64; 2]) -> [u8; 16] {
 
 mod more;
 mod towards;
-pub(crate) use more::tag_behind_link;
 #[cfg(feature = "bpf")]
 pub(crate) use more::tagged;
+pub(crate) use more::{ether, tag_behind_link};
 #[cfg(feature = "bpf")]
 pub(crate) use towards::mapped;
 

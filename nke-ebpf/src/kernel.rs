@@ -286,7 +286,7 @@ unsafe fn cgroup_id(cgroup: *const c_void) -> u64 {
 ///
 /// A `T` must lie at this offset of the structure.
 #[inline(always)]
-unsafe fn read<T>(structure: *const c_void, offset: *const u8) -> T {
+pub(crate) unsafe fn read<T>(structure: *const c_void, offset: *const u8) -> T {
     // SAFETY: promised by the caller, and seen by the verifier.
     unsafe { ptr::read_volatile(structure.byte_add(offset.addr()).cast()) }
 }

@@ -7,8 +7,8 @@
 //! The functions are plain undefined symbols of the object, which the loader resolves by the
 //! kernel's BTF. All of them are there since Linux 6.5.
 //!
-//! Nothing here changes a packet, and of the kernel's structures only those two bytes are read
-//! that have been where they are since there are netfilter programs.
+//! Nothing here changes a packet. Of the kernel's structures, those two bytes are read that have been
+//! where they are since there are netfilter programs, and what nke finds the place of: the packet's mark.
 #![expect(
     unsafe_code,
     reason = "the kernel's functions, whose arguments the verifier checks"
@@ -20,6 +20,7 @@ use crate::{
     Direction, Packet,
     branchless::is_below,
     headers::{Header, ethertype},
+    kernel,
     packet::{Scratch, sealed::Sealed},
 };
 
@@ -60,24 +61,31 @@ unsafe extern "C" {
     ) -> *const c_void;
 }
 
+unsafe extern "C" {
+    // struct sk_buff, include/linux/skbuff.h.
+    static nke_offset__sk_buff__mark: u8;
+}
+
 /// How many bytes of headers that do not lie in one place a filter may hold on to.
 const POOL: usize = 96;
 
-/// What a packet needs on the program's stack. It is made first, and never moved.
-#[derive(Debug)]
-pub(crate) struct Room {
-    dynptr: Dynptr,
-    pool: Cell<MaybeUninit<[u64; POOL / 8]>>,
+impl Dynptr {
+    /// Of no packet yet. It is never moved.
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
 }
+
+/// Room for headers on the program's stack. It lies by itself, so that a filter that needs none has none.
+#[derive(Debug)]
+pub(crate) struct Room(Cell<MaybeUninit<[u64; POOL / 8]>>);
 
 impl Room {
     /// Room for one packet.
     #[inline(always)]
     pub(crate) const fn new() -> Self {
-        Self {
-            dynptr: Dynptr(MaybeUninit::uninit()),
-            pool: Cell::new(MaybeUninit::uninit()),
-        }
+        Self(Cell::new(MaybeUninit::uninit()))
     }
 }
 
@@ -85,6 +93,7 @@ impl Room {
 #[derive(Debug)]
 pub struct IpPacket<'a> {
     context: *mut Context,
+    dynptr: &'a Dynptr,
     room: &'a Room,
     used: Cell<usize>,
     length: u32,
@@ -95,15 +104,20 @@ impl<'a> IpPacket<'a> {
     ///
     /// The context must be the one that the kernel has called the program with.
     #[inline(always)]
-    pub(crate) unsafe fn new(context: *mut Context, room: &'a mut Room) -> Self {
+    pub(crate) unsafe fn new(
+        context: *mut Context,
+        dynptr: &'a mut Dynptr,
+        room: &'a mut Room,
+    ) -> Self {
         // SAFETY: the context is the kernel's. Should the kernel refuse (it has no reason to), the
         // dynptr is an empty one.
         let length = unsafe {
-            bpf_dynptr_from_skb((*context).packet, 0, &raw mut room.dynptr);
-            bpf_dynptr_size(&raw const room.dynptr)
+            bpf_dynptr_from_skb((*context).packet, 0, dynptr);
+            bpf_dynptr_size(dynptr)
         };
         Self {
             context,
+            dynptr,
             room,
             used: Cell::new(0),
             length,
@@ -119,14 +133,8 @@ impl<'a> IpPacket<'a> {
     #[inline(always)]
     unsafe fn slice<T: Header>(&self, offset: usize, buffer: *mut c_void) -> Option<&T> {
         // SAFETY: the dynptr is the packet's; the kernel checks the bounds.
-        let header = unsafe {
-            bpf_dynptr_slice(
-                &raw const self.room.dynptr,
-                offset as u64,
-                buffer,
-                size_of::<T>() as u64,
-            )
-        };
+        let header =
+            unsafe { bpf_dynptr_slice(self.dynptr, offset as u64, buffer, size_of::<T>() as u64) };
         // SAFETY: null, or as many bytes as a `T` has; it has alignment 1 and every pattern is
         // valid. Nothing here moves the packet.
         unsafe { header.cast::<T>().as_ref() }
@@ -161,6 +169,12 @@ impl Sealed for IpPacket<'_> {
     }
 
     #[inline(always)]
+    fn mark(&self) -> u32 {
+        // SAFETY: the context is the kernel's; a `__u32`, by the kernel's types.
+        unsafe { kernel::read((*self.context).packet, &raw const nke_offset__sk_buff__mark) }
+    }
+
+    #[inline(always)]
     fn header_in<'a, T: Header>(
         &'a self,
         offset: usize,
@@ -181,12 +195,7 @@ impl Packet for IpPacket<'_> {
         let end = start + size_of::<T>().next_multiple_of(8);
         let buffer = if end <= POOL {
             self.used.set(end);
-            self.room
-                .pool
-                .as_ptr()
-                .cast::<u8>()
-                .wrapping_add(start)
-                .cast()
+            self.room.0.as_ptr().cast::<u8>().wrapping_add(start).cast()
         } else {
             ptr::null_mut()
         };

@@ -81,6 +81,18 @@ pub(crate) mod sealed {
         /// The outer VLAN tag, as [`crate::abi::facts::TAGGED`] and its identifier; 0 if there is none.
         fn tag(&self) -> u64;
 
+        /// The mark that the kernel keeps with the packet; 0 where it keeps none.
+        #[inline(always)]
+        fn mark(&self) -> u32 {
+            0
+        }
+
+        /// The addresses of the frame, receiver's first, each with its first byte highest.
+        #[inline(always)]
+        fn ether(&self) -> Option<[u64; 2]> {
+            None
+        }
+
         /// As [`super::Packet::header`], with room to copy a header to that does not lie in
         /// one place.
         fn header_in<'a, T: Header>(
@@ -137,6 +149,14 @@ impl sealed::Sealed for Frame<'_> {
             ethertype::IPV6
         };
         Some((kind, 0))
+    }
+
+    fn ether(&self) -> Option<[u64; 2]> {
+        if self.has_link {
+            flow::ether(self)
+        } else {
+            None
+        }
     }
 
     fn tag(&self) -> u64 {
@@ -215,6 +235,11 @@ impl XdpPacket {
 
 #[cfg(feature = "bpf")]
 impl sealed::Sealed for XdpPacket {
+    #[inline(always)]
+    fn ether(&self) -> Option<[u64; 2]> {
+        flow::ether(self)
+    }
+
     #[inline(always)]
     fn network(&self) -> Option<(u16, usize)> {
         flow::behind_link(self)
@@ -298,6 +323,17 @@ impl<const OUT: bool> TcPacket<OUT> {
 
 #[cfg(feature = "bpf")]
 impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
+    #[inline(always)]
+    fn mark(&self) -> u32 {
+        // SAFETY: the context is the kernel's.
+        unsafe { (*self.0).mark }
+    }
+
+    #[inline(always)]
+    fn ether(&self) -> Option<[u64; 2]> {
+        flow::ether(self)
+    }
+
     #[inline(always)]
     fn network(&self) -> Option<(u16, usize)> {
         flow::behind_link(self)

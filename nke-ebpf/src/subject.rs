@@ -39,7 +39,12 @@ impl Subject {
         set(field::DESTINATION + 1, flow.destination[1]);
         set(field::FACTS, flow.facts() | facts);
         let length = length.wrapping_sub(forget(behind_link, length));
-        set(field::LENGTH, length & u64::from(u32::MAX));
+        let mark = u64::from(packet.mark()) << 32;
+        set(field::LENGTH, length & u64::from(u32::MAX) | mark);
+        if let Some([to, from]) = packet.ether() {
+            set(field::ETHER_FROM, forget(from, length));
+            set(field::ETHER_TO, forget(to, length));
+        }
         set(field::PORTS, flow.ports());
         Self { words }
     }

@@ -275,7 +275,7 @@ fn mistakes_are_told_and_change_nothing() {
     };
     check(
         &["add", "drop in proto tpc"],
-        "nke: rule: line 1, column 15: expected `{` or a protocol, by name or number, found \
+        "nke: rule: line 1, column 15: expected `not`, `{` or a protocol, by name or number, found \
          `tpc`; did you mean `tcp`?\n    drop in proto tpc\n                  ^^^\n",
     );
     check(

@@ -40,8 +40,14 @@ pub mod field {
     pub const FACTS: u16 = 4;
     /// In the low half, how many bytes the packet has behind its link header and tags.
     pub const LENGTH: u16 = 5;
+    /// In the high half, the mark that the kernel keeps with the packet; 0 where there is none.
+    pub const MARK: u16 = 5;
+    /// Where the frame comes from, first byte highest; 0 where there is no frame.
+    pub const ETHER_FROM: u16 = 6;
+    /// Where the frame goes, alike.
+    pub const ETHER_TO: u16 = 7;
     /// The ports: see [`super::super::ports`].
-    pub const PORTS: u16 = 6;
+    pub const PORTS: u16 = 9;
 }
 
 /// One thing that is asked of a packet.

@@ -61,6 +61,14 @@ impl Flow {
     }
 }
 
+/// The addresses of a frame, receiver's first, each with its first byte highest.
+#[inline(always)]
+pub(crate) fn ether(packet: &impl Packet) -> Option<[u64; 2]> {
+    let link = packet.header::<Ethernet>(0)?;
+    let octets = |[a, b, c, d, e, f]: &[u8; 6]| u64::from_be_bytes([0, 0, *a, *b, *c, *d, *e, *f]);
+    Some([octets(&link.destination), octets(&link.source)])
+}
+
 /// The outer tag of a packet that begins with its link header, as facts.
 #[inline(always)]
 pub(crate) fn tag_behind_link(packet: &impl Packet) -> u64 {

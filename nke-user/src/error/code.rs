@@ -178,6 +178,7 @@ codes! { filter::Error:
     67 "no-rule-set" NoRuleSet,
     68 "many-rule-sets" ManyRuleSets,
     69 "rule-never-matches" NeverMatches,
+    84 "rule-not-there" NotThere,
     85 "capture" Capture,
     86 "disagreement" Disagreement,
     87 "malformed-rules" Mistakes,

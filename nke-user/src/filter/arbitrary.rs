@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{
-    Action, Addresses, Asked, Conditions, Dscp, Ends, Fragment, IcmpKind, LengthRange, Net, Packet,
-    PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, TcpFlags, Test, Transport, Vlan,
-    VlanId, Way,
+    Action, Addresses, Asked, Conditions, Dscp, Ends, Fragment, IcmpKind, LengthRange, Mac, Mark,
+    Net, Packet, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, TcpFlags, Test,
+    Transport, Vlan, VlanId, Way,
 };
 
 fn action() -> impl Strategy<Value = Action> {
@@ -121,7 +121,12 @@ fn vlan() -> impl Strategy<Value = Vlan> {
 
 /// Nothing at all, most often.
 fn conditions() -> impl Strategy<Value = Conditions> {
-    let fragment = select(vec![Fragment::Any, Fragment::First, Fragment::Later]);
+    let fragment = select(vec![
+        Fragment::Any,
+        Fragment::First,
+        Fragment::Later,
+        Fragment::None,
+    ]);
     let some = (
         proptest::option::of(fragment),
         proptest::option::of(dscp()),
@@ -151,12 +156,76 @@ pub(super) fn length() -> impl Strategy<Value = u32> {
     prop_oneof![any::<u32>(), 0u32..4, 40u32..60, Just(u32::MAX)]
 }
 
+pub(super) fn mac() -> impl Strategy<Value = Mac> {
+    (0..3u8).prop_map(|last| Mac([2, 0, 0, 0, 0, last]))
+}
+
 /// Tests of all kinds that any packet can be asked for, none most often.
 fn tests() -> impl Strategy<Value = Vec<Test>> {
     let lengths = (length(), length())
         .prop_filter_map("no range", |(a, b)| LengthRange::new(a.min(b), a.max(b)))
         .prop_map(Asked::Length);
-    prop_oneof![3 => Just(Vec::new()), 1 => asked(lengths)]
+    let marks = (0..4u32, prop_oneof![Just(u32::MAX), 1..4u32])
+        .prop_filter_map("no mark", |(value, mask)| Mark::new(value, mask))
+        .prop_map(Asked::Mark);
+    let from = mac().prop_map(Asked::EtherFrom);
+    let to = mac().prop_map(Asked::EtherTo);
+    prop_oneof![
+        3 => Just(Vec::new()),
+        1 => asked(lengths),
+        1 => (asked(marks), asked(from)).prop_map(|(one, other)| [one, other].concat()),
+        1 => asked(to),
+    ]
+}
+
+/// Things of the headers that a packet must not be.
+fn header_nots() -> impl Strategy<Value = Vec<Asked>> {
+    let one = prop_oneof![
+        protocol().prop_map(Asked::Protocol),
+        tcp_flags().prop_map(Asked::Flags),
+        (any::<bool>(), 0..4u8, proptest::option::of(0..3u8))
+            .prop_map(|(v6, kind, code)| Asked::Icmp(IcmpKind { v6, kind, code })),
+        dscp().prop_map(Asked::Dscp),
+        vlan_id().prop_map(Asked::Vlan),
+    ];
+    prop_oneof![2 => Just(Vec::new()), 1 => prop::collection::vec(one, 1..4)]
+}
+
+/// Those of them that can be asked beside the fields of a rule.
+fn fitting_nots(rule: &Rule, nots: Vec<Asked>) -> Vec<Test> {
+    let carried = match rule.transport {
+        Transport::Protocol(protocol) => Some(protocol),
+        Transport::Ports { protocol, .. } => protocol.map(PortProtocol::protocol),
+        Transport::Any | Transport::Tcp { .. } | Transport::Icmp(_) => None,
+    };
+    let later = rule.conditions.fragment == Some(Fragment::Later);
+    let any = matches!(
+        rule.transport,
+        Transport::Any | Transport::Ports { protocol: None, .. }
+    );
+    let fits = |asked: &Asked| match asked {
+        Asked::Protocol(_) => any,
+        Asked::Flags(_) => carried == Some(Protocol(6)) && !later,
+        Asked::Icmp(kind) => carried == Some(kind.protocol()) && !later,
+        Asked::Dscp(_) => rule.conditions.dscp.is_none(),
+        Asked::Vlan(_) => rule.conditions.vlan == Some(Vlan::Tagged),
+        Asked::Source(_)
+        | Asked::Destination(_)
+        | Asked::Length(_)
+        | Asked::Mark(_)
+        | Asked::EtherFrom(_)
+        | Asked::EtherTo(_) => false,
+    };
+    let mut flags = 0;
+    let once = |asked: &Asked| {
+        flags += usize::from(matches!(asked, Asked::Flags(_)));
+        flags < 2 || !matches!(asked, Asked::Flags(_))
+    };
+    nots.into_iter()
+        .filter(fits)
+        .filter(once)
+        .map(Test::not)
+        .collect()
 }
 
 /// One of these; or some of them, and none must be so.
@@ -214,9 +283,9 @@ fn with_ends(addresses: Addresses, from: Vec<Net>, to: Vec<Net>) -> Vec<Test> {
 pub(super) fn rule() -> impl Strategy<Value = Rule> {
     let way = proptest::option::of(way());
     let what = (addresses(), transport(), conditions());
-    let further = (tests(), nots(), nots());
+    let further = (tests(), nots(), nots(), header_nots());
     (action(), way, any::<bool>(), what, further).prop_map(
-        |(action, way, log, (addresses, transport, conditions), (mut tests, from, to))| {
+        |(action, way, log, (addresses, transport, conditions), (mut tests, from, to, nots))| {
             tests.extend(with_ends(addresses, from, to));
             tests.sort_unstable();
             tests.dedup();
@@ -239,7 +308,13 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
                     },
                     ..rule
                 },
-                Addresses::Any | Addresses::V4 { .. } | Addresses::V6 { .. } => rule,
+                Addresses::Any | Addresses::V4 { .. } | Addresses::V6 { .. } => {
+                    let mut rule = rule;
+                    rule.tests.extend(fitting_nots(&rule, nots));
+                    rule.tests.sort_unstable();
+                    rule.tests.dedup();
+                    rule
+                }
             }
         },
     )
@@ -272,12 +347,20 @@ pub(super) fn packet() -> impl Strategy<Value = Packet> {
         header,
     );
     let tag = proptest::option::of(vlan_id());
-    let link = (any::<bool>(), tag, proptest::option::of(length()));
-    (way(), link, proptest::option::of(ip)).prop_map(|(way, (arp, vlan, length), ip)| {
+    let notes = (
+        proptest::option::of(length()),
+        proptest::option::of(0..4u32),
+        proptest::option::of((mac(), mac())),
+    );
+    let link = (any::<bool>(), tag, notes);
+    (way(), link, proptest::option::of(ip)).prop_map(|(way, (arp, vlan, notes), ip)| {
+        let (length, mark, ether) = notes;
         let nothing = Packet {
             arp: arp && ip.is_none(),
             vlan,
             length,
+            mark,
+            ether,
             ..Packet::unknown(way)
         };
         let Some((ends, protocol, fragment, dscp, (shown, from, to, flags, icmp))) = ip else {

@@ -21,7 +21,7 @@ use super::names;
 use super::rule::Protocol;
 
 /// Which flags a TCP segment must have set, of those that are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TcpFlags {
     set: u8,
     among: u8,
@@ -31,7 +31,7 @@ pub struct TcpFlags {
 pub(super) const LETTERS: &str = "FSRPAUEW";
 
 /// A message of ICMP, or of ICMP for IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IcmpKind {
     /// Whether it is of ICMP for IPv6.
     pub v6: bool,
@@ -50,10 +50,12 @@ pub enum Fragment {
     First,
     /// One behind the first.
     Later,
+    /// None: the packet is whole, or no IP packet at all.
+    None,
 }
 
 /// A differentiated services code point: six bits of the IP header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Dscp(u8);
 
 /// The VLAN tag that a packet has outside, if there are several.
@@ -68,7 +70,7 @@ pub enum Vlan {
 }
 
 /// The number of a virtual network: 12 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VlanId(u16);
 
 /// What else a packet must have.
@@ -126,6 +128,10 @@ impl Conditions {
                 mask: facts::FRAGMENT | facts::LATER,
                 value: facts::FRAGMENT | facts::LATER,
             },
+            Fragment::None => Bits {
+                mask: facts::FRAGMENT,
+                value: 0,
+            },
         });
         let dscp = dscp.map_or_else(Bits::default, |Dscp(number)| Bits {
             mask: facts::DSCP | facts::DSCP_MASK,
@@ -154,6 +160,7 @@ impl Conditions {
         let has = |fact| value & fact != 0;
         let fragment = match (asks(facts::FRAGMENT), asks(facts::LATER), has(facts::LATER)) {
             (false, _, _) => None,
+            (true, false, _) if !has(facts::FRAGMENT) => Some(Fragment::None),
             (true, false, _) => Some(Fragment::Any),
             (true, true, false) => Some(Fragment::First),
             (true, true, true) => Some(Fragment::Later),
@@ -174,7 +181,7 @@ impl Conditions {
             fragment,
             dscp: u8::try_from(dscp)
                 .ok()
-                .filter(|_| asks(facts::DSCP))
+                .filter(|_| asks(facts::DSCP_MASK))
                 .map(Dscp),
             vlan,
         }
@@ -301,6 +308,7 @@ impl fmt::Display for Fragment {
             Self::Any => "fragment",
             Self::First => "fragment first",
             Self::Later => "fragment later",
+            Self::None => "fragment none",
         })
     }
 }

@@ -119,6 +119,12 @@ fn properties(cursor: &mut Cursor<'_>, packet: &mut Packet) -> Result<(), ParseE
             packet.vlan = Some(options::vlan_id(cursor)?);
         } else if cursor.keyword("length") {
             packet.length = Some(options::length(cursor)?);
+        } else if cursor.keyword("mark") {
+            packet.mark = Some(options::mark_number(cursor)?);
+        } else if cursor.keyword("ether") {
+            let from = options::mac(cursor)?;
+            cursor.thing("`>`", |_| None, |text| (text == ">").then_some(Ok(())))?;
+            packet.ether = Some((from, options::mac(cursor)?));
         } else {
             return Ok(());
         }
@@ -211,6 +217,8 @@ impl fmt::Display for Packet {
             dscp,
             vlan,
             length,
+            mark,
+            ether,
         } = self;
         write!(f, "{way} ")?;
         match ends {
@@ -243,7 +251,13 @@ impl fmt::Display for Packet {
         if let Some(id) = vlan {
             write!(f, " vlan {}", id.number())?;
         }
-        length.map_or(Ok(()), |length| write!(f, " length {length}"))
+        if let Some(length) = length {
+            write!(f, " length {length}")?;
+        }
+        if let Some(mark) = mark {
+            write!(f, " mark {mark:#x}")?;
+        }
+        ether.map_or(Ok(()), |(from, to)| write!(f, " ether {from} > {to}"))
     }
 }
 
@@ -268,7 +282,7 @@ impl Packet {
         match self.fragment {
             Some(Fragment::Later) => write!(f, "{LATER} ")?,
             Some(Fragment::First | Fragment::Any) => write!(f, "{FIRST} ")?,
-            None => {}
+            Some(Fragment::None) | None => {}
         }
         match ports {
             Some((source, destination)) => {
@@ -354,7 +368,7 @@ mod tests {
         );
         check_error(
             "icmp 10.1.2.3 > 10.0.0.1 log",
-            "line 1, column 26: expected `type`, `dscp`, `vlan`, `length` or the end of the line, found `log`",
+            "line 1, column 26: expected `type`, `dscp`, `vlan`, `length`, `mark`, `ether` or the end of the line, found `log`",
         );
     }
 

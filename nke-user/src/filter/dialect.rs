@@ -68,6 +68,8 @@ impl Dialect {
                 "dscp",
                 "vlan",
                 "length",
+                "mark",
+                "ether",
                 "not",
             ],
             Self::Calls => &[
@@ -84,7 +86,7 @@ impl Dialect {
             Self::Packets => {
                 "pass|drop [in|out] [log] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
                  [to ADDRESS [port N]] [flags F/G] [icmp-type T [code C]] [fragment] [dscp D] \
-                 [vlan N] [length N]"
+                 [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC]"
             }
             Self::Calls => {
                 "pass|drop [out|connect|sendmsg|bind] [inet|inet6] [proto P] [to ADDRESS] [port N]"

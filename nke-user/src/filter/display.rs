@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::conditions::IcmpKind;
+use super::conditions::{Conditions, IcmpKind};
 use super::further::{Asked, List, Test};
 use super::names;
 use super::rule::{
@@ -66,7 +66,11 @@ impl fmt::Display for Rule {
             }
             Transport::Tcp { .. } => write!(f, " proto {}", PortProtocol::Tcp.protocol())?,
             Transport::Icmp(kind) => write!(f, " proto {}", kind.protocol())?,
-            Transport::Any | Transport::Ports { protocol: None, .. } => {}
+            Transport::Any | Transport::Ports { protocol: None, .. } => {
+                if let Some(list) = List::of(self, |it| matches!(it, Asked::Protocol(_))) {
+                    write!(f, " proto{list}")?;
+                }
+            }
         }
         ends(self)
             .into_iter()
@@ -77,6 +81,12 @@ impl fmt::Display for Rule {
             Transport::Icmp(kind @ IcmpKind { v6: true, .. }) => write!(f, " icmp6-type {kind}")?,
             Transport::Any | Transport::Protocol(_) | Transport::Ports { .. } => {}
         }
+        let tagged = |test: &Test| matches!(test.what, Asked::Vlan(_));
+        let conditions = Conditions {
+            // A test of its number says as much.
+            vlan: conditions.vlan.filter(|_| !self.tests.iter().any(tagged)),
+            ..*conditions
+        };
         write!(f, "{conditions}")?;
         self.fmt_tests(f)
     }

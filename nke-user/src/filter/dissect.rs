@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::conditions::{Dscp, Fragment, VlanId};
+use super::further::Mac;
 use super::rule::{Direction, PortProtocol, Protocol, Way};
 
 /// What the rules can ask of a packet; or of a call, which is like a packet from nobody.
@@ -33,6 +34,10 @@ pub struct Packet {
     pub vlan: Option<VlanId>,
     /// How many bytes it has behind its link header and tags, if that is said.
     pub length: Option<u32>,
+    /// The mark that the kernel keeps with it, if that is said.
+    pub mark: Option<u32>,
+    /// Where its frame comes from and goes, if it has one and that is said.
+    pub ether: Option<(Mac, Mac)>,
 }
 
 impl Packet {
@@ -51,6 +56,8 @@ impl Packet {
             dscp: None,
             vlan: None,
             length: None,
+            mark: None,
+            ether: None,
         }
     }
 }
@@ -76,6 +83,12 @@ pub struct Obscured;
 pub fn dissect(bytes: &[u8], direction: Direction) -> Result<Packet, Obscured> {
     let mut nothing = Packet {
         length: Some(0),
+        mark: Some(0),
+        ether: bytes
+            .first_chunk()
+            .map(|[a, b, c, d, e, f, g, h, i, j, k, l]| {
+                (Mac([*g, *h, *i, *j, *k, *l]), Mac([*a, *b, *c, *d, *e, *f]))
+            }),
         ..Packet::unknown(direction.into())
     };
     let Some(mut kind) = number(bytes, 12) else {
@@ -111,6 +124,7 @@ pub(super) fn dissect_behind_link(
 ) -> Result<Packet, Obscured> {
     let plain = Packet {
         length: u32::try_from(bytes.len()).ok(),
+        mark: Some(0),
         ..Packet::unknown(direction.into())
     };
     carried(kind, bytes, 0, plain)

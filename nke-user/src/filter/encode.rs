@@ -78,6 +78,10 @@ pub(super) fn encode(rule: &Rule, number: u32) -> abi::Rule {
     }
     demand_transport(&mut encoded, transport);
     demand_bits(&mut encoded, conditions.bits());
+    for test in tests {
+        let known = test.what.demands();
+        demand(&mut encoded, known, known);
+    }
     encoded
 }
 
@@ -165,12 +169,15 @@ pub(super) fn decode(encoded: &abi::Rule, tests: &[abi::Test]) -> Option<Rule> {
         (true, true) => return None,
     };
     let number = (encoded.facts & facts::PROTOCOL_MASK) >> facts::PROTOCOL_SHIFT;
-    let protocol = match wanted(facts::PROTOCOL) {
+    // Tests may want it to be known, whatever it is.
+    let protocol = match wanted(facts::PROTOCOL_MASK) {
         true => Some(Protocol(u8::try_from(number).ok()?)),
         false => None,
     };
     let transport = transport(encoded, protocol)?;
-    let tests = tests.iter().map(|test| Test::decode(test, &addresses));
+    let tests = tests
+        .iter()
+        .map(|test| Test::decode(test, &addresses, protocol));
     let tests = tests.collect::<Option<_>>()?;
     let rule = Rule {
         action: action(encoded.outcome),
@@ -205,7 +212,7 @@ fn transport(encoded: &abi::Rule, protocol: Option<Protocol>) -> Option<Transpor
         value: encoded.facts & facts::DETAIL_MASK,
     };
     Some(
-        match (wanted(facts::PORTS), wanted(facts::DETAIL), protocol) {
+        match (wanted(facts::PORTS), wanted(facts::DETAIL_MASK), protocol) {
             (false, false, None) => Transport::Any,
             (false, false, Some(protocol)) => Transport::Protocol(protocol),
             (true, false, protocol) => {

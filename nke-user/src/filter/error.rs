@@ -164,6 +164,21 @@ pub enum Error {
         or_id: &'static str,
     },
 
+    /// A rule asks for what packets have not got at a hook.
+    #[error(
+        "{place}: `{rule}`: packets have no `{what}` at {hook}; leave it out, or give the rule to          another hook"
+    )]
+    NotThere {
+        /// Whose rules.
+        place: String,
+        /// The rule.
+        rule: Box<Rule>,
+        /// The hook.
+        hook: &'static str,
+        /// The word of what it asks for.
+        what: &'static str,
+    },
+
     /// A rule for what never comes by.
     #[error(
         "{place}: `{rule}` can never match, all that comes by here is {}; attach {extension} to \

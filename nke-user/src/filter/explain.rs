@@ -208,6 +208,7 @@ impl Misses {
         } = wanted;
         if let Some(wanted) = fragment.filter(|wanted| match wanted {
             Fragment::Any => packet.fragment.is_none(),
+            Fragment::None => packet.fragment.is_some(),
             Fragment::First | Fragment::Later => packet.fragment != Some(*wanted),
         }) {
             self.add("fragment", packet.fragment, wanted);

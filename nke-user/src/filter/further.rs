@@ -16,11 +16,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use nke_ebpf::abi::{self, field};
+use nke_ebpf::abi::{self, facts, field};
 
+use super::conditions::{self, Bits, Dscp, IcmpKind, TcpFlags, VlanId};
 use super::dissect::{Ends, Packet};
 use super::encode;
-use super::rule::{Addresses, Prefix, Rule};
+use super::rule::{Addresses, PortProtocol, Prefix, Protocol, Rule};
 
 /// One thing that a rule asks of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,12 +35,80 @@ pub struct Test {
 /// What a packet must be, or must not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Asked {
+    /// It carries this.
+    Protocol(Protocol),
     /// Its sender is one of these.
     Source(Net),
     /// Its receiver is one of these.
     Destination(Net),
+    /// The flags of its TCP segment are so.
+    Flags(TcpFlags),
+    /// Its message of ICMP is of this kind.
+    Icmp(IcmpKind),
+    /// It has this code point.
+    Dscp(Dscp),
+    /// It has the tag of this network.
+    Vlan(VlanId),
     /// It has so many bytes from its IP header on; without one, behind its link header and tags.
     Length(LengthRange),
+    /// It has this mark, which the kernel keeps with it.
+    Mark(Mark),
+    /// Its frame comes from there.
+    EtherFrom(Mac),
+    /// Its frame goes there.
+    EtherTo(Mac),
+}
+
+/// The mark of a packet, and which of its bits are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mark {
+    value: u32,
+    mask: u32,
+}
+
+impl Mark {
+    /// These bits where the mask has ones; others do not count. Nothing if none is looked at.
+    #[must_use]
+    pub fn new(value: u32, mask: u32) -> Option<Self> {
+        let value = value & mask;
+        (mask != 0).then_some(Self { value, mask })
+    }
+
+    /// Whether a mark is so.
+    #[must_use]
+    pub const fn is(self, mark: u32) -> bool {
+        mark & self.mask == self.value
+    }
+}
+
+/// The address of an interface on its link, as it stands in the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// The address, as `02:00:00:00:00:01` says it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut octets = [0; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let part = parts.next()?;
+            let digits = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            *octet = u8::from_str_radix(part, 16).ok().filter(|_| digits)?;
+        }
+        parts.next().is_none().then_some(Self(octets))
+    }
+
+    /// As the kernel side compares it: the first byte highest.
+    pub(super) const fn word(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
+    fn of_word(word: u64) -> Self {
+        let [_, _, octets @ ..] = word.to_be_bytes();
+        Self(octets)
+    }
 }
 
 /// A prefix of either family.
@@ -89,9 +158,20 @@ impl Asked {
     fn holds(&self, packet: &Packet) -> Option<bool> {
         let (source, destination) = ends(packet).unzip();
         match self {
+            Self::Protocol(protocol) => Some(packet.protocol? == *protocol),
             Self::Source(net) => Some(net.contains(source?)),
             Self::Destination(net) => Some(net.contains(destination?)),
+            Self::Flags(flags) => Some(flags.hold(packet.tcp_flags?)),
+            Self::Icmp(wanted) => {
+                let (kind, code) = packet.icmp?;
+                Some(wanted.is(kind, code))
+            }
+            Self::Dscp(dscp) => Some(packet.dscp? == *dscp),
+            Self::Vlan(id) => Some(packet.vlan? == *id),
             Self::Length(range) => Some(range.contains(packet.length?)),
+            Self::Mark(mark) => Some(mark.is(packet.mark?)),
+            Self::EtherFrom(mac) => Some(packet.ether?.0 == *mac),
+            Self::EtherTo(mac) => Some(packet.ether?.1 == *mac),
         }
     }
 
@@ -99,18 +179,57 @@ impl Asked {
     pub(super) fn found(&self, packet: &Packet) -> Option<String> {
         let (source, destination) = ends(packet).unzip();
         match self {
+            Self::Protocol(_) => packet.protocol.map(|it| it.to_string()),
             Self::Source(_) => source.map(|it| it.to_string()),
             Self::Destination(_) => destination.map(|it| it.to_string()),
+            Self::Flags(_) => packet.tcp_flags.map(conditions::letters),
+            Self::Icmp(IcmpKind { v6, .. }) => packet.icmp.map(|(kind, code)| {
+                let kind = IcmpKind {
+                    v6: *v6,
+                    kind,
+                    code: Some(code),
+                };
+                kind.to_string()
+            }),
+            Self::Dscp(_) => packet.dscp.map(|it| it.to_string()),
+            Self::Vlan(_) => packet.vlan.map(|it| it.number().to_string()),
             Self::Length(_) => packet.length.map(|it| it.to_string()),
+            Self::Mark(_) => packet.mark.map(|it| format!("{it:#x}")),
+            Self::EtherFrom(_) => packet.ether.map(|(from, _)| from.to_string()),
+            Self::EtherTo(_) => packet.ether.map(|(_, to)| to.to_string()),
         }
     }
 
     /// What it is about.
     pub(super) const fn name(&self) -> &'static str {
         match self {
+            Self::Protocol(_) => "protocol",
             Self::Source(_) => "source address",
             Self::Destination(_) => "destination address",
+            Self::Flags(_) => "flags",
+            Self::Icmp(_) => "type",
+            Self::Dscp(_) => "dscp",
+            Self::Vlan(_) => "vlan",
             Self::Length(_) => "length",
+            Self::Mark(_) => "mark",
+            Self::EtherFrom(_) => "source of the frame",
+            Self::EtherTo(_) => "destination of the frame",
+        }
+    }
+
+    /// What must be known of a packet, or it is not asked: [`facts`].
+    pub(super) const fn demands(&self) -> u64 {
+        match self {
+            Self::Protocol(_) => facts::PROTOCOL,
+            Self::Flags(_) | Self::Icmp(_) => facts::DETAIL,
+            Self::Dscp(_) => facts::DSCP,
+            Self::Vlan(_) => facts::TAGGED,
+            Self::Source(_)
+            | Self::Destination(_)
+            | Self::Length(_)
+            | Self::Mark(_)
+            | Self::EtherFrom(_)
+            | Self::EtherTo(_) => 0,
         }
     }
 
@@ -118,8 +237,16 @@ impl Asked {
     /// said elsewhere.
     pub(super) const fn option(&self) -> Option<&'static str> {
         match self {
-            Self::Source(_) | Self::Destination(_) => None,
+            Self::Protocol(_) | Self::Source(_) | Self::Destination(_) => None,
+            Self::Flags(_) => Some("flags"),
+            Self::Icmp(IcmpKind { v6: false, .. }) => Some("icmp-type"),
+            Self::Icmp(IcmpKind { v6: true, .. }) => Some("icmp6-type"),
+            Self::Dscp(_) => Some("dscp"),
+            Self::Vlan(_) => Some("vlan"),
             Self::Length(_) => Some("length"),
+            Self::Mark(_) => Some("mark"),
+            Self::EtherFrom(_) => Some("ether from"),
+            Self::EtherTo(_) => Some("ether to"),
         }
     }
 }
@@ -132,6 +259,11 @@ fn ends(packet: &Packet) -> Option<(IpAddr, IpAddr)> {
 }
 
 impl Test {
+    /// That a packet is not so.
+    pub(super) const fn not(what: Asked) -> Self {
+        Self { what, not: true }
+    }
+
     /// Whether a packet passes it.
     #[must_use]
     pub fn holds(&self, packet: &Packet) -> bool {
@@ -143,6 +275,25 @@ impl Test {
     pub(super) fn encode(&self) -> abi::Test {
         let Self { what, not } = self;
         let encoded = match what {
+            Asked::Protocol(Protocol(number)) => {
+                let bits = u64::from(*number) << facts::PROTOCOL_SHIFT;
+                word(field::FACTS, bits, facts::PROTOCOL_MASK)
+            }
+            Asked::Flags(flags) => facts_of(flags.bits(), facts::DETAIL_MASK),
+            Asked::Icmp(kind) => facts_of(kind.bits(), facts::DETAIL_MASK),
+            Asked::Dscp(dscp) => {
+                let bits = u64::from(dscp.number()) << facts::DSCP_SHIFT;
+                word(field::FACTS, bits, facts::DSCP_MASK)
+            }
+            Asked::Vlan(id) => {
+                let bits = u64::from(id.number()) << facts::VLAN_SHIFT;
+                word(field::FACTS, bits, facts::VLAN_MASK)
+            }
+            Asked::Mark(Mark { value, mask }) => {
+                word(field::MARK, u64::from(*value) << 32, u64::from(*mask) << 32)
+            }
+            Asked::EtherFrom(mac) => word(field::ETHER_FROM, mac.word(), u64::MAX),
+            Asked::EtherTo(mac) => word(field::ETHER_TO, mac.word(), u64::MAX),
             Asked::Source(net) => address(field::SOURCE, net),
             Asked::Destination(net) => address(field::DESTINATION, net),
             Asked::Length(LengthRange { first, last }) => {
@@ -155,10 +306,24 @@ impl Test {
         }
     }
 
-    /// The test of a rule with these addresses of which this is the kernel's form; nothing if it is
-    /// of none.
-    pub(super) fn decode(encoded: &abi::Test, addresses: &Addresses) -> Option<Self> {
+    /// The test of a rule with these addresses and this protocol of which this is the kernel's form;
+    /// nothing if it is of none.
+    pub(super) fn decode(
+        encoded: &abi::Test,
+        addresses: &Addresses,
+        protocol: Option<Protocol>,
+    ) -> Option<Self> {
+        let halves = |word: u64| u32::try_from(word >> 32).ok();
         let what = match (encoded.kind, encoded.field) {
+            (abi::Test::MASKED, field::FACTS) => of_facts(encoded, protocol)?,
+            (abi::Test::MASKED, field::MARK) => Asked::Mark(Mark::new(
+                halves(encoded.first[0])?,
+                halves(encoded.second[0])?,
+            )?),
+            (abi::Test::MASKED, field::ETHER_FROM) => {
+                Asked::EtherFrom(Mac::of_word(encoded.first[0]))
+            }
+            (abi::Test::MASKED, field::ETHER_TO) => Asked::EtherTo(Mac::of_word(encoded.first[0])),
             (abi::Test::MASKED, field::SOURCE) => Asked::Source(net(encoded, addresses)?),
             (abi::Test::MASKED, field::DESTINATION) => Asked::Destination(net(encoded, addresses)?),
             (abi::Test::RANGE, field::LENGTH) => {
@@ -170,6 +335,36 @@ impl Test {
         let not = encoded.not != 0;
         let test = Self { what, not };
         (test.encode() == *encoded).then_some(test)
+    }
+}
+
+/// One word.
+const fn word(field: u16, value: u64, mask: u64) -> abi::Test {
+    abi::Test::masked(field, [value, 0], [mask, 0])
+}
+
+/// Some of the facts' bits.
+const fn facts_of(bits: Bits, mask: u64) -> abi::Test {
+    word(field::FACTS, bits.value & mask, bits.mask & mask)
+}
+
+/// What the facts must be, of a rule about this protocol.
+fn of_facts(encoded: &abi::Test, protocol: Option<Protocol>) -> Option<Asked> {
+    let (value, mask) = (encoded.first[0], encoded.second[0]);
+    let bits = Bits { mask, value };
+    let number = |mask: u64| u16::try_from((value & mask) >> mask.trailing_zeros()).ok();
+    let small = |mask: u64| number(mask).and_then(|number| u8::try_from(number).ok());
+    match mask {
+        facts::PROTOCOL_MASK => Some(Asked::Protocol(Protocol(small(mask)?))),
+        facts::DSCP_MASK => Dscp::new(small(mask)?).map(Asked::Dscp),
+        facts::VLAN_MASK => VlanId::new(number(mask)?).map(Asked::Vlan),
+        _ if protocol == Some(PortProtocol::Tcp.protocol()) => {
+            TcpFlags::of_bits(bits).map(Asked::Flags)
+        }
+        _ => Some(Asked::Icmp(IcmpKind::of_bits(
+            protocol == Some(Protocol(58)),
+            bits,
+        ))),
     }
 }
 
@@ -233,8 +428,33 @@ impl fmt::Display for Asked {
                 Net::V4(prefix) => prefix.fmt(f),
                 Net::V6(prefix) => prefix.fmt(f),
             },
+            Self::Protocol(protocol) => protocol.fmt(f),
+            Self::Flags(flags) => flags.fmt(f),
+            Self::Icmp(kind) => kind.fmt(f),
+            Self::Dscp(dscp) => dscp.fmt(f),
+            Self::Vlan(id) => id.number().fmt(f),
             Self::Length(range) => range.fmt(f),
+            Self::Mark(mark) => mark.fmt(f),
+            Self::EtherFrom(mac) | Self::EtherTo(mac) => mac.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { value, mask } = self;
+        write!(f, "{value:#x}")?;
+        if *mask == u32::MAX {
+            return Ok(());
+        }
+        write!(f, "/{mask:#x}")
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
 

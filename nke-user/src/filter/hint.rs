@@ -122,6 +122,8 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
         "type" | "icmp" if expected.contains(&"icmp-type") => called("icmp-type"),
         "frag" | "fragments" | "-f" => called("fragment"),
         "len" | "size" => called("length"),
+        "meta" | "fwmark" | "--mark" => called("mark"),
+        "mac" | "--mac-source" => called("ether"),
         "default" => Some(Hint::DefaultIsNoRule),
         _ => None,
     };

@@ -80,6 +80,7 @@ impl Conditions {
         } = self;
         let fragment = fragment.is_none_or(|wanted| match wanted {
             Fragment::Any => packet.fragment.is_some(),
+            Fragment::None => packet.fragment.is_none(),
             Fragment::First | Fragment::Later => packet.fragment == Some(wanted),
         });
         let vlan = vlan.is_none_or(|wanted| match wanted {

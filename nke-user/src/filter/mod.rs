@@ -84,7 +84,7 @@ pub use dialect::Dialect;
 pub use dissect::{Ends, Obscured, Packet, dissect};
 pub use error::Error;
 pub use explain::Miss;
-pub use further::{Asked, LengthRange, Net, Test};
+pub use further::{Asked, LengthRange, Mac, Mark, Net, Test};
 pub use hint::Hint;
 pub(crate) use hint::nearest;
 pub use judge::{Decider, Judgement};

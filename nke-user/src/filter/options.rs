@@ -3,7 +3,7 @@
 use super::conditions::{Conditions, Dscp, Fragment, IcmpKind, LETTERS, TcpFlags, Vlan, VlanId};
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
-use super::further::{Asked, LengthRange, Test};
+use super::further::{Asked, LengthRange, Mac, Mark, Test};
 use super::parse::{is_number, within_capacity};
 use super::parse_error::{ParseError, Problem};
 use super::{hint, names};
@@ -12,11 +12,16 @@ use super::{hint, names};
 #[derive(Default)]
 pub(super) struct Options<'a> {
     pub flags: Option<Said<'a, TcpFlags>>,
+    /// Whether the flags must be otherwise.
+    pub not_flags: bool,
     pub icmp: Vec<Said<'a, IcmpKind>>,
-    fragment: Option<Said<'a, Fragment>>,
+    /// Whether the message must be none of these.
+    pub not_icmp: bool,
+    fragment: Vec<Said<'a, Fragment>>,
     dscp: Vec<Said<'a, Dscp>>,
     vlan: Vec<Said<'a, Vlan>>,
-    length: Vec<Vec<Test>>,
+    /// What else is asked, by the word that asks: alternatives, each of which is some tests.
+    further: Vec<(&'static str, Vec<Vec<Test>>)>,
 }
 
 impl<'a> Options<'a> {
@@ -27,15 +32,23 @@ impl<'a> Options<'a> {
         }
         loop {
             if all.flags.is_none() && cursor.keyword("flags") {
+                all.not_flags = cursor.keyword("not");
                 all.flags = Some(cursor.said(flags)?);
             } else if all.icmp.is_empty() && cursor.keyword("icmp-type") {
+                all.not_icmp = cursor.keyword("not");
                 all.icmp = cursor.list(|cursor| icmp(cursor, false))?;
             } else if all.icmp.is_empty() && cursor.keyword("icmp6-type") {
+                all.not_icmp = cursor.keyword("not");
                 all.icmp = cursor.list(|cursor| icmp(cursor, true))?;
-            } else if all.fragment.is_none() && cursor.keyword("fragment") {
-                all.fragment = Some(cursor.said(|cursor| Ok(fragment(cursor)))?);
-            } else if all.dscp.is_empty() && cursor.keyword("dscp") {
-                all.dscp = cursor.list(dscp)?;
+            } else if all.fragment.is_empty() && cursor.keyword("fragment") {
+                all.fragment = fragment(cursor)?;
+            } else if all.dscp.is_empty() && all.has_not("dscp") && cursor.keyword("dscp") {
+                if cursor.keyword("not") {
+                    let said = cursor.list(dscp)?;
+                    all.ask("dscp", none_of(&said, Asked::Dscp));
+                } else {
+                    all.dscp = cursor.list(dscp)?;
+                }
             } else if !all.read_of_link(cursor)? {
                 return Ok(all);
             }
@@ -52,13 +65,78 @@ impl<'a> Options<'a> {
     /// Whether something stood there that a packet can have which is not IP.
     fn read_of_link(&mut self, cursor: &mut Cursor<'a>) -> Result<bool, ParseError> {
         if self.vlan.is_empty() && cursor.keyword("vlan") {
-            self.vlan = cursor.list(vlan)?;
-        } else if self.length.is_empty() && cursor.keyword("length") {
-            self.length = tests(cursor, length_range, Asked::Length)?;
+            if cursor.keyword("not") {
+                self.not_vlan(cursor)?;
+            } else {
+                self.vlan = cursor.list(vlan)?;
+            }
+        } else if self.has_not("length") && cursor.keyword("length") {
+            let all = tests(cursor, length_range, Asked::Length)?;
+            self.ask("length", all);
+        } else if self.has_not("mark") && cursor.keyword("mark") {
+            let all = tests(cursor, mark, Asked::Mark)?;
+            self.ask("mark", all);
+        } else if !(self.has("from") && self.has("to")) && cursor.keyword("ether") {
+            self.ether(cursor)?;
         } else {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    fn ether(&mut self, cursor: &mut Cursor<'a>) -> Result<(), ParseError> {
+        if self.has_not("from") && cursor.keyword("from") {
+            let all = tests(cursor, mac, Asked::EtherFrom)?;
+            self.ask("from", all);
+        } else if self.has_not("to") && cursor.keyword("to") {
+            let all = tests(cursor, mac, Asked::EtherTo)?;
+            self.ask("to", all);
+        } else {
+            return Err(cursor.unexpected_word());
+        }
+        Ok(())
+    }
+
+    /// No tag but others; or with `any` among them, none at all.
+    fn not_vlan(&mut self, cursor: &mut Cursor<'a>) -> Result<(), ParseError> {
+        let said = cursor.list(vlan)?;
+        let word = said.first().and_then(|said| said.word);
+        let has = |wanted| said.iter().any(|said| said.thing == wanted);
+        let thing = match (has(Vlan::Tagged), has(Vlan::Untagged)) {
+            (true, true) => return Err(cursor.problem(Problem::NoVlanLeft, word, None)),
+            (true, false) => Vlan::Untagged,
+            (false, _) => Vlan::Tagged,
+        };
+        self.vlan = vec![Said { thing, word }];
+        let ids = said.iter().filter_map(|said| match said.thing {
+            Vlan::Id(id) => Some(Said {
+                thing: id,
+                word: said.word,
+            }),
+            Vlan::Tagged | Vlan::Untagged => None,
+        });
+        let ids: Vec<_> = ids.collect();
+        if thing == Vlan::Tagged && !ids.is_empty() {
+            self.ask("vlan", none_of(&ids, Asked::Vlan));
+        }
+        Ok(())
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.further.iter().any(|(known, _)| *known == word)
+    }
+
+    fn has_not(&self, word: &str) -> bool {
+        !self.has(word)
+    }
+
+    fn ask(&mut self, word: &'static str, alternatives: Vec<Vec<Test>>) {
+        self.further.push((word, alternatives));
+    }
+
+    /// Whether something is asked of the header of a protocol.
+    pub(super) fn asks_header(&self) -> bool {
+        self.flags.is_some() || !self.icmp.is_empty()
     }
 
     /// All but what only one protocol has, each with each. `needs_first` says that what else the
@@ -68,28 +146,54 @@ impl<'a> Options<'a> {
         cursor: &Cursor<'a>,
         needs_first: bool,
     ) -> Result<Vec<(Conditions, Vec<Test>)>, ParseError> {
-        let fragment = self.fragment.map(|said| said.thing);
-        if needs_first && fragment == Some(Fragment::Later) {
-            let word = self.fragment.and_then(|said| said.word);
-            return Err(cursor.problem(Problem::LaterFragment, word, None));
+        let later = self
+            .fragment
+            .iter()
+            .find(|said| said.thing == Fragment::Later);
+        if let Some(later) = later.filter(|_| needs_first) {
+            return Err(cursor.problem(Problem::LaterFragment, later.word, None));
         }
-        let tests = &self.length;
-        within_capacity(cursor, &[self.dscp.len(), self.vlan.len(), tests.len()])?;
+        let mut factors = vec![self.fragment.len(), self.dscp.len(), self.vlan.len()];
+        factors.extend(
+            self.further
+                .iter()
+                .map(|(_, alternatives)| alternatives.len()),
+        );
+        within_capacity(cursor, &factors)?;
+        let tests = self.tests();
         let mut all = Vec::new();
-        for dscp in or_none(&self.dscp) {
-            for vlan in or_none(&self.vlan) {
-                let conditions = Conditions {
-                    fragment,
-                    dscp,
-                    vlan,
-                };
-                if tests.is_empty() {
-                    all.push((conditions, Vec::new()));
+        for fragment in or_none(&self.fragment) {
+            for dscp in or_none(&self.dscp) {
+                for vlan in or_none(&self.vlan) {
+                    let conditions = Conditions {
+                        fragment,
+                        dscp,
+                        vlan,
+                    };
+                    all.extend(tests.iter().map(|tests| (conditions, tests.clone())));
                 }
-                all.extend(tests.iter().map(|tests| (conditions, tests.clone())));
             }
         }
         Ok(all)
+    }
+
+    /// What else is asked, each alternative with each.
+    fn tests(&self) -> Vec<Vec<Test>> {
+        let mut all = vec![Vec::new()];
+        let flags = self.flags.filter(|_| self.not_flags);
+        all[0].extend(flags.map(|said| Test::not(Asked::Flags(said.thing))));
+        if self.not_icmp {
+            let kinds = self.icmp.iter().map(|said| said.thing);
+            all[0].extend(kinds.map(|kind| Test::not(Asked::Icmp(kind))));
+        }
+        for (_, alternatives) in &self.further {
+            let each = |tests: Vec<Test>| {
+                let with = alternatives.iter();
+                with.map(move |more| [tests.as_slice(), more].concat())
+            };
+            all = all.into_iter().flat_map(each).collect();
+        }
+        all
     }
 }
 
@@ -100,16 +204,22 @@ fn tests<T: Copy>(
     asked: impl Fn(T) -> Asked,
 ) -> Result<Vec<Vec<Test>>, ParseError> {
     let not = cursor.keyword("not");
-    let said = cursor.list(one)?.into_iter();
-    let tests = said.map(|said| Test {
-        what: asked(said.thing),
-        not,
-    });
+    let said = cursor.list(one)?;
     Ok(if not {
-        vec![tests.collect()]
+        none_of(&said, asked)
     } else {
-        tests.map(|test| vec![test]).collect()
+        let test = |said: &Said<'_, T>| Test {
+            what: asked(said.thing),
+            not,
+        };
+        said.iter().map(|said| vec![test(said)]).collect()
     })
+}
+
+/// That a packet is none of these.
+fn none_of<T: Copy>(said: &[Said<'_, T>], asked: impl Fn(T) -> Asked) -> Vec<Vec<Test>> {
+    let tests = said.iter().map(|said| Test::not(asked(said.thing)));
+    vec![tests.collect()]
 }
 
 /// Each of a list; or once nothing.
@@ -162,14 +272,33 @@ fn octet(text: &str) -> Option<Result<u8, Problem>> {
     is_number(text).then(|| text.parse().map_err(|_| Problem::IcmpTooHigh))
 }
 
-fn fragment(cursor: &mut Cursor<'_>) -> Fragment {
-    if cursor.keyword("first") {
-        Fragment::First
-    } else if cursor.keyword("later") {
-        Fragment::Later
-    } else {
-        Fragment::Any
-    }
+/// With `not`, all that it can else be.
+fn fragment<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Said<'a, Fragment>>, ParseError> {
+    let not = cursor.keyword("not");
+    let Said { thing, word } = cursor.said(|cursor| {
+        Ok(if cursor.keyword("first") {
+            Fragment::First
+        } else if cursor.keyword("later") {
+            Fragment::Later
+        } else if !not && cursor.keyword("none") {
+            Fragment::None
+        } else {
+            Fragment::Any
+        })
+    })?;
+    let all: &[Fragment] = match (not, thing) {
+        (false, Fragment::Any) => &[Fragment::Any],
+        (false, Fragment::First) => &[Fragment::First],
+        (false, Fragment::Later) => &[Fragment::Later],
+        (true, Fragment::First) => &[Fragment::Later, Fragment::None],
+        (true, Fragment::Later) => &[Fragment::First, Fragment::None],
+        (true, Fragment::Any) | (_, Fragment::None) => &[Fragment::None],
+    };
+    let said = |thing: &Fragment| Said {
+        thing: *thing,
+        word,
+    };
+    Ok(all.iter().map(said).collect())
 }
 
 pub(super) fn dscp(cursor: &mut Cursor<'_>) -> Result<Dscp, ParseError> {
@@ -208,6 +337,47 @@ fn length_range(cursor: &mut Cursor<'_>) -> Result<LengthRange, ParseError> {
         };
         (is_number(first) && is_number(last)).then_some(range)
     })
+}
+
+/// `N` or `N/MASK`.
+fn mark(cursor: &mut Cursor<'_>) -> Result<Mark, ParseError> {
+    cursor.thing(
+        "a mark, as in `1` or `0x10/0xff`",
+        |_| None,
+        |text| {
+            let (value, mask) = text.split_once('/').unwrap_or((text, "0xffffffff"));
+            let mark = |value, mask| Mark::new(value, mask).ok_or(Problem::MarkOfNothing);
+            match (word(value)?, word(mask)?) {
+                (Some(value), Some(mask)) => Some(mark(value, mask)),
+                _ => Some(Err(Problem::MarkTooHigh)),
+            }
+        },
+    )
+}
+
+pub(super) fn mark_number(cursor: &mut Cursor<'_>) -> Result<u32, ParseError> {
+    cursor.thing(
+        "a mark, as in `1` or `0x10`",
+        |_| None,
+        |text| word(text).map(|number| number.ok_or(Problem::MarkTooHigh)),
+    )
+}
+
+/// A number, decimal or hexadecimal, if it is one; nothing within if it has more than 32 bits.
+fn word(text: &str) -> Option<Option<u32>> {
+    if let Some(digits) = text.strip_prefix("0x") {
+        let all = !digits.is_empty() && digits.bytes().all(|it| it.is_ascii_hexdigit());
+        return all.then(|| u32::from_str_radix(digits, 16).ok());
+    }
+    is_number(text).then(|| text.parse().ok())
+}
+
+pub(super) fn mac(cursor: &mut Cursor<'_>) -> Result<Mac, ParseError> {
+    cursor.thing(
+        "the address of an interface, as in `02:00:00:00:00:01`",
+        |_| None,
+        |text| Mac::parse(text).map(Ok),
+    )
 }
 
 fn vlan(cursor: &mut Cursor<'_>) -> Result<Vlan, ParseError> {

@@ -7,7 +7,6 @@ use std::str::FromStr;
 
 use nke_ebpf::abi::TESTS;
 
-use super::conditions::TcpFlags;
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
 use super::further::{Asked, Net, Test};
@@ -110,6 +109,32 @@ struct End<'a> {
     ports: Vec<Said<'a, PortRange>>,
 }
 
+/// The protocols that are named; or that are not meant.
+#[derive(Default)]
+struct Protocols<'a> {
+    not: bool,
+    all: Vec<Said<'a, Protocol>>,
+}
+
+impl<'a> Protocols<'a> {
+    /// Those that are meant; none where any is, or all but some.
+    fn named(&self) -> &[Said<'a, Protocol>] {
+        if self.not { &[] } else { &self.all }
+    }
+
+    /// That it is none of those that are not meant.
+    fn others(&self) -> Vec<Test> {
+        let not = self.all.iter().filter(|_| self.not);
+        not.map(|said| Test::not(Asked::Protocol(said.thing)))
+            .collect()
+    }
+
+    /// Whether this one alone can stand behind it.
+    fn may_be(&self, protocol: Protocol) -> bool {
+        !self.not && self.all.iter().all(|it| it.thing == protocol)
+    }
+}
+
 pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     let action = action(cursor)?;
     let packets = cursor.dialect == Dialect::Packets;
@@ -125,9 +150,12 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
         cursor.keyword("inet6").then_some(Family::V6)
     };
     let protocols = if cursor.keyword("proto") {
-        cursor.list(protocol)?
+        // Calls are of two protocols that can be told apart by naming one.
+        let not = packets && cursor.keyword("not");
+        let all = cursor.list(protocol)?;
+        Protocols { not, all }
     } else {
-        Vec::new()
+        Protocols::default()
     };
     let all = cursor.keyword("all");
     let from = end("from", !all && packets, cursor)?;
@@ -137,19 +165,21 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
 
     let addresses = addresses(cursor, family, &from.hosts, &to.hosts)?;
     let transports = if options.icmp.is_empty() {
-        transports(cursor, &protocols, &from.ports, &to.ports, options.flags)?
+        transports(cursor, &protocols, &from.ports, &to.ports, &options)?
     } else {
         messages(cursor, &protocols, &from.ports, &to.ports, &options)?
     };
     let simple = |it: &Transport| matches!(it, Transport::Any | Transport::Protocol(_));
-    let conditions = options.conditions(cursor, !transports.iter().all(simple))?;
+    let needs_first = options.asks_header() || !transports.iter().all(simple);
+    let conditions = options.conditions(cursor, needs_first)?;
+    let others = protocols.others();
     let factors = [addresses.len(), transports.len(), conditions.len()];
     within_capacity(cursor, &factors)?;
     let mut rules = Vec::with_capacity(factors.iter().product());
     for (addresses, not) in addresses {
         for &transport in &transports {
             for (conditions, tests) in &conditions {
-                let tests = [not.as_slice(), tests].concat();
+                let tests = [others.as_slice(), &not, tests].concat();
                 rules.push(Rule {
                     action,
                     way,
@@ -439,13 +469,13 @@ fn addresses<'a>(
 /// Protocols and both ends' ports, each with each.
 fn transports<'a>(
     cursor: &Cursor<'a>,
-    protocols: &[Said<'a, Protocol>],
+    protocols: &Protocols<'a>,
     from: &[Said<'a, PortRange>],
     to: &[Said<'a, PortRange>],
-    flags: Option<Said<'a, TcpFlags>>,
+    options: &Options<'a>,
 ) -> Result<Vec<Transport>, ParseError> {
-    if let Some(flags) = flags
-        && protocols.iter().any(|it| it.thing != TCP)
+    if let Some(flags) = options.flags
+        && !protocols.may_be(TCP)
     {
         let needed = Problem::OnlyOf {
             field: "flags",
@@ -454,16 +484,26 @@ fn transports<'a>(
         return Err(cursor.problem(needed, flags.word, None));
     }
     let port = from.first().or(to.first()).and_then(|said| said.word);
+    // What the flags must not be is a test of any segment.
+    let flags = options.flags.filter(|_| !options.not_flags);
+    let tcp = options.flags.map(|said| Said {
+        thing: TCP,
+        word: said.word,
+    });
+    let named = match tcp.as_slice() {
+        [] => protocols.named(),
+        tcp => tcp,
+    };
     if port.is_none() && flags.is_none() {
-        let each = protocols.iter().map(|said| Transport::Protocol(said.thing));
-        return Ok(if protocols.is_empty() {
+        let each = named.iter().map(|said| Transport::Protocol(said.thing));
+        return Ok(if named.is_empty() {
             vec![Transport::Any]
         } else {
             each.collect()
         });
     }
     let mut carriers = Vec::new();
-    for said in protocols {
+    for said in named {
         let carrier = PortProtocol::try_from(said.thing)
             .map_err(|protocol| cursor.problem(Problem::NoPorts { protocol }, port, None))?;
         carriers.push(Some(carrier));
@@ -503,7 +543,7 @@ const TCP: Protocol = PortProtocol::Tcp.protocol();
 /// Messages of ICMP.
 fn messages<'a>(
     cursor: &Cursor<'a>,
-    protocols: &[Said<'a, Protocol>],
+    protocols: &Protocols<'a>,
     from: &[Said<'a, PortRange>],
     to: &[Said<'a, PortRange>],
     options: &Options<'a>,
@@ -511,7 +551,7 @@ fn messages<'a>(
     let mut all = Vec::with_capacity(options.icmp.len());
     for said in &options.icmp {
         let protocol = said.thing.protocol();
-        if protocols.iter().any(|it| it.thing != protocol) {
+        if !protocols.may_be(protocol) {
             let field = "this type";
             let needed = Problem::OnlyOf { field, protocol };
             return Err(cursor.problem(needed, said.word, None));
@@ -526,8 +566,13 @@ fn messages<'a>(
             };
             return Err(cursor.problem(needed, flags.word, None));
         }
-        all.push(Transport::Icmp(said.thing));
+        all.push(if options.not_icmp {
+            Transport::Protocol(protocol)
+        } else {
+            Transport::Icmp(said.thing)
+        });
     }
+    all.dedup();
     Ok(all)
 }
 

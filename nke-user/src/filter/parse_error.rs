@@ -6,7 +6,7 @@
 //! let error: ParseError = "drop in proto tpc".parse::<Rule>().unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),
-//!     "line 1, column 15: expected `{` or a protocol, by name or number, found `tpc`; \
+//!     "line 1, column 15: expected `not`, `{` or a protocol, by name or number, found `tpc`; \
 //!      did you mean `tcp`?"
 //! );
 //! assert_eq!(error.marked(), "drop in proto tpc\n              ^^^");
@@ -109,6 +109,15 @@ pub enum Problem {
         /// Where it ends.
         last: u32,
     },
+    /// A mark that no packet has.
+    #[error("a mark is a number of 32 bits: 0 to 4294967295, or 0x0 to 0xffffffff")]
+    MarkTooHigh,
+    /// A mask without ones.
+    #[error("no bit of the mark is looked at: leave `mark` out")]
+    MarkOfNothing,
+    /// Every tag and none, and not any of them.
+    #[error("no packet is left: it has a tag or none")]
+    NoVlanLeft,
     /// All addresses, and not any of them.
     #[error("no address is left: every one is named here")]
     NoAddressLeft,

@@ -112,7 +112,7 @@ pub enum Addresses {
 }
 
 /// The number of what an IP packet carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Protocol(pub u8);
 
 /// A protocol whose packets have ports.

@@ -83,6 +83,33 @@ fn what_few_rules_ask_for_stands_behind() {
     );
     same("drop inet proto tcp to any port 22 dscp ef vlan 7 length 40-100");
     same("pass arp length not { 1, 28-64 }");
+    same("drop proto not { tcp, udp } from any port 1");
+    same("drop in inet proto not icmp");
+    same("drop proto tcp flags not S/SA");
+    same("drop proto udp from 10.0.0.1 dscp not { cs1, ef } vlan not { 1, 2 } mark not 0x1");
+    same("drop proto icmp6 icmp6-type not { echo-request, nd-redirect code 1 }");
+    same("drop mark 0x10/0xf0 ether from 02:00:00:00:00:01 ether to not ff:ff:ff:ff:ff:ff");
+    check("drop flags not S/SA", &["drop proto tcp flags not S/SA"]);
+    check(
+        "drop icmp-type not 8",
+        &["drop proto icmp icmp-type not echo-request"],
+    );
+    check("drop mark 0x1f/0xf0", &["drop mark 0x10/0xf0"]);
+    check("drop fragment not", &["drop fragment none"]);
+    check(
+        "drop fragment not first",
+        &["drop fragment later", "drop fragment none"],
+    );
+    check("drop vlan not any", &["drop vlan none"]);
+    check("drop vlan not none", &["drop vlan any"]);
+    check("drop vlan not { none, 7 }", &["drop vlan not 7"]);
+    check(
+        "drop ether to { 02:00:00:00:00:02, 02:00:00:00:00:0A } mark 7",
+        &[
+            "drop mark 0x7 ether to 02:00:00:00:00:02",
+            "drop mark 0x7 ether to 02:00:00:00:00:0a",
+        ],
+    );
     check(
         "drop length {9,1-4} vlan 1",
         &["drop vlan 1 length 9", "drop vlan 1 length 1-4"],
@@ -133,8 +160,24 @@ fn errors_name_what_cannot_stand_behind() {
     check_error(
         "drop arp proto tcp",
         10,
-        "expected `vlan`, `length` or the end",
+        "expected `vlan`, `length`, `mark`, `ether` or the end",
     );
+    check_error(
+        "drop proto not tcp flags S/S",
+        26,
+        "flags: only tcp has that",
+    );
+    check_error("drop proto not icmp icmp-type 3", 31, "only icmp has that");
+    check_error(
+        "drop fragment later flags not S/S",
+        15,
+        "a later fragment has no ports",
+    );
+    check_error("drop vlan not { any, none }", 17, "it has a tag or none");
+    check_error("drop mark 0x100000000", 11, "a number of 32 bits");
+    check_error("drop mark 1/0", 11, "no bit of the mark");
+    check_error("drop ether from 2:0:0:0:0:1", 17, "02:00:00:00:00:01");
+    check_error("drop ether src", 12, "expected `from` or `to`");
     check_error("drop length 9-4", 13, "4 is lower than 9");
     check_error("drop length x", 13, "a length in bytes, or a range");
     check_error("drop length 4294967296", 13, "from 0 to 4294967295");
@@ -211,21 +254,21 @@ fn errors_name_the_place_and_the_way_out() {
         3,
         "expected `pass` or `drop`, found `tcp`; the order is: pass|drop [in|out] [log] \
          [arp|inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]] [flags F/G] \
-         [icmp-type T [code C]] [fragment] [dscp D] [vlan N] [length N]",
+         [icmp-type T [code C]] [fragment] [dscp D] [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC]",
     );
     check_error(
         "drop quick",
         6,
         5,
         "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
-         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `ether` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
     );
     check_error(
         "drop frm any",
         6,
         3,
         "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
-         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length` or the end of the line, found `frm`; did you mean `from`?",
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `ether` or the end of the line, found `frm`; did you mean `from`?",
     );
     check_error(
         "drop from 10/8",
@@ -571,7 +614,7 @@ proptest! {
                 "pass", "drop", "in", "out", "log", "inet", "inet6", "proto", "tcp", "from", "to",
                 "port", "any", "all", "{", "}", ",", "22", "1-5", "10.0.0.0/8", "::/0", "#", "é",
                 "flags", "S/SA", "icmp-type", "icmp6-type", "code", "fragment", "later", "dscp",
-                "vlan", "none", "not", "length",
+                "vlan", "none", "not", "length", "mark", "ether", "02:00:00:00:00:01",
             ]),
             0..12,
         )

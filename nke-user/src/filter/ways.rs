@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{Error, Rule, Way};
+use super::{Asked, Error, Rule, Way};
 use crate::hook::{Hook, Kind};
 
 /// The ways that things go which a hook sees: both where packets are forwarded.
@@ -23,18 +23,53 @@ pub fn can_match(rule: &Rule, hooks: &[Hook]) -> bool {
     ways.any(|way| rule.applies(*way))
 }
 
-/// Refuses rules for what never comes by at these hooks: they would look as if they did something.
-/// `place` is where, and `extension` whose rules they are.
+/// Which of the things that rules can ask packets have not got at a hook, by its word; nothing if it is there.
+fn lacks(hook: Hook, asked: &Asked) -> Option<&'static str> {
+    let name = hook.row().name;
+    match asked {
+        // The kernel makes its own notes of a packet behind XDP only.
+        Asked::Mark(_) if name == "interface/xdp" => Some("mark"),
+        Asked::EtherFrom(_) | Asked::EtherTo(_) if name.starts_with("ip/") => Some("ether"),
+        Asked::Mark(_)
+        | Asked::EtherFrom(_)
+        | Asked::EtherTo(_)
+        | Asked::Protocol(_)
+        | Asked::Source(_)
+        | Asked::Destination(_)
+        | Asked::Flags(_)
+        | Asked::Icmp(_)
+        | Asked::Dscp(_)
+        | Asked::Vlan(_)
+        | Asked::Length(_) => None,
+    }
+}
+
+/// Refuses rules for what never comes by at these hooks, or has not got there what they ask for: they
+/// would look as if they did something. `place` is where, and `extension` whose rules they are.
 ///
 /// # Errors
 ///
-/// [`Error::NeverMatches`] of the first such rule.
+/// [`Error::NeverMatches`] or [`Error::NotThere`] of the first such rule.
 pub fn refuse_what_never_matches(
     rules: &[Rule],
     hooks: &[Hook],
     place: &dyn Display,
     extension: &'static str,
 ) -> Result<(), Error> {
+    for (rule, hook) in rules
+        .iter()
+        .flat_map(|rule| hooks.iter().map(move |it| (rule, *it)))
+    {
+        let mut lacking = rule.tests.iter().filter_map(|test| lacks(hook, &test.what));
+        if let Some(what) = lacking.next() {
+            return Err(Error::NotThere {
+                place: place.to_string(),
+                rule: Box::new(rule.clone()),
+                hook: hook.row().name,
+                what,
+            });
+        }
+    }
     let (Some(rule), Some(hook)) = (rules.iter().find(|r| !can_match(r, hooks)), hooks.first())
     else {
         return Ok(());

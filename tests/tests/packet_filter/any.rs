@@ -43,7 +43,8 @@ pub(crate) fn rule(dice: &mut Dice) -> String {
         } else {
             dice.pick(&PROTOCOLS)
         };
-        words.push(format!("proto {protocol}"));
+        let not = if dice.once_in(4) { "not " } else { "" };
+        words.push(format!("proto {not}{protocol}"));
     }
     for end in ["from", "to"] {
         if dice.once_in(3) {
@@ -65,10 +66,11 @@ pub(crate) fn rule(dice: &mut Dice) -> String {
 fn options(dice: &mut Dice, words: &mut Vec<String>) {
     let has = |word: &str| words.iter().any(|known| known.contains(word));
     let (proto, ports) = (has("proto"), has("port"));
+    let not_proto = has("proto not");
     let (tcp, udp_or_so) = (has("proto 6"), proto && !has("proto 6") || has("proto 58"));
     let mut first_only = ports;
-    if dice.once_in(2) && (tcp || !udp_or_so) {
-        let flags = dice.pick(&["S/SA", "/F", "A/A", "FR/FR", "/FSRPAUEW"]);
+    if dice.once_in(2) && (tcp || !udp_or_so) && !not_proto {
+        let flags = dice.pick(&["S/SA", "/F", "A/A", "FR/FR", "/FSRPAUEW", "not S/SA"]);
         words.push(format!("flags {flags}"));
         first_only = true;
     } else if dice.once_in(2) && !proto && !ports {
@@ -77,22 +79,37 @@ fn options(dice: &mut Dice, words: &mut Vec<String>) {
             dice.pick(&["", "code 0", "code 22"]),
         );
         words.push(format!(
-            "{} {kind} {code}",
-            dice.pick(&["icmp-type", "icmp6-type"])
+            "{} {}{kind} {code}",
+            dice.pick(&["icmp-type", "icmp6-type"]),
+            dice.pick(&["", "", "not "]),
         ));
         first_only = true;
     }
-    let fragment = dice.pick(&["", "", "fragment", "fragment first", "fragment later"]);
+    let fragment = dice.pick(&[
+        "",
+        "",
+        "fragment",
+        "fragment none",
+        "fragment first",
+        "fragment later",
+    ]);
     if !(first_only && fragment.ends_with("later")) {
         words.push(fragment.to_owned());
     }
     words.push(
-        dice.pick(&["", "", "dscp cs0", "dscp { ef, 1 }"])
+        dice.pick(&["", "", "dscp cs0", "dscp { ef, 1 }", "dscp not { ef, 1 }"])
             .to_owned(),
     );
     words.push(
-        dice.pick(&["", "", "vlan none", "vlan any", "vlan { 1, 2 }"])
-            .to_owned(),
+        dice.pick(&[
+            "",
+            "",
+            "vlan none",
+            "vlan any",
+            "vlan { 1, 2 }",
+            "vlan not 1",
+        ])
+        .to_owned(),
     );
     words.push(
         dice.pick(&[

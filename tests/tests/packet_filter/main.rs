@@ -42,7 +42,7 @@ fn random_rules_and_packets(hook: Hook) {
     let mut filter = Filter::attach(&world, hook);
     for seed in 0..SETS {
         let mut dice = Dice::new(seed);
-        let rules = any_rules(&mut dice);
+        let rules = with_frames(any_rules(&mut dice), &mut dice);
         filter.write(&rules);
         // A rule that was in the last set as well has kept its hits.
         let before = filter.read();
@@ -73,6 +73,21 @@ fn random_rules_and_packets(hook: Hook) {
         assert_eq!(listing.default_hits, default_hits, "seed {seed}");
         assert_eq!(listing.obscured_hits, obscured_hits, "seed {seed}");
     }
+}
+
+/// The same rules, some of which ask about the frame: there is one at the hooks of interfaces only.
+fn with_frames(mut rules: RuleSet, dice: &mut Dice) -> RuleSet {
+    const FRAMES: [&str; 2] = [
+        "ether from not 02:00:00:00:00:01",
+        "ether from 02:00:00:00:00:01 ether to not 02:00:00:00:00:02",
+    ];
+    for rule in &mut rules.rules {
+        if dice.once_in(8) {
+            let line = format!("{rule} {}", dice.pick(&FRAMES));
+            *rule = line.parse().expect("a rule");
+        }
+    }
+    rules
 }
 
 fn any_rules(dice: &mut Dice) -> RuleSet {

@@ -191,6 +191,8 @@ fn described(packet: &Captured) -> String {
         // The way is the hook's, and the same for all; the length stands beside.
         Ok(packet) => Packet {
             length: None,
+            mark: None,
+            ether: None,
             ..packet
         }
         .to_string()
