@@ -31,7 +31,7 @@ impl Counts {
             counts,
             row,
             ..
-        } = set.header;
+        } = *set.header;
         // No more than there are, whatever the header says.
         let row = (row as usize).min(set.bytes() as usize / 8 / WORDS);
         let mut sum = vec![Hits::default(); row];

@@ -58,7 +58,7 @@ pub(super) fn prepare(
     new: &RuleSet,
     staying: &[Option<usize>],
 ) -> Option<Edit> {
-    let old = &set.header;
+    let old: &Header = &set.header;
     let edition = old.edition.checked_add(1)?;
     if !places.whole || set.current as usize >= HEADERS || !carry::in_order(staying) {
         return None;

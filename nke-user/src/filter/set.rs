@@ -27,7 +27,7 @@ pub(super) struct Set {
     map: OwnedFd,
     memory: Memory,
     /// The header in force when it was opened, and its place among the headers, from 1.
-    pub(super) header: Header,
+    pub(super) header: Box<Header>,
     pub(super) current: u32,
 }
 
@@ -48,7 +48,7 @@ impl Set {
         let set = Self {
             map,
             memory,
-            header,
+            header: Box::new(header),
             current: 1,
         };
         set.write(0, words);
@@ -79,7 +79,7 @@ impl Set {
         Some(Self {
             map,
             memory,
-            header: Header::from_words(&header),
+            header: Box::new(Header::from_words(&header)),
             current,
         })
     }
