@@ -49,7 +49,7 @@ enum Verb {
         /// Also what the tests need: clang, iproute2, …
         #[arg(long)]
         tests: bool,
-        /// Also the programs that the benchmarks compare with: bpftool, strace, xdp-tools
+        /// Also the programs that the benchmarks compare with: iptables, strace, xdp-tools, …
         #[arg(long)]
         bench: bool,
     },

@@ -27,7 +27,7 @@ use super::stage::{Cable, Core, Stage, enter_sender, pin_to};
 const LENGTHS: [usize; 6] = [1, 2, 4, 8, 16, 31];
 
 /// Packets that the kernel sends in one go.
-const BATCH: u32 = 64;
+pub(super) const BATCH: u32 = 64;
 
 /// Sends packets into cables at the full rate of the core.
 pub(super) struct Generator {
@@ -48,28 +48,15 @@ impl Generator {
     /// Sends so many packets into a cable, on the thread of the sender's side that calls this.
     /// The result is the nanoseconds of a packet.
     pub(super) fn send(&self, cable: &Cable, packets: u32) -> Result<u32> {
-        // An Ethernet header, two bytes, and where to.
+        // An Ethernet header, and in it where to.
         let mut packet = [0; 64];
         packet[..6].fill(2);
-        packet[16..20].copy_from_slice(&cable.outside_index.to_ne_bytes());
+        packet[8..12].copy_from_slice(&cable.outside_index.to_ne_bytes());
         self.send_packet(&packet, packets)
     }
 
-    /// The same of a packet that holds where it goes, from the sender's side.
-    pub(super) fn send_from_there(&self, packet: &[u8], packets: u32) -> Result<u32> {
-        thread::scope(|scope| {
-            let sender = scope.spawn(|| {
-                enter_sender()?;
-                pin_to(Core::Measuring)?;
-                self.send_packet(packet, packets)
-            });
-            sender
-                .join()
-                .unwrap_or_else(|_| Err(anyhow!("the generator died")))
-        })
-    }
-
-    fn send_packet(&self, packet: &[u8], packets: u32) -> Result<u32> {
+    /// The same of a packet that holds where it goes.
+    pub(super) fn send_packet(&self, packet: &[u8], packets: u32) -> Result<u32> {
         let run = TestRun {
             packet,
             repeat: packets,
@@ -80,6 +67,20 @@ impl Generator {
         let (_, nanoseconds) = test_run(&self.program, &run).context("cannot send packets")?;
         Ok(nanoseconds)
     }
+}
+
+/// Does something on the sender's side, on the core that measures.
+pub(super) fn at_sender<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            enter_sender()?;
+            pin_to(Core::Measuring)?;
+            work()
+        });
+        sender
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("the generator died")))
+    })
 }
 
 /// A way of running several programs, with so many of them in front of the sink.
@@ -181,16 +182,7 @@ fn tcx(stage: &mut Stage<'_>, nodes: usize) -> Result<Candidate> {
 /// Nanoseconds from sending a packet to its end.
 fn time(generator: &Generator, candidate: &Candidate, packets: u32) -> Result<f64> {
     let before = counted(&candidate.counter)?;
-    let nanoseconds = thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            enter_sender()?;
-            pin_to(Core::Measuring)?;
-            generator.send(&candidate.cable, packets)
-        });
-        sender
-            .join()
-            .unwrap_or_else(|_| Err(anyhow!("the generator died")))
-    })?;
+    let nanoseconds = at_sender(|| generator.send(&candidate.cable, packets))?;
     let arrived = counted(&candidate.counter)? - before;
     ensure!(
         arrived == u64::from(packets),

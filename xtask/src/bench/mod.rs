@@ -10,7 +10,7 @@
 //! cargo xtask bench chain --quick    # the same in one, less exact
 //! cargo xtask bench chain --json
 //! cargo xtask bench layers           # what a node costs at the IP and socket hooks
-//! cargo xtask bench filter           # what rules cost, beside a bare drop and nftables
+//! cargo xtask bench filter           # what rules cost, beside xdp-filter, nftables and iptables
 //! cargo xtask bench lifecycle        # load, attach, upgrade and apply of 32 extensions on 16 interfaces
 //! ```
 
@@ -23,6 +23,7 @@ mod live;
 mod nodes;
 mod objects;
 mod report;
+mod rotation;
 mod samples;
 mod stage;
 mod times;
@@ -68,14 +69,17 @@ enum What {
         #[arg(long)]
         quick: bool,
     },
-    /// What rules cost a packet, from one to ten thousand, beside a bare drop and nftables
+    /// What rules cost a packet and an edit, beside xdp-filter, nftables and iptables
     Filter {
         /// Print numbers for programs instead of tables for people
         #[arg(long)]
         json: bool,
-        /// Fewer rounds, and wider spreads
+        /// Fewer rounds: two minutes instead of ten, and wider spreads
         #[arg(long)]
         quick: bool,
+        /// Only these parts
+        #[arg(long, value_enum)]
+        only: Vec<filter::Part>,
     },
     /// How long load, attach, upgrade and apply take with 32 extensions on 16 interfaces
     Lifecycle {
@@ -104,9 +108,9 @@ enum Part {
     /// The cost of a node above the interface: a measurement of its own
     #[value(skip)]
     Layers,
-    /// What rules cost: a measurement of its own
+    /// A part of what rules cost: a measurement of its own
     #[value(skip)]
-    Filter,
+    Filter(filter::Part),
     /// The time of the manager's verbs: a measurement of its own
     #[value(skip)]
     Lifecycle,
@@ -132,6 +136,8 @@ struct Effort {
     edits: usize,
     /// Rounds of load, attach, detach, unload.
     cycles: usize,
+    /// Members of a large set.
+    members: usize,
 }
 
 const FULL: Effort = Effort {
@@ -139,12 +145,14 @@ const FULL: Effort = Effort {
     packets: 250_000,
     edits: 1000,
     cycles: 1000,
+    members: 1_000_000,
 };
 const QUICK: Effort = Effort {
     rounds: 10,
     packets: 100_000,
     edits: 100,
     cycles: 100,
+    members: 100_000,
 };
 
 /// Runs the measurement that the arguments name.
@@ -162,8 +170,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         What::Layers { json, quick } => {
             measure(&workspace, &objects, quick, &[Part::Layers])?.print(json)
         }
-        What::Filter { json, quick } => {
-            measure(&workspace, &objects, quick, &[Part::Filter])?.print(json)
+        What::Filter { json, quick, only } => {
+            let wanted = |part: &filter::Part| only.is_empty() || only.contains(part);
+            let parts = filter::PARTS.into_iter().filter(wanted);
+            let parts: Vec<_> = parts.map(Part::Filter).collect();
+            measure(&workspace, &objects, quick, &parts)?.print(json)
         }
         What::Lifecycle { json, quick } => {
             measure(&workspace, &objects, quick, &[Part::Lifecycle])?.print(json)
@@ -191,7 +202,7 @@ fn measure(
             Part::Times => times::measure(&mut stage, effort, &command, &mut report),
             Part::Leaks => leaks::measure(&mut stage, effort, &mut report),
             Part::Layers => layers::measure(&mut stage, effort, &mut report),
-            Part::Filter => filter::measure(&mut stage, effort, &mut report),
+            Part::Filter(part) => filter::measure(&mut stage, *part, effort, &command, &mut report),
             Part::Lifecycle => lifecycle::measure(&mut stage, effort, &command, &mut report),
         };
         // Of an interrupted call, the interruption is the better news.

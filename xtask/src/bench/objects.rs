@@ -34,6 +34,8 @@ const SOURCES: &[(&str, &str, &[&str])] = &[
     ("sink-tc", "ends.c", &["-DTC"]),
     ("gate", "ends.c", &["-DGATE"]),
     ("generator", "ends.c", &["-DGENERATOR"]),
+    ("rotating-sender", "rotation.c", &["-DSENDER"]),
+    ("rotating-caller", "rotation.c", &[]),
 ];
 
 /// The compiled objects.
@@ -61,11 +63,26 @@ impl Objects {
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(format!("{name}.o"))
+        self.file(&format!("{name}.o"))
+    }
+
+    /// The path of a file beside the objects.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     /// Loads an object's only program as it is, with these maps.
     pub(super) fn load(&self, name: &str, maps: &[(&str, &OwnedFd)]) -> Result<OwnedFd> {
+        self.load_with(name, maps, 0)
+    }
+
+    /// The same with `BPF_F_…`.
+    pub(super) fn load_with(
+        &self,
+        name: &str,
+        maps: &[(&str, &OwnedFd)],
+        flags: u32,
+    ) -> Result<OwnedFd> {
         let path = self.path(name);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let object = Object::parse(name, bytes)?;
@@ -84,7 +101,7 @@ impl Objects {
             program_type: hook.row().program_type as u32,
             expected_attach_type: hook.row().expected_attach_type,
             attach_btf_id: 0,
-            flags: 0,
+            flags,
             name: &symbol,
             license: &linked.license,
             instructions: body.instructions,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
@@ -12,6 +13,8 @@ use super::Effort;
 pub(super) struct Report {
     tables: Vec<Table>,
     targets: Vec<Target>,
+    /// Files that were written, by what is in them.
+    files: Vec<(&'static str, PathBuf)>,
     values: Map<String, Value>,
 }
 
@@ -38,9 +41,10 @@ impl Report {
             packets,
             edits,
             cycles,
+            members,
         } = effort;
         let effort = json!({
-            "rounds": rounds, "packets": packets, "edits": edits, "cycles": cycles,
+            "rounds": rounds, "packets": packets, "edits": edits, "cycles": cycles, "members": members,
         });
         let uname = rustix::system::uname();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -55,6 +59,7 @@ impl Report {
         Self {
             tables: Vec::new(),
             targets: Vec::new(),
+            files: Vec::new(),
             values: values.into_iter().collect(),
         }
     }
@@ -76,10 +81,19 @@ impl Report {
         });
     }
 
+    pub(super) fn file(&mut self, what: &'static str, path: PathBuf) {
+        self.files.push((what, path));
+    }
+
     pub(super) fn print(mut self, as_json: bool) -> Result<()> {
         let text = if as_json {
             let targets = self.targets.iter().map(Target::json).collect();
             self.values.insert("targets".to_owned(), targets);
+            let files = self
+                .files
+                .iter()
+                .map(|(what, path)| json!({"what": what, "path": path}));
+            self.values.insert("files".to_owned(), files.collect());
             serde_json::to_string_pretty(&self.values).context("cannot write JSON")? + "\n"
         } else {
             self.text()
@@ -117,6 +131,9 @@ impl Report {
         {
             let met = if found <= limit { "met   " } else { "MISSED" };
             text += &format!("  {met}  {what}: {found:.2} of at most {limit:.2} {unit}\n");
+        }
+        for (what, path) in &self.files {
+            text += &format!("\n{what}: {}\n", path.display());
         }
         text
     }

@@ -37,6 +37,8 @@ pub(super) const PINS: &str = "/run/nke-bench-pins";
 /// Where tc mounts a bpffs when nobody else has.
 const BPFFS: &str = "/sys/fs/bpf";
 const LOCK: &str = "/run/nke-bench.lock";
+/// The Ethernet address of all receivers: the generators' packets are for them.
+const ADDRESS: &str = "02:02:02:02:02:02";
 
 /// What the benchmark made, and undoes.
 pub(super) struct Stage<'a> {
@@ -107,36 +109,25 @@ impl<'a> Stage<'a> {
 
     /// One more cable. Its receiving end takes whole frames without an XDP program, too.
     pub(super) fn cable(&mut self) -> Result<Cable> {
+        let (inside, outside) = self.new_cable()?;
+        plug(&inside, &outside)
+    }
+
+    /// One more cable, into a room.
+    pub(super) fn cable_into(&mut self, room: &Room) -> Result<Cable> {
+        let (inside, outside) = self.new_cable()?;
+        run("ip", &["link", "set", &inside, "netns", &room.namespace])?;
+        self.inside(room, || plug(&inside, &outside))
+    }
+
+    /// The names of both ends of a new cable.
+    fn new_cable(&mut self) -> Result<(String, String)> {
         self.cables += 1;
         let (inside, outside) = (format!("in{}", self.cables), format!("out{}", self.cables));
-        let inside = inside.as_str();
-        run(
-            "ip",
-            &[
-                "link", "add", inside, "type", "veth", "peer", "name", &outside, "netns", SENDER,
-            ],
-        )?;
-        // Without addresses there is no traffic but the generator's.
-        run("ip", &["link", "set", inside, "addrgenmode", "none", "up"])?;
-        run(
-            "ip",
-            &[
-                "-n",
-                SENDER,
-                "link",
-                "set",
-                &outside,
-                "addrgenmode",
-                "none",
-                "up",
-            ],
-        )?;
-        run("ethtool", &["-K", inside, "gro", "on"])?;
-        Ok(Cable {
-            inside_index: index(&["-o", "link", "show", inside])?,
-            outside_index: index(&["-n", SENDER, "-o", "link", "show", &outside])?,
-            inside: inside.to_owned(),
-        })
+        let mut add = vec!["link", "add", &inside, "address", ADDRESS, "type", "veth"];
+        add.extend(["peer", "name", &outside, "netns", SENDER]);
+        run("ip", &add)?;
+        Ok((inside, outside))
     }
 
     /// One more room, with a loopback interface that is up.
@@ -294,6 +285,21 @@ impl Drop for Stage<'_> {
             drop(write!(io::stderr(), "\r\x1b[2K"));
         }
     }
+}
+
+/// Has a new cable, the receiving end of which is in this namespace, take packets.
+fn plug(inside: &str, outside: &str) -> Result<Cable> {
+    // Without addresses there is no traffic but the generator's.
+    let mut up = vec!["link", "set", inside, "addrgenmode", "none", "up"];
+    run("ip", &up)?;
+    up[2] = outside;
+    run("ip", &[&["-n", SENDER][..], &up].concat())?;
+    run("ethtool", &["-K", inside, "gro", "on"])?;
+    Ok(Cable {
+        inside_index: index(&["-o", "link", "show", inside])?,
+        outside_index: index(&["-n", SENDER, "-o", "link", "show", outside])?,
+        inside: inside.to_owned(),
+    })
 }
 
 /// Moves the calling thread to the sender's side.

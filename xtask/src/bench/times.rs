@@ -29,13 +29,13 @@ const TCX_NEXT: i32 = -1;
 type Line = String;
 
 /// Something that is prepared, done and timed, and undone, by commands.
-struct Contest {
-    key: &'static str,
-    name: &'static str,
+pub(super) struct Contest {
+    pub(super) key: String,
+    pub(super) name: String,
     before: Vec<Line>,
     timed: Vec<Line>,
     after: Vec<Line>,
-    samples: Samples,
+    pub(super) samples: Samples,
 }
 
 /// What the library is timed at, with its name and its key.
@@ -211,35 +211,34 @@ pub(super) fn word(path: &Path) -> Result<&str> {
 }
 
 impl Contest {
-    fn new(key: &'static str, name: &'static str) -> Self {
-        let samples = Samples::default();
+    pub(super) fn new(key: &str, name: &str) -> Self {
         Self {
-            key,
-            name,
+            key: key.to_owned(),
+            name: name.to_owned(),
             before: Vec::new(),
             timed: Vec::new(),
             after: Vec::new(),
-            samples,
+            samples: Samples::default(),
         }
     }
 
-    fn before(mut self, line: Line) -> Self {
+    pub(super) fn before(mut self, line: Line) -> Self {
         self.before.push(line);
         self
     }
 
-    fn timed(mut self, line: Line) -> Self {
+    pub(super) fn timed(mut self, line: Line) -> Self {
         self.timed.push(line);
         self
     }
 
-    fn after(mut self, line: Line) -> Self {
+    pub(super) fn after(mut self, line: Line) -> Self {
         self.after.push(line);
         self
     }
 
     /// Milliseconds of what is timed.
-    fn time(&self) -> Result<f64> {
+    pub(super) fn time(&self) -> Result<f64> {
         self.before.iter().try_for_each(call)?;
         let began = Instant::now();
         self.timed.iter().try_for_each(call)?;
@@ -323,7 +322,7 @@ fn library_time(stage: &Stage<'_>, verb: Verb, bare: &Cable, edited: &Edited) ->
 fn tell(contests: &[Contest], library: &[Samples], report: &mut Report) {
     let commands = contests
         .iter()
-        .map(|contest| (contest.name, contest.key, &contest.samples));
+        .map(|contest| (&*contest.name, &*contest.key, &contest.samples));
     let verbs = VERBS
         .iter()
         .zip(library)

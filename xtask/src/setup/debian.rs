@@ -28,7 +28,7 @@ pub(super) const TESTS: &[&str] = &[
     "nftables",
 ];
 /// What the benchmarks compare with.
-pub(super) const BENCH: &[&str] = &["bpftool", "strace", "xdp-tools"];
+pub(super) const BENCH: &[&str] = &["bpftool", "ipset", "iptables", "strace", "xdp-tools"];
 /// What virtual machines are made of.
 pub(super) const VM: &[&str] = &["binutils", "busybox-static", "kmod", "qemu-system-x86"];
 

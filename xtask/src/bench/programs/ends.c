@@ -1,5 +1,6 @@
 // Where packets come from and where they end: the generator sends each packet to the interface whose
-// index the packet itself holds; a gate counts what passes it, and a sink what ends in it.
+// index the packet itself holds, in the last four bytes of its sender's Ethernet address, so that all
+// else of it can be as a receiver wants it; a gate counts what passes it, and a sink what ends in it.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -28,7 +29,7 @@ SEC("xdp")
 int generator(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u32 *interface = data + sizeof(struct ethhdr) + 2;
+	__u32 *interface = data + 8;
 
 	if ((void *)(interface + 1) > end)
 		return XDP_ABORTED;
