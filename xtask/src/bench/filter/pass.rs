@@ -193,10 +193,10 @@ fn tell(subjects: &[Subject], report: &mut Report) {
     });
     report.value("pass", json!(values));
     for subject in filters {
-        let more = |kind: usize| subject.single[kind].beyond(&bare.single[kind]);
+        let more = |kind: usize| subject.in_turn[kind].beyond(&bare.in_turn[kind]);
         let found = more(1).beyond(&more(0)).median();
         let what = format!(
-            "pass beyond drop, {}, {} rules",
+            "pass beyond drop, in turn, {}, {} rules",
             subject.name, subject.rules
         );
         report.target(&what, found, 2.0, "ns");
