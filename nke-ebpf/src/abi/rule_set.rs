@@ -57,7 +57,7 @@ pub const TREES: usize = 4;
 pub const ROOTS: usize = TREES + 1;
 
 /// How many rules a run has at most.
-pub const RUN: usize = 256;
+pub const RUN: usize = 128;
 
 /// How many bits a table asks for at most.
 pub const MOST_BITS: u32 = 10;

@@ -97,8 +97,8 @@ fn both_families_live_in_one_set() {
 #[test]
 fn rules_that_no_field_tells_apart_are_held_up_to_a_limit() {
     let encoded = |count| vec![Rule::ANY; count];
-    assert!(build(&mut encoded(1280), &[], 0, 2).is_some());
-    assert!(build(&mut encoded(1281), &[], 0, 2).is_none());
+    assert!(build(&mut encoded(640), &[], 0, 2).is_some());
+    assert!(build(&mut encoded(641), &[], 0, 2).is_none());
 }
 
 #[test]
