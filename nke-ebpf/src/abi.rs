@@ -18,7 +18,7 @@ mod rule_set;
 mod test;
 
 pub use rule_set::{
-    At, COUNTS_IN_PAGE, FORMAT, Field, HEADER_LINES, Header, LINE_WORDS, Node, PAGE_LINES,
+    At, COUNTS_IN_PAGE, FEW, FORMAT, Field, HEADER_LINES, Header, LINE_WORDS, Node, PAGE_LINES,
     PAGE_WORDS, PAGES, Page, RULES_IN_PAGE, RUN, Root, TREES, WAYS,
 };
 pub use test::{SUBJECT_WORDS, Subject, TESTS, Test, field};

@@ -12,13 +12,15 @@
 //! It never waits, and never changes anything but counts.
 #![expect(unsafe_code, reason = "a map's value is reached through a pointer")]
 
+use core::ptr::NonNull;
+
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps},
     helpers::generated::bpf_get_smp_processor_id,
 };
 
 use crate::{
-    Decision, Flow, Packet,
+    Decision, Flow, Obscured, Packet,
     abi::{COUNTS_IN_PAGE, Count, Header, Page, Rule, Subject},
     branchless::forget,
     rules::{self, Pages},
@@ -40,7 +42,8 @@ pub type RuleSets = ArrayOfMaps<RuleSet, 1>;
 #[derive(Clone, Copy)]
 pub struct InForce<'a> {
     set: &'a RuleSet,
-    first: &'a Page,
+    /// The first page, which the counts may be in.
+    first: NonNull<Page>,
 }
 
 impl Pages for RuleSet {
@@ -56,15 +59,21 @@ impl<'a> InForce<'a> {
     #[must_use]
     pub fn of(sets: &'a RuleSets) -> Option<Self> {
         let set = sets.get(0)?;
-        let first = set.get(0)?;
+        let first = NonNull::new(set.get_ptr_mut(0)?)?;
         Some(Self { set, first })
     }
 
-    /// Whether some rule asks for what is read of a packet only then: see [`Flow::with_more`].
+    /// The flow of a packet, with what more some rule asks for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Flow::of`].
     #[inline(always)]
-    #[must_use]
-    pub fn asks_more(&self) -> bool {
-        self.first.asks_more()
+    pub fn flow(&self, packet: &impl Packet) -> Result<Flow, Obscured> {
+        let first = self.first();
+        let flow = Flow::asked(packet, first.asks_more())?;
+        // Or the verifier walks through all behind this once for each way of finding it.
+        Ok(flow.with_facts_forgotten(first.words[0]))
     }
 
     /// What the first rule says that matches the flow and these facts beside those of the flow,
@@ -72,7 +81,10 @@ impl<'a> InForce<'a> {
     #[inline(always)]
     #[must_use]
     pub fn decide(&self, flow: &Flow, facts: u64) -> Decision {
-        rules::decide(self.set, self.first, flow, facts, |_, _| true)
+        match rules::decide_few(self.first(), flow, facts) {
+            Some(decision) => decision,
+            None => rules::decide(self.set, self.first(), flow, facts, |_, _| true),
+        }
     }
 
     /// The same for a packet, whatever the rules ask of it.
@@ -80,10 +92,10 @@ impl<'a> InForce<'a> {
     #[must_use]
     pub fn decide_packet(&self, packet: &impl Packet, flow: &Flow, facts: u64) -> Decision {
         let noise = u64::from(packet.len());
-        let decision = if self.first.asks_tests() {
+        let decision = if self.first().asks_tests() {
             let subject = Subject::of(packet, flow, facts);
             let tests = |page: &Page, rule: &Rule| tests_hold(page, rule.extra, &subject);
-            rules::decide(self.set, self.first, flow, facts, tests)
+            rules::decide(self.set, self.first(), flow, facts, tests)
         } else {
             self.decide(flow, facts)
         };
@@ -115,9 +127,17 @@ impl<'a> InForce<'a> {
         }
     }
 
+    /// The first page: its header, nodes and rules, which nobody writes. What it may have of
+    /// counts is never looked at through this.
     #[inline(always)]
-    fn header(&self) -> &Header {
-        self.first.header()
+    fn first(&self) -> &'a Page {
+        // SAFETY: a value of the map, which is there as long as the map is.
+        unsafe { self.first.as_ref() }
+    }
+
+    #[inline(always)]
+    fn header(&self) -> &'a Header {
+        self.first().header()
     }
 
     /// This CPU's count of this number.
@@ -126,10 +146,15 @@ impl<'a> InForce<'a> {
         let header = self.header();
         // SAFETY: the helper reads one number of the kernel.
         let cpu = unsafe { bpf_get_smp_processor_id() };
-        let index = u64::from(cpu) * u64::from(header.row) + u64::from(number);
-        let page = u64::from(header.counts) + index / COUNTS_IN_PAGE as u64;
-        let page: *mut Count = self.set.get_ptr_mut(page as u32)?.cast();
+        let place =
+            u64::from(cpu) * u64::from(header.row) + u64::from(number) + u64::from(header.counts);
+        let page = if place < COUNTS_IN_PAGE as u64 {
+            self.first.as_ptr()
+        } else {
+            self.set
+                .get_ptr_mut((place / COUNTS_IN_PAGE as u64) as u32)?
+        };
         // SAFETY: the index is below what fits into the page.
-        Some(unsafe { page.add(index as usize % COUNTS_IN_PAGE) })
+        Some(unsafe { page.cast::<Count>().add(place as usize % COUNTS_IN_PAGE) })
     }
 }

@@ -13,8 +13,8 @@
 use crate::{
     Flow,
     abi::{
-        At, Ends, Field, Header, Node, PAGE_LINES, PORT_GUARD, Page, RUN, Rule, TREES, WAYS, facts,
-        split,
+        At, Ends, FEW, Field, Header, Node, PAGE_LINES, PORT_GUARD, Page, RUN, Rule, TREES, WAYS,
+        facts, join,
     },
     branchless::{forget, is_below},
 };
@@ -26,6 +26,16 @@ pub struct Decision {
     pub outcome: u32,
     /// The place of the rule in the list, from 1; 0 if none matched.
     pub number: u32,
+}
+
+impl Decision {
+    #[inline(always)]
+    const fn by(rule: &Rule) -> Self {
+        Self {
+            outcome: rule.outcome,
+            number: rule.number,
+        }
+    }
 }
 
 /// Where the pages of a rule set are found.
@@ -105,7 +115,7 @@ pub fn decide(
     // walks on from here only once.
     let noise = first.words[0];
     let flow = &flow.forgotten(noise);
-    let facts = forget(flow.facts() | facts, noise);
+    let facts = forget(flow.all_facts() | facts, noise);
     let fields = fields(flow, facts);
     let mut best = Decision {
         outcome: header.default,
@@ -120,13 +130,10 @@ pub fn decide(
         let Some((page, at)) = run_of(pages, first, root.at, &fields) else {
             continue;
         };
-        if let Some(rule) = first_match(page, at, flow, facts, &tests)
+        if let Some(rule) = first_match::<RUN>(page, at, flow, facts, &tests)
             && rule.number < best.number
         {
-            best = Decision {
-                outcome: rule.outcome,
-                number: rule.number,
-            };
+            best = Decision::by(rule);
         }
         best.number = forget(u64::from(best.number), noise) as u32;
         best.outcome = forget(u64::from(best.outcome), noise) as u32;
@@ -135,6 +142,23 @@ pub fn decide(
         best.number = 0;
     }
     best
+}
+
+/// The same where the rules are few and have no tests ([`Header::few`]); else nothing.
+#[inline(always)]
+#[must_use]
+pub fn decide_few(first: &Page, flow: &Flow, facts: u64) -> Option<Decision> {
+    let header = first.header();
+    if header.few.count() == 0 {
+        return None;
+    }
+    let facts = forget(flow.all_facts() | facts, first.words[0]);
+    let rule = first_match::<FEW>(first, header.few, flow, facts, &|_, _| true);
+    let default = Decision {
+        outcome: header.default,
+        number: 0,
+    };
+    Some(rule.map_or(default, Decision::by))
 }
 
 /// The run that a flow comes to in a tree, and the page where it lies.
@@ -167,17 +191,17 @@ fn run_of<'a>(
 /// Where a node sends a flow.
 #[inline(always)]
 fn follow(node: &Node, fields: &[u32; Field::COUNT]) -> At {
-    let field = u64::from(fields[node.field as usize & (Field::COUNT - 1)]);
+    let field = u32::from_be(fields[node.field as usize & (Field::COUNT - 1)]);
     let mut way = 0;
     for last in node.last {
-        way += is_below(u64::from(last), field);
+        way += is_below(u64::from(last), u64::from(field));
     }
     node.next[way as usize & (WAYS - 1)]
 }
 
-/// The first rule of a run that matches.
+/// The first rule of a run that matches, of `MOST` that it has at most.
 #[inline(always)]
-fn first_match<'a>(
+fn first_match<'a, const MOST: usize>(
     page: &'a Page,
     at: At,
     flow: &Flow,
@@ -186,7 +210,7 @@ fn first_match<'a>(
 ) -> Option<&'a Rule> {
     let start = at.line() / 2;
     let count = at.count() as usize;
-    for index in 0..RUN {
+    for index in 0..MOST {
         if index >= count {
             break;
         }
@@ -202,29 +226,27 @@ fn first_match<'a>(
     None
 }
 
-/// The numbers of a flow that nodes compare.
+/// The numbers of a flow that nodes compare, big end first.
+//
+// So they lie in a packet: what nodes never ask for has cost nothing but its store.
 #[inline(always)]
 fn fields(flow: &Flow, facts: u64) -> [u32; Field::COUNT] {
-    let mut fields = [0; Field::COUNT];
-    let ends = [
-        (Field::SOURCE, flow.source),
-        (Field::DESTINATION, flow.destination),
-    ];
-    for (field, words) in ends {
-        let field = field as usize;
-        let ((a, b), (c, d)) = (split(words[0]), split(words[1]));
-        fields[field] = u32::from_be(a);
-        fields[field + 1] = u32::from_be(b);
-        fields[field + 2] = u32::from_be(c);
-        fields[field + 3] = u32::from_be(d);
-    }
-    fields[Field::SOURCE_PORT as usize] = flow.ports() as u32;
-    fields[Field::DESTINATION_PORT as usize] = (flow.ports() >> 32) as u32;
     // `NO_PROTOCOL` is the bit above a protocol's eight.
     let known = (facts & facts::PROTOCOL) >> facts::PROTOCOL.trailing_zeros();
     let number = facts >> facts::PROTOCOL_SHIFT & 0xff;
-    fields[Field::PROTOCOL as usize] = (number | (known ^ 1) << 8) as u32;
-    fields
+    let words = [
+        flow.source[0],
+        flow.source[1],
+        flow.destination[0],
+        flow.destination[1],
+        flow.ports().to_be(),
+        join(((number | (known ^ 1) << 8) as u32).to_be(), 0),
+        // Of these nodes ask nothing. Two zeros would be a call of a function that fills bytes.
+        facts,
+        facts,
+    ];
+    // SAFETY: plain numbers.
+    unsafe { core::mem::transmute::<[u64; Field::COUNT / 2], [u32; Field::COUNT]>(words) }
 }
 
 /// Not zero where the rule and the flow disagree, but for the last half of IPv6 addresses.

@@ -9,7 +9,8 @@
 //! pages 1..     nodes and tests from the front and rules from the back
 //! then          all rules, in order: the list that the user side reads back
 //! then          the tests of all rules, in order, a line each
-//! then          counts that old rule sets have left, by number; then those of each CPU
+//! then          counts that old rule sets have left, by number; then those of each CPU, unless
+//!               there is room for them in page 0
 //! ```
 //!
 //! A search begins at a root of the header, goes from node to node by one [`Field`] of the flow each, and
@@ -57,8 +58,11 @@ pub const WAYS: usize = 8;
 /// The lines of the header.
 pub const HEADER_LINES: usize = 3;
 
+/// How many rules are few: so many are compared one after the other, without a tree.
+pub const FEW: usize = 4;
+
 /// The number of this layout.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A part of a rule set, and the value of its map.
 #[derive(Clone, Debug)]
@@ -100,15 +104,18 @@ pub struct Header {
     pub list: u32,
     /// The page where counts that old rule sets have left begin.
     pub carried: u32,
-    /// The page where the counts of the first CPU begin.
+    /// Where the counts of the first CPU begin, in counts from the beginning of the first page on.
     pub counts: u32,
     /// How many counts a CPU has, or those that are carried: of the default, of each rule by its
     /// number, and last of packets that could not be judged, and were dropped for it.
     pub row: u32,
     /// The page where the tests of all rules begin. Behind them are the counts that are carried.
     pub tests: u32,
+    /// All rules in one run of the first page, where they are few ([`FEW`]) and none has tests; else
+    /// nothing.
+    pub few: At,
     /// Nothing yet.
-    pub spare: [u32; 8],
+    pub spare: [u32; 7],
     /// The trees by family: of what is not IP, of IPv4, of IPv6, and none.
     pub roots: [[Root; TREES]; 4],
 }
@@ -181,10 +188,10 @@ impl Field {
     pub const SOURCE: u32 = 0;
     /// The first of the four words of the receiver's address.
     pub const DESTINATION: u32 = 4;
-    /// The sender's port; 0 where it is not known.
-    pub const SOURCE_PORT: u32 = 8;
     /// The receiver's port; 0 where it is not known.
-    pub const DESTINATION_PORT: u32 = 9;
+    pub const DESTINATION_PORT: u32 = 8;
+    /// The sender's port; 0 where it is not known.
+    pub const SOURCE_PORT: u32 = 9;
     /// The protocol's number; [`Self::NO_PROTOCOL`] where it is not known.
     pub const PROTOCOL: u32 = 10;
     /// What stands for an unknown protocol.
@@ -234,6 +241,7 @@ impl Header {
         words[1] = join(self.default, self.list);
         words[2] = join(self.carried, self.counts);
         words[3] = join(self.row, self.tests);
+        words[4] = join(self.few.0, 0);
         for (word, root) in words[LINE_WORDS..]
             .iter_mut()
             .zip(self.roots.as_flattened())
@@ -250,6 +258,7 @@ impl Header {
         let (default, list) = super::split(words[1]);
         let (carried, counts) = super::split(words[2]);
         let (row, tests) = super::split(words[3]);
+        let (few, _) = super::split(words[4]);
         let mut roots = [[Root::NONE; TREES]; 4];
         for (root, word) in roots
             .as_flattened_mut()
@@ -268,7 +277,8 @@ impl Header {
             counts,
             row,
             tests,
-            spare: [0; 8],
+            few: At(few),
+            spare: [0; 7],
             roots,
         }
     }

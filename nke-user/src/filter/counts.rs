@@ -32,21 +32,25 @@ impl Counts {
         } = set.header;
         let (length, row) = (length as usize, row as usize);
         let mut sum = vec![Hits::default(); row];
-        let mut add = |from: u32, rows: usize| -> io::Result<()> {
-            let all = rows * row;
-            for (page, first) in (from..).zip((0..all).step_by(COUNTS_IN_PAGE)) {
-                let words = set.page(page)?;
+        let mut add = |from: usize, rows: usize| -> io::Result<()> {
+            let mut place = from;
+            let end = from + rows * row;
+            while place < end {
+                let words = set.page(u32::try_from(place / COUNTS_IN_PAGE).unwrap_or(u32::MAX))?;
                 let (counts, _) = words.as_chunks();
-                for (index, [packets, bytes]) in (first..all).zip(counts) {
-                    sum[index % row].packets += packets;
-                    sum[index % row].bytes += bytes;
+                let here = counts.iter().skip(place % COUNTS_IN_PAGE).take(end - place);
+                for [packets, bytes] in here {
+                    let hits = &mut sum[(place - from) % row];
+                    hits.packets += packets;
+                    hits.bytes += bytes;
+                    place += 1;
                 }
             }
             Ok(())
         };
         if row > 0 {
-            add(carried, 1)?;
-            add(counts, crate::sys::map::cpu_ids()? as usize)?;
+            add(carried as usize * COUNTS_IN_PAGE, 1)?;
+            add(counts as usize, crate::sys::map::cpu_ids()? as usize)?;
         }
         Ok(Self { row: sum, length })
     }

@@ -21,8 +21,8 @@ mod split;
 mod tests;
 
 use nke_ebpf::abi::{
-    COUNTS_IN_PAGE, FORMAT, Header, LINE_WORDS, PAGE_LINES, PAGE_WORDS, RULE_WORDS, RULES_IN_PAGE,
-    Root, Rule, TREES, Test,
+    At, COUNTS_IN_PAGE, FORMAT, Header, LINE_WORDS, PAGE_LINES, PAGE_WORDS, RULE_WORDS,
+    RULES_IN_PAGE, Root, Rule, TREES, Test,
 };
 
 use pack::Pages;
@@ -63,6 +63,10 @@ pub(super) fn build(rules: &[Rule], tests: &[Test], default: u32, cpus: u32) -> 
             .find(|root| **root == Root::NONE)?;
         *free = Root { first: *first, at };
     }
+    let few = pages.lay_few().unwrap_or(At::NOTHING);
+    let row = length.checked_add(2)?.next_multiple_of(4);
+    let of_cpus = u64::from(row) * u64::from(cpus);
+    let in_first = pages.line_of_counts(of_cpus);
 
     let mut words = pages.words;
     let page = |words: usize| u32::try_from(words / PAGE_WORDS).ok();
@@ -78,11 +82,16 @@ pub(super) fn build(rules: &[Rule], tests: &[Test], default: u32, cpus: u32) -> 
         words.extend(tests.iter().flat_map(Test::to_words));
         words.resize(from + PAGE_WORDS, 0);
     }
-    let row = length.checked_add(2)?.next_multiple_of(4);
     let pages_of = |counts: u64| u32::try_from(counts.div_ceil(COUNTS_IN_PAGE as u64)).ok();
     let carried = page(words.len())?;
-    let counts = carried + pages_of(row.into())?;
-    let pages = counts + pages_of(u64::from(row) * u64::from(cpus))?;
+    let behind = carried + pages_of(row.into())?;
+    let (counts, pages) = match in_first {
+        Some(counts) => (counts, behind),
+        None => (
+            behind.checked_mul(u32::try_from(COUNTS_IN_PAGE).ok()?)?,
+            behind + pages_of(of_cpus)?,
+        ),
+    };
     let header = Header {
         format: FORMAT,
         length,
@@ -92,7 +101,8 @@ pub(super) fn build(rules: &[Rule], tests: &[Test], default: u32, cpus: u32) -> 
         counts,
         row,
         tests: tests_page,
-        spare: [0; 8],
+        few,
+        spare: [0; 7],
         roots,
     };
     let head = header.to_words();

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use nke_ebpf::abi::{
-    At, HEADER_LINES, LINE_WORDS, Node, PAGE_LINES, PAGE_WORDS, PAGES, RULE_WORDS, RULES_IN_PAGE,
-    Rule, Test, WAYS,
+    At, Count, FEW, HEADER_LINES, LINE_WORDS, Node, PAGE_LINES, PAGE_WORDS, PAGES, RULE_WORDS,
+    RULES_IN_PAGE, Rule, Test, WAYS,
 };
 use nke_ebpf::rules::TOP_DEPTH;
 
 use super::grow::Tree;
+
+const COUNTS_IN_LINE: u64 = (LINE_WORDS * 8 / size_of::<Count>()) as u64;
 
 /// Pages that are being filled: nodes and tests from the front, rules from the back.
 pub(super) struct Pages<'a> {
@@ -68,6 +70,30 @@ impl<'a> Pages<'a> {
             .iter()
             .map(|tree| self.spread(tree, TOP_DEPTH))
             .collect()
+    }
+
+    /// Lays out all rules as one run of the first page, if they are few, without tests, and there is
+    /// room.
+    pub(super) fn lay_few(&mut self) -> Option<At> {
+        let plain = self.rules.iter().all(|rule| tests_of(rule) == 0);
+        if !plain || self.rules.len() > FEW || self.rules.len() * 2 > self.pages[0].free() {
+            return None;
+        }
+        let all: Vec<u32> = (0..u32::try_from(self.rules.len()).ok()?).collect();
+        self.put_run(0, &all)
+    }
+
+    /// Where so many counts begin if they are in the first page, behind its nodes; nothing if they do
+    /// not fit.
+    pub(super) fn line_of_counts(&mut self, counts: u64) -> Option<u32> {
+        let filled = &mut self.pages[0];
+        let lines = usize::try_from(counts.div_ceil(COUNTS_IN_LINE)).ok()?;
+        if lines > filled.free() {
+            return None;
+        }
+        let line = u64::try_from(filled.line).ok()?;
+        filled.line += lines;
+        u32::try_from(line * COUNTS_IN_LINE).ok()
     }
 
     /// Lays out a tree that need not fit into one page.
