@@ -18,7 +18,7 @@ mod rule_set;
 mod test;
 
 pub use rule_set::{
-    At, COUNTS_IN_PAGE, FORMAT, FRONT_WORDS, Field, Front, HEADER_WORDS, HEADERS, Header,
+    At, COUNTS_IN_PAGE, FEW, FORMAT, FRONT_WORDS, Field, Front, HEADER_WORDS, HEADERS, Header,
     LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page, ROOTS, RULES_IN_PAGE, RUN, Root,
     TREES,
 };

@@ -5,13 +5,12 @@
 //! arithmetic are one. On the host these are what they say.
 //!
 //! Nothing here branches, or touches memory other than what it is given.
-#![cfg_attr(
-    target_arch = "bpf",
-    expect(
-        unsafe_code,
-        reason = "inline assembly, which the compiler does not turn back"
-    )
+#![expect(
+    unsafe_code,
+    reason = "inline assembly, which the compiler does not turn back"
 )]
+
+use crate::headers::Header;
 
 /// 1 if the numbers are equal, else 0. They must be less than half of all numbers apart.
 #[inline(always)]
@@ -154,6 +153,51 @@ pub(crate) fn half_word(bytes: &[u8; 4]) -> u32 {
     u32::from_ne_bytes(*bytes)
 }
 
+/// The number of `BYTES` bytes (1, 2, 4 or 8) at an offset of a header, in the order in which they lie
+/// in memory: one instruction, with the offset in it. See [`word`].
+#[inline(always)]
+pub(crate) fn at<const OFFSET: usize, const BYTES: usize, T: Header>(header: &T) -> u64 {
+    const { assert!(OFFSET + BYTES <= size_of::<T>()) };
+    let header = core::ptr::from_ref(header).cast::<u8>();
+    #[cfg(target_arch = "bpf")]
+    {
+        let value: u64;
+        macro_rules! load {
+            ($load:literal) => {
+                // SAFETY: reads bytes that the reference covers, and writes nothing.
+                unsafe {
+                    core::arch::asm!(
+                        $load,
+                        value = out(reg) value,
+                        header = in(reg) header,
+                        offset = const OFFSET,
+                        options(pure, readonly, nostack),
+                    )
+                }
+            };
+        }
+        match BYTES {
+            1 => load!("{value} = *(u8 *)({header} + {offset})"),
+            2 => load!("{value} = *(u16 *)({header} + {offset})"),
+            4 => load!("{value} = *(u32 *)({header} + {offset})"),
+            _ => load!("{value} = *(u64 *)({header} + {offset})"),
+        }
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        // SAFETY: the header has as many bytes, all of which are numbers.
+        let bytes = unsafe { core::slice::from_raw_parts(header.add(OFFSET), BYTES) };
+        match *bytes {
+            [a] => a.into(),
+            [a, b] => u16::from_ne_bytes([a, b]).into(),
+            [a, b, c, d] => u32::from_ne_bytes([a, b, c, d]).into(),
+            [a, b, c, d, e, f, g, h] => u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            _ => 0,
+        }
+    }
+}
+
 /// Adds to a number in memory, in one step: nothing on the same machine can come in between.
 ///
 /// The core library has no such operation for a machine without compare-and-swap.
@@ -186,10 +230,6 @@ pub(crate) mod load {
     ///
     /// There must be four bytes at this offset, aligned to 4.
     #[inline(always)]
-    #[cfg_attr(
-        not(target_arch = "bpf"),
-        expect(unsafe_code, reason = "reads through a pointer")
-    )]
     pub(crate) unsafe fn u32<const OFFSET: usize>(object: *const u8) -> u32 {
         #[cfg(target_arch = "bpf")]
         {
@@ -213,16 +253,44 @@ pub(crate) mod load {
         }
     }
 
+    /// An address or a length of a program's context, four bytes that the kernel makes eight of.
+    ///
+    /// It is loaded anew each time. The verifier tells apart addresses of a packet by how much of it
+    /// has been looked at, and whoever keeps one has all that follows walked through for each.
+    ///
+    /// # Safety
+    ///
+    /// The context must be the kernel's, and have such a member at this offset.
+    #[inline(always)]
+    pub(crate) unsafe fn context<const OFFSET: usize, T>(context: *const T) -> usize {
+        #[cfg(target_arch = "bpf")]
+        {
+            let value: u64;
+            // SAFETY: promised by the caller.
+            unsafe {
+                core::arch::asm!(
+                    "{value} = *(u32 *)({context} + {offset})",
+                    value = out(reg) value,
+                    context = in(reg) context,
+                    offset = const OFFSET,
+                    options(nostack),
+                );
+            }
+            value as usize
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: promised by the caller.
+        unsafe {
+            context.cast::<u8>().add(OFFSET).cast::<u32>().read() as usize
+        }
+    }
+
     /// Eight bytes.
     ///
     /// # Safety
     ///
     /// There must be eight bytes at this offset, aligned to 8.
     #[inline(always)]
-    #[cfg_attr(
-        not(target_arch = "bpf"),
-        expect(unsafe_code, reason = "reads through a pointer")
-    )]
     pub(crate) unsafe fn u64<const OFFSET: usize>(object: *const u8) -> u64 {
         #[cfg(target_arch = "bpf")]
         {

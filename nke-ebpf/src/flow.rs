@@ -91,6 +91,28 @@ impl Flow {
     /// [`Obscured`] if the protocol is hidden behind too many extension headers.
     #[inline(always)]
     pub fn of(packet: &impl Packet) -> Result<Self, Obscured> {
+        Self::asked(packet, false)
+    }
+
+    /// The flow of a packet, with what more it says ([`facts::MORE`]) if that is asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Flow::of`].
+    #[inline(always)]
+    pub fn asked(packet: &impl Packet, more: bool) -> Result<Self, Obscured> {
+        if packet.has_link()
+            && let Some(flow) = Self::straight(packet, more)
+        {
+            return Ok(flow);
+        }
+        let flow = Self::any(packet)?;
+        Ok(if more { flow.with_more(packet) } else { flow })
+    }
+
+    /// The flow of any packet.
+    #[inline(always)]
+    fn any(packet: &impl Packet) -> Result<Self, Obscured> {
         let mut flow = Self {
             facts: 0,
             ports: 0,
@@ -108,6 +130,16 @@ impl Flow {
             None => flow.facts = CUT,
         }
         Ok(flow.forgotten(u64::from(packet.len())))
+    }
+
+    /// The same flow, of which the verifier has forgotten the facts. By the rest of it hardly any
+    /// branch is decided. No bit of the noise may be known.
+    #[inline(always)]
+    pub(crate) fn with_facts_forgotten(self, noise: u64) -> Self {
+        Self {
+            facts: forget(self.facts, noise),
+            ..self
+        }
     }
 
     /// The same flow, whichever way it was found.
@@ -207,6 +239,12 @@ impl Flow {
         self.facts & !CUT
     }
 
+    /// The same, with what no rule asks for.
+    #[inline(always)]
+    pub(crate) const fn all_facts(&self) -> u64 {
+        self.facts
+    }
+
     /// Both ports as one number: [`abi::ports`]. 0 where they are not known.
     #[inline(always)]
     #[must_use]
@@ -232,8 +270,8 @@ impl Flow {
         if ip.version_and_length >> 4 != 4 || length < size_of::<Ipv4>() {
             return;
         }
-        self.source = address_v4(&ip.source);
-        self.destination = address_v4(&ip.destination);
+        self.source = front(half_word(&ip.source).into());
+        self.destination = front(half_word(&ip.destination).into());
         self.facts = facts::V4 | known(ip.protocol);
         if ip.fragment.get() & 0x1fff == 0 {
             self.transport = (offset + length) as u64;
@@ -385,18 +423,14 @@ const fn has_ports(protocol: u8) -> bool {
     )
 }
 
-/// The first four of sixteen bytes, as words in memory order.
+/// The words of an IPv4 address, from its bytes as a number in memory order.
 #[inline(always)]
-fn address_v4(bytes: &[u8; 4]) -> [u64; 2] {
-    let address = u64::from(half_word(bytes));
-    [
-        if cfg!(target_endian = "little") {
-            address
-        } else {
-            address << 32
-        },
-        0,
-    ]
+const fn front(address: u64) -> [u64; 2] {
+    if cfg!(target_endian = "little") {
+        [address, 0]
+    } else {
+        [address << 32, 0]
+    }
 }
 
 #[inline(always)]
@@ -418,6 +452,7 @@ const fn sixteen([first, second]: [u64; 2]) -> [u8; 16] {
 }
 
 mod more;
+mod straight;
 mod towards;
 #[cfg(feature = "bpf")]
 pub(crate) use more::tagged;

@@ -175,6 +175,24 @@ pub struct Icmp {
     pub code: u8,
 }
 
+/// What nearly all IPv4 packets begin with: no tag, no options, and ports.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct StraightV4 {
+    pub(crate) link: Ethernet,
+    pub(crate) ip: Ipv4,
+    pub(crate) ports: Ports,
+}
+
+/// What nearly all IPv6 packets begin with: no tag, no extension headers, and ports.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct StraightV6 {
+    pub(crate) link: Ethernet,
+    pub(crate) ip: Ipv6,
+    pub(crate) ports: Ports,
+}
+
 macro_rules! headers {
     ($($header:ty = $size:literal),+ $(,)?) => {
         $(
@@ -195,7 +213,9 @@ headers!(
     Extension = 8,
     Ports = 4,
     Tcp = 14,
-    Icmp = 2
+    Icmp = 2,
+    StraightV4 = 38,
+    StraightV6 = 58
 );
 
 /// Values of [`Ethernet::ethertype`].

@@ -12,13 +12,15 @@
 //! It never waits, and never changes anything but counts.
 #![expect(unsafe_code, reason = "a map's value is reached through a pointer")]
 
+use core::ptr::NonNull;
+
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps},
     helpers::generated::bpf_get_smp_processor_id,
 };
 
 use crate::{
-    Decision, Flow, Packet,
+    Decision, Flow, Obscured, Packet,
     abi::{COUNTS_IN_PAGE, Count, Header, Page, RULES_IN_PAGE, Rule, Subject},
     branchless::forget,
     rules::{self, Pages},
@@ -40,7 +42,9 @@ pub type RuleSets = ArrayOfMaps<RuleSet, 1>;
 #[derive(Clone, Copy)]
 pub struct InForce<'a> {
     set: &'a RuleSet,
-    first: &'a Page,
+    /// The first page, which the counts may be in.
+    first: NonNull<Page>,
+    /// The header that was in force when this packet came.
     header: &'a Header,
 }
 
@@ -57,16 +61,23 @@ impl<'a> InForce<'a> {
     #[must_use]
     pub fn of(sets: &'a RuleSets) -> Option<Self> {
         let set = sets.get(0)?;
-        let first = set.get(0)?;
-        let header = first.header();
+        let first = NonNull::new(set.get_ptr_mut(0)?)?;
+        // SAFETY: a value of the map, which is there as long as the map is.
+        let header = unsafe { first.as_ref() }.header();
         Some(Self { set, first, header })
     }
 
-    /// Whether some rule asks for what is read of a packet only then: see [`Flow::with_more`].
+    /// The flow of a packet, with what more some rule asks for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Flow::of`].
     #[inline(always)]
-    #[must_use]
-    pub fn asks_more(&self) -> bool {
-        self.header.asks_more()
+    pub fn flow(&self, packet: &impl Packet) -> Result<Flow, Obscured> {
+        let first = self.first();
+        let flow = Flow::asked(packet, self.header.asks_more())?;
+        // Or the verifier walks through all behind this once for each way of finding it.
+        Ok(flow.with_facts_forgotten(first.words[0]))
     }
 
     /// What the first rule says that matches the flow and these facts beside those of the flow,
@@ -74,8 +85,13 @@ impl<'a> InForce<'a> {
     #[inline(always)]
     #[must_use]
     pub fn decide(&self, flow: &Flow, facts: u64) -> Decision {
-        let first = (self.first, self.header);
-        rules::decide(self.set, first, flow, facts, |_, _| true)
+        match rules::decide_few((self.first(), self.header), flow, facts) {
+            Some(decision) => decision,
+            None => {
+                let first = (self.first(), self.header);
+                rules::decide(self.set, first, flow, facts, |_, _| true)
+            }
+        }
     }
 
     /// The same for a packet, whatever the rules ask of it.
@@ -86,7 +102,7 @@ impl<'a> InForce<'a> {
         let decision = if self.header.asks_tests() {
             let subject = Subject::of(packet, flow, facts);
             let tests = |page: &Page, rule: &Rule| tests_hold(page, rule.extra, &subject);
-            rules::decide(self.set, (self.first, self.header), flow, facts, tests)
+            rules::decide(self.set, (self.first(), self.header), flow, facts, tests)
         } else {
             self.decide(flow, facts)
         };
@@ -118,6 +134,14 @@ impl<'a> InForce<'a> {
         }
     }
 
+    /// The first page: its header, nodes and rules, which nobody writes. What it may have of
+    /// counts is never looked at through this.
+    #[inline(always)]
+    fn first(&self) -> &'a Page {
+        // SAFETY: a value of the map, which is there as long as the map is.
+        unsafe { self.first.as_ref() }
+    }
+
     /// The place of a rule among those that are there, from 1, by its number; 0 of the default.
     #[inline(always)]
     #[must_use]
@@ -136,10 +160,15 @@ impl<'a> InForce<'a> {
         let header = self.header;
         // SAFETY: the helper reads one number of the kernel.
         let cpu = unsafe { bpf_get_smp_processor_id() };
-        let index = u64::from(cpu) * u64::from(header.row) + u64::from(number);
-        let page = u64::from(header.counts) + index / COUNTS_IN_PAGE as u64;
-        let page: *mut Count = self.set.get_ptr_mut(page as u32)?.cast();
+        let place =
+            u64::from(cpu) * u64::from(header.row) + u64::from(number) + u64::from(header.counts);
+        let page = if place < COUNTS_IN_PAGE as u64 {
+            self.first.as_ptr()
+        } else {
+            self.set
+                .get_ptr_mut((place / COUNTS_IN_PAGE as u64) as u32)?
+        };
         // SAFETY: the index is below what fits into the page.
-        Some(unsafe { page.add(index as usize % COUNTS_IN_PAGE) })
+        Some(unsafe { page.cast::<Count>().add(place as usize % COUNTS_IN_PAGE) })
     }
 }

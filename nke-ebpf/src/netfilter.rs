@@ -152,6 +152,11 @@ impl Sealed for IpPacket<'_> {
     const PREEMPTIBLE: bool = true;
 
     #[inline(always)]
+    fn has_link(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
     fn network(&self) -> Option<(u16, usize)> {
         // SAFETY: the context is the kernel's.
         let family = u64::from(unsafe { (*(*self.context).state).family });

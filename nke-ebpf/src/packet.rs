@@ -21,6 +21,8 @@
 #[cfg(feature = "bpf")]
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 
+#[cfg(feature = "bpf")]
+use crate::branchless::load;
 use crate::{
     flow,
     headers::{Header, ethertype},
@@ -73,6 +75,12 @@ pub(crate) mod sealed {
     pub trait Sealed {
         /// Whether another program can run between two instructions of the one that looks at it.
         const PREEMPTIBLE: bool = false;
+
+        /// Whether the packet begins with its Ethernet header.
+        #[inline(always)]
+        fn has_link(&self) -> bool {
+            true
+        }
 
         /// What the packet carries, one of [`crate::headers::ethertype`], and where that begins.
         /// Nothing where the packet is too short to say.
@@ -139,6 +147,10 @@ impl<'a> Frame<'a> {
 }
 
 impl sealed::Sealed for Frame<'_> {
+    fn has_link(&self) -> bool {
+        self.has_link
+    }
+
     fn network(&self) -> Option<(u16, usize)> {
         if self.has_link {
             return flow::behind_link(self);
@@ -206,9 +218,9 @@ impl Packet for Frame<'_> {
 /// nothing that takes `&self` moves it.
 #[cfg(feature = "bpf")]
 #[inline(always)]
-unsafe fn header_between<'a, T: Header>(start: u32, end: u32, offset: usize) -> Option<&'a T> {
-    let header = start as usize + offset;
-    if header + size_of::<T>() > end as usize {
+unsafe fn header_between<'a, T: Header>(start: usize, end: usize, offset: usize) -> Option<&'a T> {
+    let header = start + offset;
+    if header + size_of::<T>() > end {
         return None;
     }
     // SAFETY: no packet lies at address 0. (Unsaid, every use of the option tests for it again.)
@@ -230,6 +242,20 @@ impl XdpPacket {
     #[inline(always)]
     pub(crate) unsafe fn new(context: *mut xdp_md) -> Self {
         Self(context)
+    }
+
+    /// Where the packet begins, and where it ends.
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        const START: usize = core::mem::offset_of!(xdp_md, data);
+        const END: usize = core::mem::offset_of!(xdp_md, data_end);
+        // SAFETY: the context is the kernel's.
+        unsafe {
+            (
+                load::context::<START, _>(self.0),
+                load::context::<END, _>(self.0),
+            )
+        }
     }
 }
 
@@ -260,14 +286,15 @@ impl sealed::Sealed for XdpPacket {
 impl Packet for XdpPacket {
     #[inline(always)]
     fn header<T: Header>(&self, offset: usize) -> Option<&T> {
+        let (start, end) = self.bounds();
         // SAFETY: the context is the kernel's.
-        unsafe { header_between((*self.0).data, (*self.0).data_end, offset) }
+        unsafe { header_between(start, end, offset) }
     }
 
     #[inline(always)]
     fn len(&self) -> u32 {
-        // SAFETY: the context is the kernel's.
-        unsafe { ((*self.0).data_end as u64 - (*self.0).data as u64) as u32 }
+        let (start, end) = self.bounds();
+        (end - start) as u32
     }
 
     #[inline(always)]
@@ -304,11 +331,25 @@ impl<const OUT: bool> TcPacket<OUT> {
         Self(context)
     }
 
+    /// Where the bytes in reach begin, and where they end.
+    #[inline(always)]
+    fn bounds(&self) -> (usize, usize) {
+        const START: usize = core::mem::offset_of!(__sk_buff, data);
+        const END: usize = core::mem::offset_of!(__sk_buff, data_end);
+        // SAFETY: the context is the kernel's.
+        unsafe {
+            (
+                load::context::<START, _>(self.0),
+                load::context::<END, _>(self.0),
+            )
+        }
+    }
+
     /// How many of the packet's bytes can be looked at. The rest lies in pages of its own.
     #[inline(always)]
     pub(crate) fn in_reach(&self) -> u32 {
-        // SAFETY: the context is the kernel's.
-        unsafe { ((*self.0).data_end as u64 - (*self.0).data as u64) as u32 }
+        let (start, end) = self.bounds();
+        (end - start) as u32
     }
 
     /// Brings the first `bytes` into reach. Every header that was borrowed is gone, which is why
@@ -358,8 +399,9 @@ impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
 impl<const OUT: bool> Packet for TcPacket<OUT> {
     #[inline(always)]
     fn header<T: Header>(&self, offset: usize) -> Option<&T> {
+        let (start, end) = self.bounds();
         // SAFETY: the context is the kernel's.
-        unsafe { header_between((*self.0).data, (*self.0).data_end, offset) }
+        unsafe { header_between(start, end, offset) }
     }
 
     #[inline(always)]

@@ -13,8 +13,8 @@
 use crate::{
     Flow,
     abi::{
-        At, Ends, Field, Front, HEADER_WORDS, Header, PAGE_WORDS, PORT_GUARD, Page, ROOTS,
-        RULES_IN_PAGE, RUN, Rule, facts, split,
+        At, Ends, FEW, Field, Front, HEADER_WORDS, Header, PAGE_WORDS, PORT_GUARD, Page, ROOTS,
+        RULES_IN_PAGE, RUN, Rule, facts, join,
     },
     branchless::{forget, is_below},
 };
@@ -26,6 +26,16 @@ pub struct Decision {
     pub outcome: u32,
     /// As [`Rule::number`]; 0 if none matched.
     pub number: u32,
+}
+
+impl Decision {
+    #[inline(always)]
+    const fn by(rule: &Rule) -> Self {
+        Self {
+            outcome: rule.outcome,
+            number: rule.number,
+        }
+    }
 }
 
 /// Where the pages of a rule set are found.
@@ -78,7 +88,7 @@ impl Page {
     /// Where a table sends a flow.
     #[inline(always)]
     fn follow(&self, at: At, fields: &[u32; Field::COUNT]) -> At {
-        let number = fields[at.field() & (Field::COUNT - 1)];
+        let number = u32::from_be(fields[at.field() & (Field::COUNT - 1)]);
         At(self.words[at.entry(number) & (PAGE_WORDS - 1)])
     }
 }
@@ -114,7 +124,7 @@ pub fn decide(
     // walks on from here only once.
     let noise = header.roots[0][0].at.0;
     let flow = &flow.forgotten(noise);
-    let facts = forget(flow.facts() | facts, noise);
+    let facts = forget(flow.all_facts() | facts, noise);
     let fields = fields(flow, facts);
     let mut best = Decision {
         outcome: header.default,
@@ -130,21 +140,36 @@ pub fn decide(
         let Some((page, at)) = run_of(pages, first, root.at, &fields) else {
             continue;
         };
-        if let Some(rule) = first_match(page, at, (flow, facts), |rule| {
+        if let Some(rule) = first_match::<RUN>(page, at, (flow, facts), |rule| {
             gone(rule, header.edition) == 0 && (rule.extra == 0 || tests(page, rule))
         }) && rule.order < order
         {
             order = rule.order;
-            best = Decision {
-                outcome: rule.outcome,
-                number: rule.number,
-            };
+            best = Decision::by(rule);
         }
         order = forget(u64::from(order), noise) as u32;
         best.number = forget(u64::from(best.number), noise) as u32;
         best.outcome = forget(u64::from(best.outcome), noise) as u32;
     }
     best
+}
+
+/// The same where the rules are few and have no tests ([`Header::few`]); else nothing.
+#[inline(always)]
+#[must_use]
+pub fn decide_few((first, header): (&Page, &Header), flow: &Flow, facts: u64) -> Option<Decision> {
+    if header.few.count() == 0 {
+        return None;
+    }
+    let facts = forget(flow.all_facts() | facts, first.words[0]);
+    let rule = first_match::<FEW>(first, header.few, (flow, facts), |rule| {
+        gone(rule, header.edition) == 0
+    });
+    let default = Decision {
+        outcome: header.default,
+        number: 0,
+    };
+    Some(rule.map_or(default, Decision::by))
 }
 
 /// The run that a flow comes to in a tree, and the page where it lies.
@@ -174,16 +199,16 @@ fn run_of<'a>(
     Some((page, at))
 }
 
-/// The first rule of a run that matches and of which this is true, too.
+/// The first rule of a run that matches and of which this is true, too, of `MOST` that it has at most.
 #[inline(always)]
-fn first_match<'a>(
+fn first_match<'a, const MOST: usize>(
     page: &'a Page,
     at: At,
     (flow, facts): (&Flow, u64),
     also: impl Fn(&Rule) -> bool,
 ) -> Option<&'a Rule> {
     let count = at.count() as usize;
-    for index in 0..RUN {
+    for index in 0..MOST {
         if index >= count {
             break;
         }
@@ -205,29 +230,27 @@ fn gone(rule: &Rule, edition: u32) -> u64 {
     is_below(rule.until.into(), u64::from(edition) + 1)
 }
 
-/// The numbers of a flow that tables ask for.
+/// The numbers of a flow that tables ask for, big end first.
+//
+// So they lie in a packet: what tables never ask for has cost nothing but its store.
 #[inline(always)]
 fn fields(flow: &Flow, facts: u64) -> [u32; Field::COUNT] {
-    let mut fields = [0; Field::COUNT];
-    let ends = [
-        (Field::SOURCE, flow.source),
-        (Field::DESTINATION, flow.destination),
-    ];
-    for (field, words) in ends {
-        let field = field as usize;
-        let ((a, b), (c, d)) = (split(words[0]), split(words[1]));
-        fields[field] = u32::from_be(a);
-        fields[field + 1] = u32::from_be(b);
-        fields[field + 2] = u32::from_be(c);
-        fields[field + 3] = u32::from_be(d);
-    }
-    fields[Field::SOURCE_PORT as usize] = flow.ports() as u32;
-    fields[Field::DESTINATION_PORT as usize] = (flow.ports() >> 32) as u32;
     // `NO_PROTOCOL` is the bit above a protocol's eight.
     let known = (facts & facts::PROTOCOL) >> facts::PROTOCOL.trailing_zeros();
     let number = facts >> facts::PROTOCOL_SHIFT & 0xff;
-    fields[Field::PROTOCOL as usize] = (number | (known ^ 1) << 8) as u32;
-    fields
+    let words = [
+        flow.source[0],
+        flow.source[1],
+        flow.destination[0],
+        flow.destination[1],
+        flow.ports().to_be(),
+        join(((number | (known ^ 1) << 8) as u32).to_be(), 0),
+        // Of these tables ask nothing. Two zeros would be a call of a function that fills bytes.
+        facts,
+        facts,
+    ];
+    // SAFETY: plain numbers.
+    unsafe { core::mem::transmute::<[u64; Field::COUNT / 2], [u32; Field::COUNT]>(words) }
 }
 
 /// Not zero where the rule and the flow disagree, but for the last half of IPv6 addresses.

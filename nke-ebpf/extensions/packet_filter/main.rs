@@ -13,10 +13,9 @@
 mod log;
 
 use nke_ebpf::{
-    Flow, InForce, Obscured, Packet, RuleSets, Verdict,
+    InForce, Obscured, Packet, RuleSets, Verdict,
     abi::{Rule, facts},
     aya_ebpf::macros::btf_map,
-    forget,
 };
 
 nke_ebpf::manifest!(concat!(
@@ -47,20 +46,15 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
     let Some(rules) = InForce::of(&RULES) else {
         return Verdict::Pass;
     };
-    let mut flow = match Flow::of(packet) {
+    let flow = match rules.flow(packet) {
         Ok(flow) => flow,
         Err(Obscured) => {
             rules.count_obscured(packet);
             return Verdict::Drop;
         }
     };
-    if rules.asks_more() {
-        flow = flow.with_more(packet);
-    }
-    let mut decision = rules.decide_packet(packet, &flow, facts::direction(packet.direction()));
+    let decision = rules.decide_packet(packet, &flow, facts::direction(packet.direction()));
     rules.count(decision.number, packet);
-    // Or the verifier looks at the logging below once for every rule that there may be.
-    decision.number = forget(u64::from(decision.number), u64::from(packet.len())) as u32;
     if decision.outcome & Rule::LOG != 0 {
         log::line(
             packet,

@@ -8,7 +8,8 @@
 //! pages 1..     tables from the front, and rules with their tests from the back
 //! then          all rules by their numbers: the list that the user side reads back
 //! then          the tests of all rules, a line each
-//! then          counts that old rule sets have left, by number; then those of each CPU
+//! then          counts that old rule sets have left, by number; then those of each CPU, unless
+//!               there is room for them in page 0
 //! then          room for the trees of rules that come later
 //! ```
 //!
@@ -71,8 +72,11 @@ pub const HEADERS: usize = 32;
 /// The words in front of the trees of page 0: [`Front`], and the headers.
 pub const FRONT_WORDS: usize = HEADER_WORDS * (HEADERS + 1);
 
+/// How many rules are few: so many are compared one after the other, without a tree.
+pub const FEW: usize = 4;
+
 /// The number of this layout.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// A part of a rule set, and the value of its map.
 #[derive(Clone, Debug)]
@@ -166,7 +170,7 @@ pub struct Header {
     pub list: u32,
     /// The page where counts that old rule sets have left begin.
     pub carried: u32,
-    /// The page where the counts of the first CPU begin.
+    /// Where the counts of the first CPU begin, in counts from the beginning of the first page on.
     pub counts: u32,
     /// The page where room for later trees begins.
     pub room: u32,
@@ -178,8 +182,11 @@ pub struct Header {
     pub tests: u32,
     /// How many tests there are.
     pub tested: u32,
+    /// All rules in one run of the first page, where they are few ([`FEW`]) and none has tests; else
+    /// nothing.
+    pub few: At,
     /// Nothing yet.
-    pub spare: [u32; 4],
+    pub spare: [u32; 2],
     /// The trees by family: of what is not IP, of IPv4, of IPv6, and none.
     pub roots: [[Root; ROOTS]; 4],
     /// Nothing yet.
@@ -305,7 +312,7 @@ impl Field {
     /// The sender's port; 0 where it is not known.
     pub const SOURCE_PORT: u32 = 9;
     /// The protocol's number; [`Self::NO_PROTOCOL`] where it is not known.
-    pub const PROTOCOL: u32 = 11;
+    pub const PROTOCOL: u32 = 10;
     /// What stands for an unknown protocol.
     pub const NO_PROTOCOL: u32 = 256;
 }
@@ -327,6 +334,7 @@ impl Header {
         words[3] = join(self.counts, self.room);
         words[4] = join(self.taken, self.built);
         words[5] = join(self.tests, self.tested);
+        words[6] = self.few.0;
         let roots = self.roots.as_flattened();
         for (two, root) in words[8..SAID].chunks_exact_mut(2).zip(roots) {
             two.copy_from_slice(&[root.at.0, join(root.first, root.later)]);
@@ -366,7 +374,8 @@ impl Header {
             built,
             tests,
             tested,
-            spare: [0; 4],
+            few: At(words[6]),
+            spare: [0; 2],
             roots,
             rest: [0; 16],
         }

@@ -37,7 +37,7 @@ impl Flow {
 
     /// What the protocol's own header says beside the ports.
     #[inline(always)]
-    fn read_detail(&mut self, packet: &impl Packet) {
+    pub(super) fn read_detail(&mut self, packet: &impl Packet) {
         let offset = below_1024(self.transport as usize);
         if offset == 0 {
             return;
@@ -88,7 +88,7 @@ pub(crate) const fn tagged(control: u16) -> u64 {
 
 /// Six bits, with two for congestion behind them.
 #[inline(always)]
-const fn dscp(traffic_class: u8) -> u64 {
+pub(super) const fn dscp(traffic_class: u8) -> u64 {
     facts::DSCP | ((traffic_class >> 2) as u64) << facts::DSCP_SHIFT
 }
 

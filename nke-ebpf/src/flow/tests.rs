@@ -136,3 +136,44 @@ fn without_a_link_header_the_packet_is_the_ip_packet() {
     assert_eq!(facts::direction(Direction::Out), facts::OUT);
     assert_eq!(facts::direction(Direction::Forward), facts::IN | facts::OUT);
 }
+
+/// Whatever the packet, the straight way tells what the long one tells, or nothing.
+#[test]
+fn both_ways_tell_the_same() {
+    let v4 = [
+        0x45, 0xb8, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 1, 0, 2,
+    ];
+    let v6 = ipv6(17, &[]);
+    let starts: [(&[u16], u16, &[u8]); 4] = [
+        (&[], 0x0800, &v4),
+        (&[], 0x86dd, &v6),
+        (&[0x8100], 0x0800, &v4),
+        (&[], 0x0806, &v4),
+    ];
+    let mut random = 1u64;
+    let mut draw = |below: usize| {
+        random = random
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (random >> 33) as usize % below
+    };
+    let mut straight = 0;
+    for (tags, kind, packet) in starts {
+        for _ in 0..20_000 {
+            let mut bytes = frame(tags, kind, packet);
+            for _ in 0..draw(3) {
+                bytes[12 + draw(60)] = [0, 1, 4, 6, 17, 44, 0x20, 0x46, 0x60, 0xff][draw(10)];
+            }
+            let length = if draw(2) == 0 { bytes.len() } else { draw(80) };
+            let packet = Frame::new(&bytes[..length], Direction::In);
+            for more in [false, true] {
+                let found = Flow::straight(&packet, more);
+                straight += u32::from(found.is_some());
+                let any = Flow::any(&packet);
+                let any = any.map(|any| if more { any.with_more(&packet) } else { any });
+                assert_eq!(Flow::asked(&packet, more), any, "{:x?}", &bytes[..length]);
+            }
+        }
+    }
+    assert!(straight > 10_000, "only {straight}");
+}

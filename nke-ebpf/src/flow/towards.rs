@@ -1,6 +1,6 @@
 //! The flow of a socket call: where to, and by what protocol. Nobody has sent anything yet.
 
-use super::{Flow, facts, has_ports, known};
+use super::{Flow, facts, front, has_ports, known};
 use crate::abi;
 
 impl Flow {
@@ -32,7 +32,7 @@ impl Flow {
             ports: ports(protocol, port),
             transport: 0,
             source: [0; 2],
-            destination: [front(address), 0],
+            destination: front(address.into()),
         }
     }
 }
@@ -42,16 +42,6 @@ impl Flow {
 pub(crate) fn mapped([first, second]: [u64; 2]) -> Option<u32> {
     let (marker, address) = abi::split(second);
     (first == 0 && marker == u32::from_ne_bytes([0, 0, 0xff, 0xff])).then_some(address)
-}
-
-/// Four bytes as the first of eight.
-#[inline(always)]
-fn front(address: u32) -> u64 {
-    if cfg!(target_endian = "little") {
-        u64::from(address)
-    } else {
-        u64::from(address) << 32
-    }
 }
 
 #[inline(always)]

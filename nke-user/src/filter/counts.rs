@@ -36,9 +36,10 @@ impl Counts {
         let row = (row as usize).min(set.bytes() as usize / 8 / WORDS);
         let mut sum = vec![Hits::default(); row];
         let cpus = crate::sys::map::cpu_ids()? as usize;
-        for (page, rows) in [(carried, 1), (counts, cpus)] {
+        let carried = carried as usize * PAGE_WORDS;
+        for (begin, rows) in [(carried, 1), (counts as usize * WORDS, cpus)] {
             for nth in 0..rows {
-                let from = page as usize * PAGE_WORDS + nth * row * WORDS;
+                let from = begin + nth * row * WORDS;
                 let mut words = set.words(from, row * WORDS);
                 for hits in &mut sum {
                     hits.packets += words.next().unwrap_or_default();

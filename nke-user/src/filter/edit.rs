@@ -17,7 +17,7 @@
 
 use std::slice;
 
-use nke_ebpf::abi::{self, HEADERS, Header, PAGE_WORDS, ROOTS, Root, Rule, Test, join};
+use nke_ebpf::abi::{self, At, FEW, HEADERS, Header, PAGE_WORDS, ROOTS, Root, Rule, Test, join};
 
 use super::rule::RuleSet;
 use super::set::Set;
@@ -60,6 +60,10 @@ pub(super) fn prepare(
 ) -> Option<Edit> {
     let old: &Header = &set.header;
     let edition = old.edition.checked_add(1)?;
+    // Few rules have a run of their own, without a tree, and are soon written.
+    if new.rules.len() <= FEW || old.few != At::NOTHING {
+        return None;
+    }
     if !places.whole || set.current as usize >= HEADERS || !carry::in_order(staying) {
         return None;
     }

@@ -22,8 +22,8 @@ mod split;
 mod tests;
 
 use nke_ebpf::abi::{
-    COUNTS_IN_PAGE, FORMAT, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS, PAGE_WORDS, ROOTS,
-    RULES_IN_PAGE, Root, Rule, Test,
+    At, COUNTS_IN_PAGE, FORMAT, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS, PAGE_WORDS,
+    ROOTS, RULES_IN_PAGE, Root, Rule, Test,
 };
 
 pub(super) use later::{copies, later};
@@ -55,18 +55,22 @@ pub(super) fn build(rules: &mut [Rule], tests: &[Test], default: u32, cpus: u32)
     let rules = &*rules;
     let all: Vec<_> = rules.iter().map(spans::spans).collect();
     // Where large tables do not fit into the first page, smaller ones do.
-    let (pages, roots) = (1..=MOST_BITS)
+    let (mut pages, roots) = (1..=MOST_BITS)
         .rev()
         .step_by(3)
         .find_map(|most_bits| trees((rules, tests), &all, most_bits))?;
+
+    let few = pages.lay_few().unwrap_or(At::NOTHING);
+    // Rules that come later find room in the list and among the counts.
+    let more = u32::try_from(super::edit::MOST).ok()?;
+    let row = length.checked_add(more + 2)?.next_multiple_of(4);
+    let of_cpus = u64::from(row) * u64::from(cpus);
+    let in_first = pages.place_of_counts(of_cpus);
 
     let mut words = pages.words;
     let page = |words: usize| u32::try_from(words / PAGE_WORDS).ok();
     let list = page(words.len())?;
     words.extend(rules.iter().flat_map(Rule::to_words));
-    // Rules that come later find room in the list and among the counts.
-    let more = u32::try_from(super::edit::MOST).ok()?;
-    let row = length.checked_add(more + 2)?.next_multiple_of(4);
     let listed = (row as usize).div_ceil(RULES_IN_PAGE) * PAGE_WORDS;
     words.resize(list as usize * PAGE_WORDS + listed, 0);
     let tests_page = page(words.len())?;
@@ -77,8 +81,14 @@ pub(super) fn build(rules: &mut [Rule], tests: &[Test], default: u32, cpus: u32)
     }
     let pages_of = |counts: u64| u32::try_from(counts.div_ceil(COUNTS_IN_PAGE as u64)).ok();
     let carried = page(words.len())?;
-    let counts = carried + pages_of(row.into())?;
-    let room = counts + pages_of(u64::from(row) * u64::from(cpus))?;
+    let behind = carried + pages_of(row.into())?;
+    let (counts, room) = match in_first {
+        Some(counts) => (counts, behind),
+        None => (
+            behind.checked_mul(u32::try_from(COUNTS_IN_PAGE).ok()?)?,
+            behind + pages_of(of_cpus)?,
+        ),
+    };
     let header = Header {
         edition: 0,
         length,
@@ -92,7 +102,8 @@ pub(super) fn build(rules: &mut [Rule], tests: &[Test], default: u32, cpus: u32)
         built: length,
         tests: tests_page,
         tested: u32::try_from(tests.len()).ok()?,
-        spare: [0; 4],
+        few,
+        spare: [0; 2],
         roots,
         rest: [0; 16],
     };

@@ -3,11 +3,16 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use nke_ebpf::abi::{At, FRONT_WORDS, LINE_WORDS, PAGE_WORDS, PAGES, RULE_WORDS, Rule, Test};
+use nke_ebpf::abi::{
+    At, Count, FEW, FRONT_WORDS, LINE_WORDS, PAGE_WORDS, PAGES, RULE_WORDS, Rule, Test,
+};
 use nke_ebpf::rules::TOP_DEPTH;
 
 use super::grow::Tree;
 use super::split::Split;
+
+/// How many words a count has.
+const COUNT_WORDS: usize = size_of::<Count>() / 8;
 
 /// Pages that are being filled: tables from the front, rules with their tests from the back.
 pub(super) struct Pages<'a> {
@@ -83,6 +88,33 @@ impl<'a> Pages<'a> {
             .iter()
             .map(|tree| self.spread(tree, TOP_DEPTH))
             .collect()
+    }
+
+    /// Lays out all rules as one run of the first page, if they are few, without tests, and there is
+    /// room.
+    pub(super) fn lay_few(&mut self) -> Option<At> {
+        let plain = self.rules.iter().all(|rule| tests_of(rule) == 0);
+        let words = self.rules.len() * RULE_WORDS;
+        if !plain || self.rules.len() > FEW || words > self.pages[0].free() {
+            return None;
+        }
+        let all: Vec<u32> = (0..u32::try_from(self.rules.len()).ok()?).collect();
+        self.put_run(0, &all)
+    }
+
+    /// Where so many counts begin if they are in the first page, behind its tables; nothing if they do
+    /// not fit.
+    pub(super) fn place_of_counts(&mut self, counts: u64) -> Option<u32> {
+        let filled = &mut self.pages[0];
+        // A processor's own line.
+        let from = filled.front.next_multiple_of(LINE_WORDS);
+        let words = usize::try_from(counts).ok()?.checked_mul(COUNT_WORDS)?;
+        let end = from.checked_add(words)?;
+        if end > filled.back {
+            return None;
+        }
+        filled.front = end;
+        u32::try_from(from / COUNT_WORDS).ok()
     }
 
     /// Lays out a tree that need not fit into one page.

@@ -6,7 +6,7 @@
 use nke_ebpf::abi::{Field, PORT_GUARD, Rule, facts, split};
 
 /// How many fields a rule has a span in.
-pub(super) const FIELDS: usize = 12;
+pub(super) const FIELDS: usize = 11;
 
 /// The lowest and the highest number of a field.
 pub(super) type Span = (u32, u32);
@@ -37,8 +37,8 @@ impl Family {
     pub(super) const fn fields(self) -> &'static [usize] {
         match self {
             Self::Other => &[],
-            Self::V4 => &[0, 4, 8, 9, 11],
-            Self::V6 => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11],
+            Self::V4 => &[0, 4, 8, 9, 10],
+            Self::V6 => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
         }
     }
 }

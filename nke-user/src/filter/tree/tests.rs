@@ -1,7 +1,11 @@
 //! Trees against the plain search: whatever the rules, the first that matches decides.
 
 use nke_ebpf::abi::{Page, Subject, facts};
-use nke_ebpf::{Flow, Frame, rules::decide, tests_hold};
+use nke_ebpf::{
+    Flow, Frame,
+    rules::{decide, decide_few},
+    tests_hold,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -28,6 +32,9 @@ fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
     let subject = Subject::of(&frame, &flow, facts::IN);
     let tests = |page: &Page, rule: &Rule| tests_hold(page, rule.extra, &subject);
     let decision = decide(pages, (&pages[0], header), &flow, facts::IN, tests);
+    if let Some(few) = decide_few((&pages[0], header), &flow, facts::IN) {
+        assert_eq!(few, decision, "{bytes:02x?}");
+    }
     let expected = match rules.judge(&dissect(bytes, Direction::In)).by {
         Decider::Rule(index) => index + 1,
         Decider::Default => 0,
@@ -70,10 +77,12 @@ fn shapes_of_all_sizes_are_judged_as_they_say() {
     let mut dice = Dice::new(1);
     for shape in Shape::ALL {
         for six in [false, true] {
-            for count in [1, 9, 100, 1500] {
+            for count in [1, 4, 9, 100, 1500] {
                 let drawn = shape.draw(&mut dice, count, six);
                 let rules = rules(&drawn);
                 let pages = built(&rules);
+                let is_few = pages[0].header().few != At::NOTHING;
+                assert_eq!(is_few, count <= 4);
                 for bytes in packets(&drawn, &mut dice, 200) {
                     check(&rules, &pages, &bytes);
                 }

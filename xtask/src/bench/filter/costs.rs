@@ -8,7 +8,7 @@ use super::SIZES;
 use super::candidate::{Candidate, LIVE, LIVE_DEAREST, NOTES, PACKETS, XDP_DROP, heading};
 use super::frames::matching;
 use super::plot::{self, Line};
-use super::tools::{Tool, bare, xdp_filter};
+use super::tools::{Tool, bare, compiled, xdp_filter};
 use crate::bench::Effort;
 use crate::bench::live::Generator;
 use crate::bench::report::{Report, Table};
@@ -29,6 +29,10 @@ const FEATURES: [(&str, &str); 2] = [
     ("xdp-filter", "all"),
     ("xdp-filter, feature udp alone", "udp"),
 ];
+/// Rules that are a program of their own.
+const COMPILED_NAME: &str = "compiled";
+/// How many rules are compiled to a program, for comparison.
+const COMPILED: [usize; 4] = [4, 16, 64, 256];
 /// A packet of ten thousand rules, or of 1,000, or of 100, against one of one rule.
 const LIMITS: [f64; 3] = [1.2, 1.4, 1.8];
 
@@ -45,6 +49,7 @@ pub(super) fn measure(stage: &mut Stage<'_>, effort: Effort, report: &mut Report
     let rotation = Rotation::new(stage, PACKETS)?;
     let mut field = one_rule(stage)?;
     many_rules(stage, &mut field.many)?;
+    compiled_rules(stage, &mut field.many)?;
     let rounds = effort.rounds.min(30);
     for round in 0..=rounds {
         stage.progress("packets that are dropped", round, rounds)?;
@@ -85,6 +90,7 @@ fn one_rule(stage: &mut Stage<'_>) -> Result<Field> {
     for tool in Tool::ALL {
         add(tool.name(), tool.lay(stage, &[ONE])?)?;
     }
+    add(COMPILED_NAME, compiled::lay(stage, &[ONE])?)?;
     for (name, features) in FEATURES {
         match xdp_filter::lay(stage, features) {
             Ok(laid) => add(name, laid)?,
@@ -116,6 +122,25 @@ fn many_rules(stage: &mut Stage<'_>, many: &mut Vec<Candidate>) -> Result<()> {
             many.push(Candidate::new(tool.name(), what, patience, laid, packets)?);
             stage.check()?;
         }
+    }
+    Ok(())
+}
+
+/// The alternative to the search, beside the search of the same rules.
+fn compiled_rules(stage: &mut Stage<'_>, many: &mut Vec<Candidate>) -> Result<()> {
+    let mut dice = Dice::new(1);
+    for size in COMPILED {
+        let rules = Shape::Acl.draw(&mut dice, size, false);
+        let both = [
+            (Tool::Nke.name(), Tool::Nke.lay(stage, &rules)?),
+            (COMPILED_NAME, compiled::lay(stage, &rules)?),
+        ];
+        for (name, laid) in both {
+            let packets = matching(&rules, &mut dice, PACKETS, laid.cable.outside_index);
+            // No shape: the columns by which shapes are compared are of other sizes.
+            many.push(Candidate::new(name, (None, size), 1, laid, packets)?);
+        }
+        stage.check()?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! Every tool gets the same rules, in its own words, and counts what each of them drops.
 
 pub(super) mod bare;
+pub(super) mod compiled;
 pub(super) mod ipset;
 pub(super) mod iptables;
 pub(super) mod nft_set;
