@@ -27,18 +27,23 @@ use std::{
 };
 
 use aya::maps::{MapData, MapError};
-use nke_ebpf::abi::{HEADER_LINES, Header, LINE_WORDS, PAGE_WORDS, RULES_IN_PAGE, RUN, TREES, map};
+use nke_ebpf::abi::{
+    self, HEADER_LINES, Header, LINE_WORDS, PAGE_WORDS, RULES_IN_PAGE, RUN, TREES, map,
+};
 
 use super::counts::Counts;
 use super::error::Error;
+use super::further::Asked;
 use super::rule::{Rule, RuleSet};
-use super::{carry, encode, tree};
+use super::{Sets, carry, encode, sets, tree};
 use crate::sys::{self, map::Shape};
 
 /// The maps of one rule set, which one attachment has or several share.
 pub struct Table {
     id: u32,
     sets: OwnedFd,
+    /// The named sets that rules can ask for.
+    named: Option<Sets>,
 }
 
 /// Rules that are written and not yet in force; dropped, they never were.
@@ -174,12 +179,25 @@ impl Table {
         let table = opened.and_then(|opened| {
             let id = opened.info()?.id();
             let sets = opened.fd().as_fd().try_clone_to_owned()?;
-            Ok(Self { id, sets })
+            let named = None;
+            Ok(Self { id, sets, named })
         });
         table.map_err(|source| Error::NoMap {
             path: path.to_owned(),
             source,
         })
+    }
+
+    /// The same, with these named sets for rules to ask for.
+    #[must_use]
+    pub fn with_sets(self, named: Option<Sets>) -> Self {
+        Self { named, ..self }
+    }
+
+    /// The named sets that rules can ask for.
+    #[must_use]
+    pub const fn sets(&self) -> Option<&Sets> {
+        self.named.as_ref()
     }
 
     /// The kernel's number of the rule set: attachments with the same one share it.
@@ -258,7 +276,8 @@ impl Table {
         let staying = carry::staying(old_rules.as_deref().unwrap_or_default(), &new.rules);
 
         let cpus = sys::map::cpu_ids().map_err(failed("count the processors"))?;
-        let (encoded, tests) = encode::encode_all(&new.rules);
+        let (encoded, mut tests) = encode::encode_all(&new.rules);
+        self.find_sets(new, &mut tests)?;
         let default = encode::default_outcome(new);
         let built = tree::build(&encoded, &tests, default, cpus).ok_or_else(full)?;
         let shape = Shape {
@@ -277,6 +296,26 @@ impl Table {
         made.set.write(0, &built.words).map_err(&write)?;
         made.carry().map_err(&write)?;
         Ok(made)
+    }
+
+    /// Writes into tests where the sets lie that they ask for.
+    fn find_sets(&self, new: &RuleSet, tests: &mut [abi::Test]) -> Result<(), Error> {
+        let asks = |rule: &Rule| rule.memberships().next().is_some();
+        if !new.rules.iter().any(asks) {
+            return Ok(());
+        }
+        let none = Error::NoSets;
+        let named = self.named.as_ref().ok_or(none)?.all()?;
+        let of_rules = new.rules.iter().flat_map(|rule| {
+            let tests = rule.tests.iter();
+            tests.map(move |test| (rule, test))
+        });
+        for ((rule, test), encoded) in of_rules.zip(tests) {
+            if let Asked::In(membership) = &test.what {
+                encoded.slot = sets::slot_for(&named, membership, rule)?;
+            }
+        }
+        Ok(())
     }
 
     fn put_in_force(&mut self, made: &Made) -> Result<(), Error> {
@@ -315,7 +354,7 @@ impl Table {
         if let Some(words) = first.first_chunk() {
             set.header = Header::from_words(words);
         }
-        if set.header.format != nke_ebpf::abi::FORMAT {
+        if set.header.format != abi::FORMAT {
             return Err(Error::ForeignRule { number: 1 });
         }
         Ok(Some(set))

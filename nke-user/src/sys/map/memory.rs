@@ -27,9 +27,26 @@ impl Memory {
     /// The kernel's: `ENOTSUPP` if it was not made for it, `EPERM` if it is frozen.
     pub fn map(array: impl AsFd) -> io::Result<Self> {
         let length = describe(&array)?.value_size as usize;
+        Self::map_part(array, 0, length)
+    }
+
+    /// Maps some of an array's bytes, from a multiple of the page's size on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Memory::map`]; `InvalidInput` if the array has not so many bytes.
+    pub fn map_part(array: impl AsFd, offset: usize, length: usize) -> io::Result<Self> {
+        let described = describe(&array)?;
+        // Each value begins at a multiple of 8 (`array_map_alloc`, kernel/bpf/arraymap.c).
+        let step = (described.value_size as usize).next_multiple_of(8);
+        let all = step.checked_mul(described.max_entries as usize);
+        let end = offset.checked_add(length);
+        if all.is_none_or(|all| end.is_none_or(|end| end > all)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the kernel chooses where, so that nothing that is mapped goes. An array's memory is
-        // never shorter than its first value, rounded up to pages.
+        // never shorter than its values, rounded up to pages.
         let start = unsafe {
             mmap(
                 std::ptr::null_mut(),
@@ -37,11 +54,51 @@ impl Memory {
                 access,
                 MapFlags::SHARED,
                 &array,
-                0,
+                offset as u64,
             )?
         };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Self { start, length })
+    }
+
+    /// Writes many words, one behind the other, each at once.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if they cross the end, or do not lie at a multiple of eight.
+    pub fn store_all(
+        &self,
+        offset: usize,
+        words: impl ExactSizeIterator<Item = u64>,
+    ) -> io::Result<()> {
+        let length = words.len().checked_mul(8);
+        let end = length.and_then(|length| offset.checked_add(length));
+        if end.is_none_or(|end| end > self.length) || !offset.is_multiple_of(8) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let count = length.unwrap_or_default() / 8;
+        for (nth, word) in words.take(count).enumerate() {
+            // SAFETY: it is within the mapping, by the test above.
+            let at = unsafe { self.start.add(offset + nth * 8) };
+            // SAFETY: the word lies within the mapping, which starts at a page, and so is aligned.
+            unsafe { AtomicU64::from_ptr(at.cast().as_ptr()).store(word, Ordering::Release) };
+        }
+        Ok(())
+    }
+
+    /// Reads eight bytes at once.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if they cross the end, or do not lie at a multiple of eight.
+    pub fn load(&self, offset: usize) -> io::Result<u64> {
+        if offset.checked_add(8).is_none_or(|end| end > self.length) || !offset.is_multiple_of(8) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: `offset` is within the mapping, by the test above.
+        let at = unsafe { self.start.add(offset) };
+        // SAFETY: the bytes lie within the mapping, which starts at a page, and so are aligned.
+        Ok(unsafe { AtomicU64::from_ptr(at.cast().as_ptr()).load(Ordering::Acquire) })
     }
 
     /// Writes 1, 2, 4 or 8 bytes at once: a program that reads them sees all of the old ones or all of
