@@ -46,7 +46,7 @@ mod branchless;
 
 pub mod abi;
 
-pub mod address_set;
+pub mod set;
 
 pub mod rules;
 
@@ -70,6 +70,8 @@ mod observer;
 #[cfg(feature = "bpf")]
 #[doc(hidden)]
 pub mod routine;
+#[cfg(feature = "bpf")]
+mod sets;
 #[cfg(feature = "bpf")]
 mod setting;
 #[cfg(feature = "bpf")]

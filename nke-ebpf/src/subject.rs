@@ -18,6 +18,10 @@
     reason = "a function that the verifier looks at by itself, and its pointers"
 )]
 
+#[cfg(not(feature = "bpf"))]
+use crate::set::Answer;
+#[cfg(feature = "bpf")]
+use crate::sets::ask;
 use crate::{
     Flow, Packet,
     abi::{PAGE_LINES, Page, SUBJECT_WORDS, Subject, TESTS, Test, field},
@@ -67,12 +71,15 @@ extern "C" fn nke_tests_hold(page: *const Page, subject: *const Subject, extra: 
     let (Some(page), Some(subject)) = (unsafe { (page.as_ref(), subject.as_ref()) }) else {
         return 0;
     };
-    let (line, count) = Test::place(extra);
-    for index in 0..TESTS {
-        if index >= count as usize {
+    // In one number, for the stack is short: the line, and above it how many tests are left.
+    let mut left = extra;
+    for _ in 0..TESTS {
+        let (line, count) = Test::place(left);
+        if count == 0 {
             break;
         }
-        let test = page.test(line as usize + index);
+        left = Test::extra(line + 1, count - 1);
+        let test = page.test(line as usize);
         if holds(test, subject) ^ u64::from(test.not) != 1 {
             return 0;
         }
@@ -96,9 +103,16 @@ fn holds(test: &Test, subject: &Subject) -> u64 {
     let holds = match test.kind {
         Test::MASKED => differs == 0,
         Test::RANGE => (test.first[0]..=test.second[0]).contains(&(first & test.first[1])),
+        Test::IN => return u64::from(ask(test, subject)),
         _ => return NEITHER,
     };
     forget(u64::from(holds), first)
+}
+
+/// There are no sets beside those of an extension.
+#[cfg(not(feature = "bpf"))]
+fn ask(_: &Test, _: &Subject) -> u32 {
+    Answer::Nothing as u32
 }
 
 impl Page {

@@ -54,14 +54,14 @@ pub mod field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Test {
-    /// How it is compared: [`Test::MASKED`], [`Test::RANGE`].
+    /// How it is compared: [`Test::MASKED`], [`Test::RANGE`], [`Test::IN`].
     pub kind: u16,
     /// Which word of the subject, or which two: see [`field`].
     pub field: u16,
     /// 1 if the test holds where the comparison fails, else 0.
     pub not: u16,
-    /// Nothing yet.
-    pub spare: u16,
+    /// The slot of a named set, if it is about one.
+    pub slot: u16,
     /// The values of two words; or the lowest that a word may have, and its bits that are compared.
     pub first: [u64; 2],
     /// The bits of two words that are compared; or the highest value that a word may have.
@@ -77,6 +77,9 @@ impl Test {
     pub const MASKED: u16 = 1;
     /// Some bits of a word are not below a number and not above another.
     pub const RANGE: u16 = 2;
+    /// The named set in the slot has the address of this side, the port, or both. `first` and `second`
+    /// are the set's name; the first of `more` says whether the port is meant.
+    pub const IN: u16 = 3;
 
     /// That two words have these values where the masks have ones.
     #[must_use]
@@ -85,7 +88,7 @@ impl Test {
             kind: Self::MASKED,
             field,
             not: 0,
-            spare: 0,
+            slot: 0,
             first: value,
             second: mask,
             more: [0; 3],
@@ -99,10 +102,26 @@ impl Test {
             kind: Self::RANGE,
             field,
             not: 0,
-            spare: 0,
+            slot: 0,
             first: [first as u64, u32::MAX as u64],
             second: [last as u64, 0],
             more: [0; 3],
+        }
+    }
+
+    /// That a side of a packet, [`field::SOURCE`] or [`field::DESTINATION`], is in the set of this name:
+    /// its port, or its address (with its port, if that is what the set has).
+    #[must_use]
+    pub const fn member(field: u16, name: [u64; 4], port: bool) -> Self {
+        let [a, b, c, d] = name;
+        Self {
+            kind: Self::IN,
+            field,
+            not: 0,
+            slot: 0,
+            first: [a, b],
+            second: [c, d],
+            more: [port as u64, 0, 0],
         }
     }
 
@@ -127,12 +146,12 @@ impl Test {
             kind,
             field,
             not,
-            spare,
+            slot,
             first,
             second,
             more,
         } = *self;
-        let head = join(pair(kind, field), pair(not, spare));
+        let head = join(pair(kind, field), pair(not, slot));
         let ([a, b], [c, d], [e, f, g]) = (first, second, more);
         [head, a, b, c, d, e, f, g]
     }
@@ -142,12 +161,12 @@ impl Test {
     pub const fn from_words(words: &[u64; LINE_WORDS]) -> Self {
         let [head, a, b, c, d, e, f, g] = *words;
         let (front, back) = split(head);
-        let ((kind, field), (not, spare)) = (halves(front), halves(back));
+        let ((kind, field), (not, slot)) = (halves(front), halves(back));
         Self {
             kind,
             field,
             not,
-            spare,
+            slot,
             first: [a, b],
             second: [c, d],
             more: [e, f, g],

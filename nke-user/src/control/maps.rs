@@ -10,6 +10,7 @@ use crate::{
     chain::{Chain, Node, Role},
     error::{Error, Result},
     extension::{Extension, Source},
+    filter::{SETS_MAP, Sets},
     maps::{Map, MapStatus, Owner},
     order::Selector,
     sys,
@@ -94,6 +95,30 @@ impl Control {
             (Some((_, fd)), true) => open(extension, &source, name, &fd),
             _ => Err(self.ambiguous(selector, STAGE, &found)),
         }
+    }
+
+    /// The named sets that all attachments of an extension share, which is loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLoaded`]; [`Error::NoMap`] if it has none.
+    pub fn sets(&self, extension: &str) -> Result<Sets> {
+        const STAGE: &str = "find sets";
+        let selector = Selector::Name(extension.to_owned());
+        let (extension, source) = self.extension_of(&selector, STAGE)?;
+        let map = source.map(SETS_MAP).ok_or_else(|| Error::NoMap {
+            extension: extension.name.clone(),
+            stage: STAGE,
+            map: SETS_MAP.to_owned(),
+            has: source.maps().map(|(name, _)| name.to_owned()).collect(),
+        })?;
+        let map = map.try_clone().map_err(|source| Error::Kernel {
+            object: format!("{}: map {SETS_MAP}", extension.name),
+            stage: "open",
+            source,
+            remedy: "raise the limit of open files",
+        })?;
+        Ok(Sets::new(map))
     }
 
     /// The extension that is meant by name, by kmid, or by an attachment's id.

@@ -184,6 +184,16 @@ codes! { filter::Error:
     87 "malformed-rules" Mistakes,
     88 "foreign-rules" Foreign,
     89 "untranslated" Untranslated,
+    83 "no-sets" NoSets,
+    104 "no-set" NoSet,
+    105 "set-exists" SetExists,
+    106 "set-in-use" SetInUse,
+    107 "set-kind" SetKind,
+    108 "malformed-member" MalformedMember,
+    109 "set-too-large" SetTooLarge,
+    123 "many-sets" ManySets,
+    124 "not-in-set" NotInSet,
+    125 "set-map" SetMap,
 }
 
 /// All codes that the command can exit with, but 0.

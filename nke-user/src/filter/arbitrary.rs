@@ -211,6 +211,7 @@ fn fitting_nots(rule: &Rule, nots: Vec<Asked>) -> Vec<Test> {
         Asked::Vlan(_) => rule.conditions.vlan == Some(Vlan::Tagged),
         Asked::Source(_)
         | Asked::Destination(_)
+        | Asked::In(_)
         | Asked::Length(_)
         | Asked::Mark(_)
         | Asked::EtherFrom(_)

@@ -7,7 +7,7 @@ use std::io;
 
 use nke_ebpf::abi::{Header, PAGE_WORDS};
 
-use super::set::Set;
+use super::stored::Set;
 use super::table::Hits;
 
 /// How many words a count has.

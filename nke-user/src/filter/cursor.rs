@@ -51,6 +51,12 @@ impl<'a> Cursor<'a> {
         self.next == self.words.len()
     }
 
+    /// Whether the next word begins so.
+    pub(super) fn begins_with(&self, first: char) -> bool {
+        let word = self.words.get(self.next);
+        word.is_some_and(|word| word.text.starts_with(first))
+    }
+
     /// Goes past a keyword, if it is the next word.
     pub(super) fn keyword(&mut self, keyword: &'static str) -> bool {
         let is_next = self

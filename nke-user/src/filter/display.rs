@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::conditions::{Conditions, IcmpKind};
-use super::further::{Asked, List, Test};
+use super::further::{Asked, List, Membership, Side, Test};
 use super::names;
 use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way,
@@ -118,8 +118,8 @@ struct End {
     word: &'static str,
     /// With a blank in front; nothing for any address.
     address: Option<String>,
-    /// Nothing for any port, or none.
-    ports: Option<PortRange>,
+    /// With a blank in front; nothing for any port, or none.
+    ports: Option<String>,
 }
 
 fn ends(rule: &Rule) -> [End; 2] {
@@ -136,8 +136,17 @@ fn ends(rule: &Rule) -> [End; 2] {
         } => (named(source.to_string()), named(destination.to_string())),
     };
     let tested = |list: Option<List<'_>>| list.map(|list| list.to_string());
-    let source = tested(List::of(rule, |it| matches!(it, Asked::Source(_))));
-    let destination = tested(List::of(rule, |it| matches!(it, Asked::Destination(_))));
+    let set = |it: &Asked, wanted: Side, wants_port: bool| {
+        matches!(it, Asked::In(Membership { side, port, set: _ })
+            if *side == wanted && *port == wants_port)
+    };
+    let source = tested(List::of(rule, |it| {
+        matches!(it, Asked::Source(_)) || set(it, Side::Source, false)
+    }));
+    let destination = tested(List::of(rule, |it| {
+        matches!(it, Asked::Destination(_)) || set(it, Side::Destination, false)
+    }));
+    let ports = |side| tested(List::of(rule, |it| set(it, side, true)));
     let spaced = |text: Option<String>| text.map(|text| format!(" {text}"));
     let (from, to) = (source.or(spaced(from)), destination.or(spaced(to)));
     let some = |range: PortRange| (range != PortRange::ALL).then_some(range);
@@ -164,12 +173,12 @@ fn ends(rule: &Rule) -> [End; 2] {
         End {
             word: "from",
             address: from,
-            ports: from_ports,
+            ports: ports(Side::Source).or(spaced(from_ports.map(|it| it.to_string()))),
         },
         End {
             word: "to",
             address: to,
-            ports: to_ports,
+            ports: ports(Side::Destination).or(spaced(to_ports.map(|it| it.to_string()))),
         },
     ]
 }
@@ -188,7 +197,7 @@ impl fmt::Display for End {
         }
         write!(f, " {word}{}", address.as_deref().unwrap_or(" any"))?;
         match ports {
-            Some(ports) => write!(f, " port {ports}"),
+            Some(ports) => write!(f, " port{ports}"),
             None => Ok(()),
         }
     }

@@ -20,7 +20,7 @@ use std::slice;
 use nke_ebpf::abi::{self, At, FEW, HEADERS, Header, PAGE_WORDS, ROOTS, Root, Rule, Test, join};
 
 use super::rule::RuleSet;
-use super::set::Set;
+use super::stored::Set;
 use super::{carry, encode, tree};
 
 /// How many rules come or go at most until the set is written anew.
@@ -167,6 +167,8 @@ impl Coming {
                     }
                     number
                 }
+                // Where sets lie is found for all rules at once.
+                None if rule.memberships().next().is_some() => return None,
                 None => {
                     let number = set.header.length + 1 + u32::try_from(coming.new.len()).ok()?;
                     let (encoded, tests) = encode::encode_all(slice::from_ref(rule));

@@ -1,10 +1,10 @@
 //! What can go wrong between rules and the kernel.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use aya::maps::MapError;
 
-use super::{ParseError, Rule, Unreadable, import};
+use super::{MemberError, ParseError, Rule, Unreadable, import};
 
 /// Why rules could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +197,109 @@ pub enum Error {
         /// Where the rule would match.
         hook: &'static str,
     },
+
+    /// There is no set of that name.
+    #[error(
+        "set {name}: {stage}: there is none of that name{}; `nke filter set list` shows them, \
+         `nke filter set create` makes one",
+        meant.as_ref().map_or_else(String::new, |meant| format!(", did you mean `{meant}`?"))
+    )]
+    NoSet {
+        /// The name.
+        name: String,
+        /// What was to be done with it.
+        stage: &'static str,
+        /// The name that is most like it.
+        meant: Option<String>,
+    },
+
+    /// Rules ask for sets where there are none to ask for.
+    #[error(
+        "rules: write: they ask for sets, and the extension has none of this version: attach it again"
+    )]
+    NoSets,
+
+    /// There is a set of that name.
+    #[error(
+        "set {name}: create: there is one of that name; use `nke filter set replace` for its members, \
+         or another name"
+    )]
+    SetExists {
+        /// The name.
+        name: String,
+    },
+
+    /// Rules ask for a set that was to be removed.
+    #[error(
+        "set {name}: remove: rules ask for it: {}; delete them first, or flush the set",
+        rules.join(", ")
+    )]
+    SetInUse {
+        /// The name.
+        name: String,
+        /// The rules, with their places.
+        rules: Vec<String>,
+    },
+
+    /// A rule asks for a set as what it is not.
+    #[error("set {name}: write rules: its members are {is}, and `{rule}` takes it for {wanted}")]
+    SetKind {
+        /// The name.
+        name: String,
+        /// The rule.
+        rule: Box<Rule>,
+        /// What its members are.
+        is: &'static str,
+        /// What the rule takes them for.
+        wanted: &'static str,
+    },
+
+    /// Text is no member of a set.
+    #[error("{origin}: {error}")]
+    MalformedMember {
+        /// The file, or what was typed.
+        origin: String,
+        /// What is wrong with it, and where.
+        error: Box<MemberError>,
+    },
+
+    /// A set cannot be made of so many members, or of these. Nothing was changed.
+    #[error("set {name}: make: {problem}; nothing was changed")]
+    SetTooLarge {
+        /// The name.
+        name: String,
+        /// What is in the way.
+        problem: String,
+    },
+
+    /// There can be no more sets.
+    #[error("sets: create: there are {limit} of them, and can be no more: remove one")]
+    ManySets {
+        /// How many there can be.
+        limit: usize,
+    },
+
+    /// Something is not in a set.
+    #[error("set {name}: {stage}: {member} is not in it")]
+    NotInSet {
+        /// The name.
+        name: String,
+        /// What is not in it.
+        member: String,
+        /// What was to be done.
+        stage: &'static str,
+    },
+
+    /// The kernel refused to read or write a set.
+    #[error("set {name}: {operation}: {source}; sets in force are whole")]
+    SetMap {
+        /// The name.
+        name: String,
+        /// What was tried.
+        operation: &'static str,
+        /// What the kernel says.
+        source: io::Error,
+    },
 }
 
 impl Error {
@@ -204,6 +307,8 @@ impl Error {
     #[must_use]
     pub fn marked(&self) -> String {
         if let Self::Malformed { error, origin: _ } = self {
+            error.marked()
+        } else if let Self::MalformedMember { error, origin: _ } = self {
             error.marked()
         } else {
             String::new()

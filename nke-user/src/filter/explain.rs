@@ -17,7 +17,8 @@ use std::fmt;
 
 use super::conditions::{self, Conditions, Fragment, IcmpKind, Vlan};
 use super::dissect::{Ends, Packet};
-use super::further::Test;
+use super::further::{Asked, Test};
+use super::known::KnownSets;
 use super::rule::{Addresses, PortProtocol, PortRange, Rule, Transport};
 
 /// One thing in which a packet is not as a rule asks for.
@@ -44,9 +45,27 @@ impl fmt::Display for Miss {
 }
 
 impl Rule {
-    /// Everything in which a packet is not as this rule asks for.
+    /// In which named sets a packet is that this rule asks for, in words, if the rule is about it.
+    #[must_use]
+    pub fn found_in(&self, packet: &Packet) -> Vec<String> {
+        let sets = self.tests.iter().filter(|test| !test.not);
+        let sets = sets.filter(|test| matches!(test.what, Asked::In(_)));
+        sets.map(|Test { what, not: _ }| {
+            let found = what.found(packet).unwrap_or_default();
+            format!("{}: {found}, in {what}", what.name())
+        })
+        .collect()
+    }
+
+    /// Everything in which a packet is not as this rule asks for, where no named set is known.
     #[must_use]
     pub fn misses(&self, packet: &Packet) -> Vec<Miss> {
+        self.misses_with(packet, &KnownSets::default())
+    }
+
+    /// Everything in which a packet is not as this rule asks for.
+    #[must_use]
+    pub fn misses_with(&self, packet: &Packet, known: &KnownSets) -> Vec<Miss> {
         let Self {
             action: _,
             way,
@@ -63,7 +82,7 @@ impl Rule {
         misses.addresses(addresses, packet);
         misses.transport(transport, packet);
         misses.conditions(conditions, packet);
-        for Test { what, not } in tests.iter().filter(|test| !test.holds(packet)) {
+        for Test { what, not } in tests.iter().filter(|test| !test.holds(packet, known)) {
             let found = what.found(packet);
             match not {
                 true => misses.add(what.name(), found, format_args!("anything but {what}")),

@@ -21,7 +21,9 @@ use nke_ebpf::abi::{self, facts, field};
 use super::conditions::{self, Bits, Dscp, IcmpKind, TcpFlags, VlanId};
 use super::dissect::{Ends, Packet};
 use super::encode;
+use super::known::KnownSets;
 use super::rule::{Addresses, PortProtocol, Prefix, Protocol, Rule};
+use super::set::{SetName, name_of};
 
 /// One thing that a rule asks of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +51,8 @@ pub enum Asked {
     Dscp(Dscp),
     /// It has the tag of this network.
     Vlan(VlanId),
+    /// It is in a named set.
+    In(Membership),
     /// It has so many bytes from its IP header on; without one, behind its link header and tags.
     Length(LengthRange),
     /// It has this mark, which the kernel keeps with it.
@@ -111,6 +115,26 @@ impl Mac {
     }
 }
 
+/// A side of a packet in a named set: its address, with its port if that is what the set has; or its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Membership {
+    /// Which side.
+    pub side: Side,
+    /// Whether its port alone is meant.
+    pub port: bool,
+    /// The set.
+    pub set: SetName,
+}
+
+/// The sender or the receiver of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Side {
+    /// The sender.
+    Source,
+    /// The receiver.
+    Destination,
+}
+
 /// A prefix of either family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Net {
@@ -155,10 +179,11 @@ impl Net {
 
 impl Asked {
     /// Whether a packet is so; nothing where it has not got what is asked for.
-    fn holds(&self, packet: &Packet) -> Option<bool> {
+    fn holds(&self, packet: &Packet, known: &KnownSets) -> Option<bool> {
         let (source, destination) = ends(packet).unzip();
         match self {
             Self::Protocol(protocol) => Some(packet.protocol? == *protocol),
+            Self::In(membership) => known.has(membership, packet),
             Self::Source(net) => Some(net.contains(source?)),
             Self::Destination(net) => Some(net.contains(destination?)),
             Self::Flags(flags) => Some(flags.hold(packet.tcp_flags?)),
@@ -180,6 +205,17 @@ impl Asked {
         let (source, destination) = ends(packet).unzip();
         match self {
             Self::Protocol(_) => packet.protocol.map(|it| it.to_string()),
+            Self::In(Membership { side, port, set: _ }) => {
+                let ports = packet.ports.unzip();
+                let (address, own) = match side {
+                    Side::Source => (source, ports.0),
+                    Side::Destination => (destination, ports.1),
+                };
+                match port {
+                    true => own.map(|it| it.to_string()),
+                    false => address.map(|it| it.to_string()),
+                }
+            }
             Self::Source(_) => source.map(|it| it.to_string()),
             Self::Destination(_) => destination.map(|it| it.to_string()),
             Self::Flags(_) => packet.tcp_flags.map(conditions::letters),
@@ -204,6 +240,12 @@ impl Asked {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Protocol(_) => "protocol",
+            Self::In(Membership { side, port, set: _ }) => match (side, port) {
+                (Side::Source, false) => "source address",
+                (Side::Destination, false) => "destination address",
+                (Side::Source, true) => "source port",
+                (Side::Destination, true) => "destination port",
+            },
             Self::Source(_) => "source address",
             Self::Destination(_) => "destination address",
             Self::Flags(_) => "flags",
@@ -226,6 +268,7 @@ impl Asked {
             Self::Vlan(_) => facts::TAGGED,
             Self::Source(_)
             | Self::Destination(_)
+            | Self::In(_)
             | Self::Length(_)
             | Self::Mark(_)
             | Self::EtherFrom(_)
@@ -237,12 +280,12 @@ impl Asked {
     /// said elsewhere.
     pub(super) const fn option(&self) -> Option<&'static str> {
         match self {
-            Self::Protocol(_) | Self::Source(_) | Self::Destination(_) => None,
             Self::Flags(_) => Some("flags"),
             Self::Icmp(IcmpKind { v6: false, .. }) => Some("icmp-type"),
             Self::Icmp(IcmpKind { v6: true, .. }) => Some("icmp6-type"),
             Self::Dscp(_) => Some("dscp"),
             Self::Vlan(_) => Some("vlan"),
+            Self::Protocol(_) | Self::Source(_) | Self::Destination(_) | Self::In(_) => None,
             Self::Length(_) => Some("length"),
             Self::Mark(_) => Some("mark"),
             Self::EtherFrom(_) => Some("ether from"),
@@ -264,11 +307,11 @@ impl Test {
         Self { what, not: true }
     }
 
-    /// Whether a packet passes it.
+    /// Whether a packet passes it. Of sets that are not known, none does.
     #[must_use]
-    pub fn holds(&self, packet: &Packet) -> bool {
+    pub fn holds(&self, packet: &Packet, known: &KnownSets) -> bool {
         let Self { what, not } = self;
-        what.holds(packet).is_some_and(|holds| holds != *not)
+        what.holds(packet, known).is_some_and(|holds| holds != *not)
     }
 
     /// The kernel's form.
@@ -294,6 +337,9 @@ impl Test {
             }
             Asked::EtherFrom(mac) => word(field::ETHER_FROM, mac.word(), u64::MAX),
             Asked::EtherTo(mac) => word(field::ETHER_TO, mac.word(), u64::MAX),
+            Asked::In(Membership { side, port, set }) => {
+                abi::Test::member(side.field(), set.to_words(), *port)
+            }
             Asked::Source(net) => address(field::SOURCE, net),
             Asked::Destination(net) => address(field::DESTINATION, net),
             Asked::Length(LengthRange { first, last }) => {
@@ -326,6 +372,15 @@ impl Test {
             (abi::Test::MASKED, field::ETHER_TO) => Asked::EtherTo(Mac::of_word(encoded.first[0])),
             (abi::Test::MASKED, field::SOURCE) => Asked::Source(net(encoded, addresses)?),
             (abi::Test::MASKED, field::DESTINATION) => Asked::Destination(net(encoded, addresses)?),
+            (abi::Test::IN, field) => {
+                let [a, b] = encoded.first;
+                let [c, d] = encoded.second;
+                Asked::In(Membership {
+                    side: Side::of(field)?,
+                    port: encoded.more[0] != 0,
+                    set: name_of(&[a, b, c, d])?,
+                })
+            }
             (abi::Test::RANGE, field::LENGTH) => {
                 let [first, last] = [encoded.first[0], encoded.second[0]].map(u32::try_from);
                 Asked::Length(LengthRange::new(first.ok()?, last.ok()?)?)
@@ -334,7 +389,12 @@ impl Test {
         };
         let not = encoded.not != 0;
         let test = Self { what, not };
-        (test.encode() == *encoded).then_some(test)
+        // Where a set lies, it is found by its name.
+        let again = abi::Test {
+            slot: encoded.slot,
+            ..test.encode()
+        };
+        (again == *encoded).then_some(test)
     }
 }
 
@@ -420,10 +480,48 @@ impl fmt::Display for List<'_> {
     }
 }
 
+impl Side {
+    const fn field(self) -> u16 {
+        match self {
+            Self::Source => field::SOURCE,
+            Self::Destination => field::DESTINATION,
+        }
+    }
+
+    const fn of(field: u16) -> Option<Self> {
+        match field {
+            field::SOURCE => Some(Self::Source),
+            field::DESTINATION => Some(Self::Destination),
+            _ => None,
+        }
+    }
+}
+
+impl Rule {
+    /// What it asks of named sets.
+    pub fn memberships(&self) -> impl Iterator<Item = &Membership> {
+        self.tests.iter().filter_map(|test| match &test.what {
+            Asked::In(membership) => Some(membership),
+            Asked::Protocol(_)
+            | Asked::Source(_)
+            | Asked::Destination(_)
+            | Asked::Flags(_)
+            | Asked::Icmp(_)
+            | Asked::Dscp(_)
+            | Asked::Vlan(_)
+            | Asked::Length(_)
+            | Asked::Mark(_)
+            | Asked::EtherFrom(_)
+            | Asked::EtherTo(_) => None,
+        })
+    }
+}
+
 impl fmt::Display for Asked {
     /// What it must be, without the words that say of what.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::In(Membership { set, .. }) => write!(f, "@{set}"),
             Self::Source(net) | Self::Destination(net) => match net {
                 Net::V4(prefix) => prefix.fmt(f),
                 Net::V6(prefix) => prefix.fmt(f),

@@ -178,6 +178,14 @@ pub(crate) fn nearest(
     found: &str,
     known: impl IntoIterator<Item = &'static str>,
 ) -> Option<&'static str> {
+    nearest_of(found, known)
+}
+
+/// The same among words that come and go.
+pub(super) fn nearest_of<'a>(
+    found: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     known
         .into_iter()
         .map(|word| (distance(found, word), word))

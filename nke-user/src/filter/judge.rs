@@ -5,6 +5,7 @@
 
 use super::conditions::{Conditions, Fragment, Vlan};
 use super::dissect::{Ends, Obscured, Packet};
+use super::known::KnownSets;
 use super::rule::{Action, Addresses, Rule, RuleSet, Transport};
 
 /// What becomes of a packet, and by which word of whom.
@@ -28,16 +29,26 @@ pub enum Decider {
 }
 
 impl RuleSet {
-    /// What becomes of a packet.
+    /// What becomes of a packet, where no named set is known.
     #[must_use]
     pub fn judge(&self, packet: &Result<Packet, Obscured>) -> Judgement {
+        self.judge_with(packet, &KnownSets::default())
+    }
+
+    /// What becomes of a packet.
+    #[must_use]
+    pub fn judge_with(&self, packet: &Result<Packet, Obscured>, known: &KnownSets) -> Judgement {
         let Ok(packet) = packet else {
             return Judgement {
                 action: Action::Drop,
                 by: Decider::Obscured,
             };
         };
-        match self.rules.iter().position(|rule| rule.matches(packet)) {
+        match self
+            .rules
+            .iter()
+            .position(|rule| rule.matches_with(packet, known))
+        {
             Some(index) => Judgement {
                 action: self.rules[index].action,
                 by: Decider::Rule(index),
@@ -51,9 +62,15 @@ impl RuleSet {
 }
 
 impl Rule {
-    /// Whether this rule is about a packet.
+    /// Whether this rule is about a packet, where no named set is known.
     #[must_use]
     pub fn matches(&self, packet: &Packet) -> bool {
+        self.matches_with(packet, &KnownSets::default())
+    }
+
+    /// Whether this rule is about a packet.
+    #[must_use]
+    pub fn matches_with(&self, packet: &Packet, known: &KnownSets) -> bool {
         let Self {
             action: _,
             way: _,
@@ -67,7 +84,7 @@ impl Rule {
             && addresses.matches(packet)
             && transport.matches(packet)
             && conditions.match_packet(packet)
-            && tests.iter().all(|test| test.holds(packet))
+            && tests.iter().all(|test| test.holds(packet, known))
     }
 }
 

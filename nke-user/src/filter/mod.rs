@@ -20,7 +20,7 @@
 //!
 //! In reading order: [`rule`](Rule) is the pure model, `parse` its language, `judge` what it means
 //! (in so few words that it can be believed, and so the test of everything else), `encode` the
-//! kernel's form of a rule, [`AddressSet`] that of a set, and [`Table`] the rules of one attachment.
+//! kernel's form of a rule, [`Set`] that of a set, and [`Table`] the rules of one attachment.
 //!
 //! Only [`Table`] and [`Trial`] do any I/O. Nothing above it knows how the kernel side searches.
 
@@ -48,6 +48,7 @@ mod described;
 mod dissect;
 mod explain;
 mod judge;
+mod known;
 mod ways;
 
 mod cover;
@@ -60,12 +61,13 @@ mod encode;
 mod tree;
 
 mod set;
+mod sets;
+
+mod stored;
 
 mod carry;
 mod counts;
 mod edit;
-
-mod address_set;
 
 mod error;
 mod table;
@@ -78,16 +80,17 @@ mod fuzz;
 #[cfg(test)]
 mod tests;
 
-pub use address_set::{AddressSet, Inserted, Member, NoMember};
 pub use conditions::{Conditions, Dscp, Fragment, IcmpKind, TcpFlags, Vlan, VlanId};
 pub use dialect::Dialect;
 pub use dissect::{Ends, Obscured, Packet, dissect};
 pub use error::Error;
 pub use explain::Miss;
-pub use further::{Asked, LengthRange, Mac, Mark, Net, Test};
+pub use further::{Asked, LengthRange, Mac, Mark, Membership, Net, Side, Test};
 pub use hint::Hint;
 pub(crate) use hint::nearest;
 pub use judge::{Decider, Judgement};
+pub use known::KnownSets;
+pub use nke_ebpf::set::Kind as SetKind;
 pub use optimise::Finding;
 pub use parse::parse_rules;
 pub use parse_error::{Expected, Found, ParseError, Problem};
@@ -95,6 +98,12 @@ pub use rule::{
     Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
     Transport, Way,
 };
+pub use set::{
+    About, Inserted, Lasting, Member, MemberError, MemberProblem, NoMember, NoSetName, Set,
+    SetName, SetText, TooLarge, time,
+};
+pub(crate) use sets::MAP as SETS_MAP;
+pub use sets::{Added, NamedSet, Sets, now};
 pub use source::Source;
 pub use table::{Hits, Listing, Prepared, Table};
 pub use trial::{Capture, Captured, Trial, Tried, Unreadable};

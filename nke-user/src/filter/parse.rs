@@ -9,12 +9,13 @@ use nke_ebpf::abi::TESTS;
 
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
-use super::further::{Asked, Net, Test};
+use super::further::{Asked, Membership, Net, Side, Test};
 use super::options::Options;
 use super::parse_error::{ParseError, Problem};
 use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, Transport, Way,
 };
+use super::set::{NoSetName, SetName};
 use super::{hint, names};
 
 /// The rules of the packet filter that one line of text stands for.
@@ -87,12 +88,20 @@ enum Host {
     OwnV4,
     /// The same of IPv6.
     OwnV6,
+    /// Those in a named set, of both families.
+    Set(SetName),
 }
 
 impl From<Host> for Choice {
     fn from(host: Host) -> Self {
+        let set = |set| Named { set, not: false };
+        let (host, sets) = if let Host::Set(name) = host {
+            (Host::Any, vec![set(name)])
+        } else {
+            (host, Vec::new())
+        };
         let not = Vec::new();
-        Self { host, not }
+        Self { host, not, sets }
     }
 }
 
@@ -100,13 +109,30 @@ impl From<Host> for Choice {
 struct Choice {
     host: Host,
     not: Vec<Net>,
+    sets: Vec<Named>,
+}
+
+/// A named set that is asked for.
+#[derive(Clone, Copy)]
+struct Named {
+    set: SetName,
+    not: bool,
+}
+
+impl Named {
+    fn test(self, side: Side, port: bool) -> Test {
+        let Self { set, not } = self;
+        let what = Asked::In(Membership { side, port, set });
+        Test { what, not }
+    }
 }
 
 /// The sender's or the receiver's half of a line.
 struct End<'a> {
     hosts: Vec<Said<'a, Choice>>,
-    /// Empty if there is nothing about ports.
+    /// Empty if there is nothing about ports but a set of them.
     ports: Vec<Said<'a, PortRange>>,
+    port_set: Option<Said<'a, Named>>,
 }
 
 /// The protocols that are named; or that are not meant.
@@ -164,6 +190,7 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     cursor.end()?;
 
     let addresses = addresses(cursor, family, &from.hosts, &to.hosts)?;
+    let port_sets = port_sets(cursor, &protocols, &from, &to, &options)?;
     let transports = if options.icmp.is_empty() {
         transports(cursor, &protocols, &from.ports, &to.ports, &options)?
     } else {
@@ -179,7 +206,7 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     for (addresses, not) in addresses {
         for &transport in &transports {
             for (conditions, tests) in &conditions {
-                let tests = [others.as_slice(), &not, tests].concat();
+                let tests = [others.as_slice(), &not, tests, &port_sets].concat();
                 rules.push(Rule {
                     action,
                     way,
@@ -261,16 +288,70 @@ fn end<'a>(
     };
     // A call has one end, so that its port needs no address in front to tell whose it is.
     let said = hosts.iter().any(|host| host.word.is_some());
-    if !wanted || (!said && cursor.dialect == Dialect::Packets) {
-        let ports = Vec::new();
-        return Ok(End { hosts, ports });
-    }
-    let ports = if cursor.keyword("port") {
-        ports(cursor)?
-    } else {
-        Vec::new()
+    let mut end = End {
+        hosts,
+        ports: Vec::new(),
+        port_set: None,
     };
-    Ok(End { hosts, ports })
+    let may = wanted && (said || cursor.dialect == Dialect::Calls);
+    if may && cursor.keyword("port") {
+        let not = cursor.keyword("not");
+        if cursor.dialect == Dialect::Packets && cursor.begins_with('@') {
+            let said = cursor.said(set_name)?;
+            end.port_set = Some(Said {
+                thing: Named {
+                    set: said.thing,
+                    not,
+                },
+                word: said.word,
+            });
+        } else {
+            end.ports = ports(cursor, not)?;
+        }
+    }
+    Ok(end)
+}
+
+/// A named set: `@` and its name.
+fn set_name(cursor: &mut Cursor<'_>) -> Result<SetName, ParseError> {
+    cursor.thing(
+        "a set, `@` and its name",
+        |_| None,
+        |text| {
+            let name = text.strip_prefix('@')?;
+            Some(name.parse().map_err(|NoSetName| Problem::SetName))
+        },
+    )
+}
+
+/// What is asked of ports in named sets.
+fn port_sets(
+    cursor: &Cursor<'_>,
+    protocols: &Protocols<'_>,
+    from: &End<'_>,
+    to: &End<'_>,
+    options: &Options<'_>,
+) -> Result<Vec<Test>, ParseError> {
+    let ends = [(Side::Source, from), (Side::Destination, to)];
+    let sets = ends.into_iter();
+    let sets = sets.filter_map(|(side, end)| Some((side, end.port_set?)));
+    let mut tests = Vec::new();
+    for (side, Said { thing, word }) in sets {
+        let portless = protocols
+            .named()
+            .iter()
+            .map(|said| said.thing)
+            .find(|protocol| PortProtocol::try_from(*protocol).is_err());
+        if let Some(protocol) = portless {
+            return Err(cursor.problem(Problem::NoPorts { protocol }, word, None));
+        }
+        if let Some(kind) = options.icmp.first() {
+            let protocol = kind.thing.protocol();
+            return Err(cursor.problem(Problem::NoPorts { protocol }, word, None));
+        }
+        tests.push(thing.test(side, true));
+    }
+    Ok(tests)
 }
 
 pub(super) fn protocol(cursor: &mut Cursor<'_>) -> Result<Protocol, ParseError> {
@@ -287,8 +368,8 @@ pub(super) fn protocol(cursor: &mut Cursor<'_>) -> Result<Protocol, ParseError> 
 }
 
 /// Ports, or with `not` all the others.
-fn ports<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Said<'a, PortRange>>, ParseError> {
-    if !cursor.keyword("not") {
+fn ports<'a>(cursor: &mut Cursor<'a>, not: bool) -> Result<Vec<Said<'a, PortRange>>, ParseError> {
+    if !not {
         return cursor.list(port);
     }
     let named = cursor.list(port)?;
@@ -349,13 +430,19 @@ fn hosts<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Said<'a, Host>>, ParseError>
 /// All addresses but these, of each family of which some are named.
 fn all_but<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Said<'a, Choice>>, ParseError> {
     let named = hosts(cursor)?;
+    let first = named.first().and_then(|said| said.word);
     let mut left: Vec<Said<'a, Choice>> = Vec::new();
+    let mut sets = Vec::new();
     for Said { thing, word } in named {
         let (host, net) = match thing {
             Host::V4(prefix) => (Host::V4(Prefix::<Ipv4Addr>::ANY), Net::V4(prefix)),
             Host::V6(prefix) => (Host::V6(Prefix::<Ipv6Addr>::ANY), Net::V6(prefix)),
             Host::Own(IpAddr::V4(own)) => (Host::OwnV4, Net::V4(Prefix::<Ipv4Addr>::one(own))),
             Host::Own(IpAddr::V6(own)) => (Host::OwnV6, Net::V6(Prefix::<Ipv6Addr>::one(own))),
+            Host::Set(set) => {
+                sets.push(Named { set, not: true });
+                continue;
+            }
             Host::Any | Host::OwnV4 | Host::OwnV6 => {
                 return Err(cursor.problem(Problem::NoAddressLeft, word, None));
             }
@@ -371,9 +458,17 @@ fn all_but<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Said<'a, Choice>>, ParseEr
             said.thing.not.push(net);
         } else {
             let not = vec![net];
-            let thing = Choice { host, not };
+            let sets = Vec::new();
+            let thing = Choice { host, not, sets };
             left.push(Said { thing, word });
         }
+    }
+    if left.is_empty() {
+        let thing = Choice::from(Host::Any);
+        left.push(Said { thing, word: first });
+    }
+    for said in &mut left {
+        said.thing.sets.clone_from(&sets);
     }
     Ok(left)
 }
@@ -381,6 +476,9 @@ fn all_but<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Said<'a, Choice>>, ParseEr
 fn host(cursor: &mut Cursor<'_>) -> Result<Host, ParseError> {
     if cursor.keyword("any") {
         return Ok(Host::Any);
+    }
+    if cursor.dialect == Dialect::Packets && cursor.begins_with('@') {
+        return set_name(cursor).map(Host::Set);
     }
     cursor.thing("an address", hint::for_address, |text| {
         let (address, length) = match text.split_once('/') {
@@ -443,7 +541,12 @@ fn addresses<'a>(
             let not_from = source.thing.not.iter().copied().map(Asked::Source);
             let not_to = destination.thing.not.iter().copied();
             let what = not_from.chain(not_to.map(Asked::Destination));
-            let tests = what.map(|what| Test { what, not: true }).collect();
+            let from_sets = source.thing.sets.iter();
+            let from_sets = from_sets.map(|named| named.test(Side::Source, false));
+            let to_sets = destination.thing.sets.iter();
+            let to_sets = to_sets.map(|named| named.test(Side::Destination, false));
+            let tests = what.map(|what| Test { what, not: true });
+            let tests = tests.chain(from_sets).chain(to_sets).collect();
             let (source, destination) = (source.thing.host, destination.thing.host);
             let addresses = match family {
                 None => Addresses::Any,
@@ -593,7 +696,7 @@ const MOST: usize = 1024;
 impl Host {
     const fn family(self) -> Option<Family> {
         match self {
-            Self::Any => None,
+            Self::Any | Self::Set(_) => None,
             Self::V4(_) => Some(Family::V4),
             Self::V6(_) => Some(Family::V6),
             Self::Own(IpAddr::V4(_)) | Self::OwnV4 => Some(Family::V4),
@@ -609,9 +712,12 @@ impl Host {
         match self {
             Self::V4(prefix) => prefix,
             Self::Own(IpAddr::V4(own)) => Prefix::<Ipv4Addr>::one(own),
-            Self::Any | Self::V6(_) | Self::Own(IpAddr::V6(_)) | Self::OwnV4 | Self::OwnV6 => {
-                Prefix::<Ipv4Addr>::ANY
-            }
+            Self::Any
+            | Self::V6(_)
+            | Self::Own(IpAddr::V6(_))
+            | Self::OwnV4
+            | Self::OwnV6
+            | Self::Set(_) => Prefix::<Ipv4Addr>::ANY,
         }
     }
 
@@ -619,9 +725,12 @@ impl Host {
         match self {
             Self::V6(prefix) => prefix,
             Self::Own(IpAddr::V6(own)) => Prefix::<Ipv6Addr>::one(own),
-            Self::Any | Self::V4(_) | Self::Own(IpAddr::V4(_)) | Self::OwnV4 | Self::OwnV6 => {
-                Prefix::<Ipv6Addr>::ANY
-            }
+            Self::Any
+            | Self::V4(_)
+            | Self::Own(IpAddr::V4(_))
+            | Self::OwnV4
+            | Self::OwnV6
+            | Self::Set(_) => Prefix::<Ipv6Addr>::ANY,
         }
     }
 }

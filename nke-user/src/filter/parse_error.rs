@@ -95,6 +95,9 @@ pub enum Problem {
     /// A code point beyond 63.
     #[error("a DSCP is a number from 0 to 63")]
     DscpTooHigh,
+    /// What is no name of a set.
+    #[error("{}", super::set::NoSetName)]
+    SetName,
     /// A VLAN beyond 4095.
     #[error("a VLAN's number is from 0 to 4095")]
     VlanTooHigh,

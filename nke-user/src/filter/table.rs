@@ -32,15 +32,18 @@ use nke_ebpf::abi::{self, ROOTS, RUN, map};
 use super::counts::Counts;
 use super::edit::{self, Edit, Places};
 use super::error::Error;
+use super::further::Asked;
 use super::rule::{Rule, RuleSet};
-use super::set::Set;
-use super::{carry, encode, tree};
+use super::stored::Set;
+use super::{Sets, carry, encode, sets, tree};
 use crate::sys;
 
 /// The maps of one rule set, which one attachment has or several share.
 pub struct Table {
     id: u32,
     sets: OwnedFd,
+    /// The named sets that rules can ask for.
+    named: Option<Sets>,
 }
 
 /// Rules that are written and not yet in force; dropped, they never were.
@@ -152,12 +155,25 @@ impl Table {
         let table = opened.and_then(|opened| {
             let id = opened.info()?.id();
             let sets = opened.fd().as_fd().try_clone_to_owned()?;
-            Ok(Self { id, sets })
+            let named = None;
+            Ok(Self { id, sets, named })
         });
         table.map_err(|source| Error::NoMap {
             path: path.to_owned(),
             source,
         })
+    }
+
+    /// The same, with these named sets for rules to ask for.
+    #[must_use]
+    pub fn with_sets(self, named: Option<Sets>) -> Self {
+        Self { named, ..self }
+    }
+
+    /// The named sets that rules can ask for.
+    #[must_use]
+    pub const fn sets(&self) -> Option<&Sets> {
+        self.named.as_ref()
     }
 
     /// The kernel's number of the rule set: attachments with the same one share it.
@@ -229,12 +245,55 @@ impl Table {
         let (rules, places) = listed.unwrap_or_default();
         let staying = carry::staying(&rules, &new.rules);
         let Some(set) = old else {
-            return anew(new, None, vec![None; staying.len()]);
+            return self.anew(new, None, vec![None; staying.len()]);
         };
         match edit::prepare(&set, &places, new, &staying) {
             Some(edit) => Ok(Made::InPlace { set, edit }),
-            None => anew(new, Some(set), numbers(&places, &staying)),
+            None => self.anew(new, Some(set), numbers(&places, &staying)),
         }
+    }
+
+    /// Writes a set with a map of its own.
+    fn anew(
+        &self,
+        new: &RuleSet,
+        old: Option<Set>,
+        staying: Vec<Option<u32>>,
+    ) -> Result<Made, Error> {
+        let full = || Error::Full {
+            wanted: new.rules.len(),
+            limit: RUN * ROOTS,
+        };
+        let cpus = sys::map::cpu_ids().map_err(failed("count the processors"))?;
+        let (mut encoded, mut tests) = encode::encode_all(&new.rules);
+        self.find_sets(new, &mut tests)?;
+        let default = encode::default_outcome(new);
+        let built = tree::build(&mut encoded, &tests, default, cpus).ok_or_else(full)?;
+        let set = Set::create(built.pages, &built.words, built.header);
+        let set = set.map_err(failed("make a map for the new rules"))?;
+        let made = Made::Anew { set, old, staying };
+        made.carry().map_err(failed("write the new rules"))?;
+        Ok(made)
+    }
+
+    /// Writes into tests where the sets lie that they ask for.
+    fn find_sets(&self, new: &RuleSet, tests: &mut [abi::Test]) -> Result<(), Error> {
+        let asks = |rule: &Rule| rule.memberships().next().is_some();
+        if !new.rules.iter().any(asks) {
+            return Ok(());
+        }
+        let none = Error::NoSets;
+        let named = self.named.as_ref().ok_or(none)?.all()?;
+        let of_rules = new.rules.iter().flat_map(|rule| {
+            let tests = rule.tests.iter();
+            tests.map(move |test| (rule, test))
+        });
+        for ((rule, test), encoded) in of_rules.zip(tests) {
+            if let Asked::In(membership) = &test.what {
+                encoded.slot = sets::slot_for(&named, membership, rule)?;
+            }
+        }
+        Ok(())
     }
 
     fn put_in_force(&mut self, made: &Made) -> Result<(), Error> {
@@ -279,23 +338,6 @@ impl Table {
         let set = Set::open(u32::from_ne_bytes(id)).map_err(&failed)?;
         set.map(Some).ok_or(Error::ForeignRule { number: 1 })
     }
-}
-
-/// Writes a set with a map of its own.
-fn anew(new: &RuleSet, old: Option<Set>, staying: Vec<Option<u32>>) -> Result<Made, Error> {
-    let full = || Error::Full {
-        wanted: new.rules.len(),
-        limit: RUN * ROOTS,
-    };
-    let cpus = sys::map::cpu_ids().map_err(failed("count the processors"))?;
-    let (mut encoded, tests) = encode::encode_all(&new.rules);
-    let default = encode::default_outcome(new);
-    let built = tree::build(&mut encoded, &tests, default, cpus).ok_or_else(full)?;
-    let set = Set::create(built.pages, &built.words, built.header);
-    let set = set.map_err(failed("make a map for the new rules"))?;
-    let made = Made::Anew { set, old, staying };
-    made.carry().map_err(failed("write the new rules"))?;
-    Ok(made)
 }
 
 /// The numbers of the rules that stay.

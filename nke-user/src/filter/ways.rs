@@ -35,6 +35,7 @@ fn lacks(hook: Hook, asked: &Asked) -> Option<&'static str> {
         | Asked::EtherTo(_)
         | Asked::Protocol(_)
         | Asked::Source(_)
+        | Asked::In(_)
         | Asked::Destination(_)
         | Asked::Flags(_)
         | Asked::Icmp(_)

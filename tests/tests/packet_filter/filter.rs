@@ -46,7 +46,8 @@ impl Filter {
         let (_, maps) = control
             .attachment_maps(&Selector::Id(id), &scope)
             .expect("the attachment is there");
-        Table::open(&maps).expect("its maps are there")
+        let table = Table::open(&maps).expect("its maps are there");
+        table.with_sets(control.sets(EXTENSION).ok())
     }
 
     pub(crate) fn direction(&self) -> Direction {

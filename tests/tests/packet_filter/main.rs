@@ -9,6 +9,7 @@ mod edits;
 mod filter;
 mod fuzz;
 mod hostile;
+mod sets;
 mod shapes;
 
 use nke::filter::{Action, Decider, Hits, RuleSet, dissect, parse_rules};

@@ -206,15 +206,15 @@ impl Control {
             let rules: Vec<_> = rules.collect();
             for (at, node) in chain.nodes.iter().enumerate() {
                 let role = &node.record.role;
-                match role {
-                    Role::Extension { name, .. } if has_rules(name) => {}
+                let sets = match role {
+                    Role::Extension { name, .. } if has_rules(name) => self.sets(name).ok(),
                     Role::Extension { .. } | Role::DropPolicy | Role::Claim { .. } => continue,
-                }
+                };
                 if !upgrades.keeps(role, map::RULES) {
                     continue;
                 }
                 let maps = chain.node_directory(node).join("maps");
-                let table = Table::open(&maps).map_err(failed)?;
+                let table = Table::open(&maps).map_err(failed)?.with_sets(sets);
                 let new = rules.iter().find(|(changed, _)| *changed == at);
                 if let (true, Some((_, rules))) = (known.insert(table.id()), new) {
                     let rules = Box::new(table.prepare(rules).map_err(failed)?);
@@ -236,7 +236,8 @@ impl Control {
                     continue;
                 };
                 let maps = node_directory(&directory, *id).join("maps");
-                let mut table = Table::open(&maps).map_err(failed)?;
+                let sets = self.sets(&slot.extension).ok();
+                let mut table = Table::open(&maps).map_err(failed)?.with_sets(sets);
                 if known.insert(table.id()) {
                     table.write(rules).map_err(failed)?;
                 }

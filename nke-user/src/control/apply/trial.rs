@@ -82,7 +82,9 @@ impl Control {
             if let (Some(rules), true, Some(maps)) =
                 (&slot.rules, other || *step == Step::New, trial.maps(nth))
             {
-                let written = Table::open(&maps).and_then(|mut table| table.write(rules));
+                let sets = self.sets(&slot.extension).ok();
+                let table = Table::open(&maps).map(|table| table.with_sets(sets));
+                let written = table.and_then(|mut table| table.write(rules));
                 written.map_err(|source| bad_rules(plan.hook, source))?;
             }
         }

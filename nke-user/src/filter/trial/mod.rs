@@ -28,7 +28,7 @@ use std::{
 
 pub use self::capture::{Capture, Captured, Unreadable};
 use super::dissect::dissect_behind_link;
-use super::{Action, Direction, Obscured, Packet, Table, dissect};
+use super::{Action, Direction, Obscured, Packet, SETS_MAP, Sets, Table, dissect};
 use crate::{
     error::{Error, Result},
     find::{Wanted, find},
@@ -118,7 +118,15 @@ impl Trial {
     ///
     /// [`filter::Error`](super::Error) if the kernel does not give them out.
     pub fn table(&self) -> std::result::Result<Table, super::Error> {
-        Table::of(&self.maps)
+        Table::of(&self.maps).map(|table| table.with_sets(self.sets()))
+    }
+
+    /// The named sets that its rules can ask for: none of them is there unless it is
+    /// [taken over](Sets::adopt).
+    #[must_use]
+    pub fn sets(&self) -> Option<Sets> {
+        let map = self.maps.get(SETS_MAP)?;
+        map.try_clone().ok().map(Sets::new)
     }
 
     /// Runs a packet, which begins with its Ethernet header.

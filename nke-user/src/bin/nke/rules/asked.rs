@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nke::filter::{Dialect, RuleSet, Source, Way, ways_at};
+use nke::filter::{Dialect, KnownSets, RuleSet, Source, Way, ways_at};
 use serde_json::{Value, json};
 
-use super::{find, not_attached, read, target::Target};
+use super::{find, not_attached, read, sets, target::Target};
 use crate::open;
 
 /// Whose rules are asked about.
@@ -28,6 +28,8 @@ pub(super) struct Looked {
     /// The ways that things go there.
     pub(super) ways: Vec<Way>,
     pub(super) rules: RuleSet,
+    /// What is in the named sets that they ask for.
+    pub(super) known: KnownSets,
     /// In a file, where they stand.
     lines: Option<Vec<usize>>,
 }
@@ -46,6 +48,7 @@ impl<T: Target> Asked<T> {
                 title: file.display().to_string(),
                 hooks: Vec::new(),
                 ways,
+                known: sets::known(state, T::EXTENSION, &rules),
                 rules,
                 lines: Some(lines),
             }]);
@@ -55,11 +58,17 @@ impl<T: Target> Asked<T> {
         let mut all = Vec::new();
         for found in find::<T>(&control, &target.scope())? {
             let ways = found.hooks.iter().flat_map(|hook| ways_at(*hook));
+            let rules = found.table.read()?.rules();
+            let known = match found.table.sets() {
+                Some(sets) => sets.known(&rules.rules)?,
+                None => KnownSets::default(),
+            };
             all.push(Looked {
                 title: found.to_string(),
                 hooks: found.hooks.iter().map(ToString::to_string).collect(),
                 ways: ways.copied().collect(),
-                rules: found.table.read()?.rules(),
+                rules,
+                known,
                 lines: None,
             });
         }

@@ -79,11 +79,11 @@ fn before<'a>(looked: &'a Looked, by: &Decider) -> &'a [Rule] {
 }
 
 fn print(looked: &Looked, packet: &Packet, manner: Manner) {
-    let judgement = looked.rules.judge(&Ok(*packet));
+    let judgement = looked.rules.judge_with(&Ok(*packet), &looked.known);
     if manner.verbose {
         for (index, rule) in before(looked, &judgement.by).iter().enumerate() {
             line(format_args!("{}: {rule}", looked.name(index)));
-            for miss in rule.misses(packet) {
+            for miss in rule.misses_with(packet, &looked.known) {
                 line(format_args!("    {miss}"));
             }
         }
@@ -95,6 +95,9 @@ fn print(looked: &Looked, packet: &Packet, manner: Manner) {
             let rule = &looked.rules.rules[index];
             let name = looked.name(index);
             line(format_args!("{title}: {action} by {name}: {rule}"));
+            for found in rule.found_in(packet) {
+                line(format_args!("    {found}"));
+            }
         }
         Decider::Default | Decider::Obscured => {
             line(format_args!(
@@ -105,14 +108,14 @@ fn print(looked: &Looked, packet: &Packet, manner: Manner) {
 }
 
 fn explained(looked: &Looked, packet: &Packet) -> Value {
-    let judgement = looked.rules.judge(&Ok(*packet));
+    let judgement = looked.rules.judge_with(&Ok(*packet), &looked.known);
     let rule = match judgement.by {
         Decider::Rule(index) => Some(index),
         Decider::Default | Decider::Obscured => None,
     };
     let before: Vec<_> = (before(looked, &judgement.by).iter().enumerate())
         .map(|(index, rule)| {
-            let misses = rule.misses(packet);
+            let misses = rule.misses_with(packet, &looked.known);
             let misses: Vec<_> = misses.iter().map(ToString::to_string).collect();
             json!({
                 "number": index + 1,

@@ -25,6 +25,8 @@ pub(crate) struct Found {
     pub(super) cgroup: Option<PathBuf>,
     /// The first attachment's.
     pub(super) id: u32,
+    /// The extension, of which there can be copies.
+    pub(super) extension: String,
     pub(super) table: Table,
     /// The ends of the caller's own connection, the far one first, if it comes by.
     caller: Option<(SocketAddr, SocketAddr)>,
@@ -100,6 +102,7 @@ impl fmt::Display for Found {
             netns,
             cgroup,
             id: _,
+            extension: _,
             table: _,
             caller: _,
         } = self;
@@ -127,7 +130,8 @@ pub(super) fn find<T: Target>(control: &Control, scope: &Scope) -> anyhow::Resul
         let nodes = chain.nodes.iter();
         for node in nodes.filter(|node| original(&node.extension) == T::EXTENSION) {
             let (hook, maps) = control.attachment_maps(&Selector::Id(node.id), scope)?;
-            let table = Table::open(&maps)?;
+            let sets = control.sets(&node.extension).ok();
+            let table = Table::open(&maps)?.with_sets(sets);
             let mut others = all.iter_mut();
             if let Some(same) = others.find(|found| found.table.id() == table.id()) {
                 same.hooks.push(hook);
@@ -143,6 +147,7 @@ pub(super) fn find<T: Target>(control: &Control, scope: &Scope) -> anyhow::Resul
                 netns: chain.netns.clone(),
                 cgroup: chain.cgroup.clone(),
                 id: node.id,
+                extension: node.extension.clone(),
                 table,
                 caller: control.caller_at(&Selector::Id(node.id), scope)?,
             });

@@ -26,6 +26,7 @@ mod found;
 mod import;
 mod listing;
 mod optimise;
+mod sets;
 mod target;
 mod test;
 
@@ -46,6 +47,7 @@ pub(crate) enum Filter {
     Rules(Rules<FilterTarget>),
     Import(import::Import),
     Test(test::Test),
+    Set(sets::NamedSets),
 }
 
 impl Filter {
@@ -54,7 +56,8 @@ impl Filter {
         match self {
             Self::Rules(rules) => run(state, rules, manner),
             Self::Import(import) => import.run(),
-            Self::Test(test) => test.run(manner),
+            Self::Test(test) => test.run(state, manner),
+            Self::Set(sets) => sets.run(state, manner),
         }
     }
 }

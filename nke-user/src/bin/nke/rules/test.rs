@@ -18,7 +18,7 @@ use nke::{
 };
 use serde_json::{Value, json};
 
-use super::{listing::print_filter, read};
+use super::{listing::print_filter, read, sets};
 use crate::{
     arguments::Format,
     failure::Manner,
@@ -58,11 +58,12 @@ struct Report {
 }
 
 impl Test {
-    pub(super) fn run(&self, manner: Manner) -> anyhow::Result<()> {
+    pub(super) fn run(&self, state: &Path, manner: Manner) -> anyhow::Result<()> {
         let Source { rules, lines: _ } = read(Dialect::Packets, &self.rules, &Scope::default())?;
         let input = open(&self.capture)?;
         let mut capture = Capture::new(input).map_err(|problem| self.unreadable(problem))?;
         let trial = Trial::load(self.hook)?;
+        let known = sets::lend(state, &trial, &rules)?;
         let mut table = trial.table()?;
         table.write(&rules)?;
         let mut report = Report::default();
@@ -71,7 +72,7 @@ impl Test {
             .map_err(|problem| self.unreadable(problem))?
         {
             let tried = trial.run(&packet.bytes)?;
-            let expected = rules.judge(&trial.dissect(&packet.bytes));
+            let expected = rules.judge_with(&trial.dissect(&packet.bytes), &known);
             if let Tried::Judged(action) = tried
                 && action != expected.action
             {

@@ -92,7 +92,7 @@ impl Set {
         let bytes = pages as usize * PAGE_WORDS * 8;
         let file = memfd_create("set", MemfdFlags::CLOEXEC).expect("memory");
         ftruncate(&file, bytes as u64).expect("memory");
-        let memory = Memory::of(&file, bytes).expect("memory");
+        let memory = Memory::of(&file, 0, bytes).expect("memory");
         for (place, word) in memory.words().iter().zip(words) {
             place.store(*word, Ordering::Relaxed);
         }

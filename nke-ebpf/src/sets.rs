@@ -1,0 +1,121 @@
+//! The named sets of an extension, as it sees them: is what a packet says in one of them?
+//!
+//! The map is one for all attachments of an extension. It is in an object only if the object's rules
+//! ask for sets. How a set is laid out, and searched, is in [`crate::set`].
+//!
+//! It never waits, and never changes anything.
+#![expect(
+    unsafe_code,
+    reason = "a function that the verifier looks at by itself, and the kernel's clock"
+)]
+
+use aya_ebpf::{
+    btf_maps::{Array, ArrayOfMaps},
+    helpers::bpf_ktime_get_boot_ns,
+    macros::btf_map,
+};
+
+use crate::{
+    abi::{Subject, Test, field},
+    set::{self, Answer, Asks, Line, Lines, SETS as COUNT},
+};
+
+/// `BPF_F_MMAPABLE`, so that members are written one word at a time (since 5.5), and `BPF_F_INNER_MAP`,
+/// so that one of any size can take its place (since 5.10).
+const FLAGS: usize = 1 << 10 | 1 << 12;
+
+/// A set: as many lines as it needs.
+type SetMap = Array<Line, 1, FLAGS>;
+
+/// The sets, each in a slot of its own so that another can take its place at once.
+#[btf_map]
+static SETS: ArrayOfMaps<SetMap, COUNT> = ArrayOfMaps::new();
+
+impl Lines for SetMap {
+    type Line<'a>
+        = &'a Line
+    where
+        Self: 'a;
+
+    #[inline(always)]
+    fn line(&self, number: u32) -> Option<&Line> {
+        self.get(number)
+    }
+
+    #[inline(always)]
+    fn read(&self, word: &u64) -> u64 {
+        // SAFETY: it is a reference.
+        unsafe { core::ptr::from_ref(word).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: the helper takes nothing and cannot fail.
+        unsafe { bpf_ktime_get_boot_ns() }
+    }
+}
+
+/// One side of a packet.
+struct Side<'a> {
+    subject: &'a Subject,
+    is_source: bool,
+}
+
+impl Side<'_> {
+    #[inline(always)]
+    fn word(&self, index: u16) -> u64 {
+        let word = &self.subject.words[usize::from(index)];
+        // SAFETY: it is a reference.
+        unsafe { core::ptr::from_ref(word).read_volatile() }
+    }
+}
+
+impl Asks for Side<'_> {
+    #[inline(always)]
+    fn facts(&self) -> u64 {
+        self.word(field::FACTS)
+    }
+
+    #[inline(always)]
+    fn address(&self) -> [u64; 2] {
+        if self.is_source {
+            [self.word(field::SOURCE), self.word(field::SOURCE + 1)]
+        } else {
+            [
+                self.word(field::DESTINATION),
+                self.word(field::DESTINATION + 1),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn port(&self) -> u32 {
+        let ports = self.word(field::PORTS);
+        (if self.is_source { ports } else { ports >> 32 }) as u32
+    }
+}
+
+/// Whether a side of a packet is in the set that a test is about.
+#[inline(always)]
+#[must_use]
+pub(crate) fn ask(test: &Test, subject: &Subject) -> u32 {
+    nke_set_answer(subject, u32::from(test.slot) << 16 | u32::from(test.field))
+}
+
+/// The same. The verifier looks at it once, however often it is called: a function of global linkage,
+/// which takes memory of a known size (Linux 5.12).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn nke_set_answer(subject: *const Subject, slot_and_field: u32) -> u32 {
+    // SAFETY: the caller's reference; the verifier knows nothing of that, and wants to see it tested.
+    let Some(subject) = (unsafe { subject.as_ref() }) else {
+        return Answer::Nothing as u32;
+    };
+    let is_source = slot_and_field as u16 == field::SOURCE;
+    let side = Side { subject, is_source };
+    let answer = match SETS.get(slot_and_field >> 16) {
+        Some(set) => set::ask(set, &side),
+        None => Answer::Nothing,
+    };
+    answer as u32
+}

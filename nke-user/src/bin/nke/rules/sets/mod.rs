@@ -1,0 +1,426 @@
+//! `nke filter set`: the named sets that the rules of packet filters ask for.
+//!
+//! What is typed, or stands in a file, is read before the lock is taken; only how long members last
+//! without a timeout of their own, and what they must be, the set itself has to say.
+
+mod show;
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, Subcommand, ValueEnum};
+use nke::{
+    control::{Control, Scope},
+    filter::{
+        About, Error, KnownSets, Lasting, Member, MemberError, MemberProblem, NamedSet, Rule,
+        RuleSet, SetKind, SetName, SetText, Sets, Trial, now, time,
+    },
+    find::Wanted,
+};
+
+use self::show::Show;
+use super::{
+    found::find,
+    target::{FilterTarget, Target as _},
+};
+use crate::{arguments::Format, failure::Manner, open, output};
+
+/// More than this is read of no file: a set of as many members would not fit into a map.
+const LARGEST_FILE: u64 = 4 << 30;
+
+/// Make and change named sets of addresses, ports, or both, which rules ask for as `@NAME`
+///
+/// A set belongs to all packet filters of the host. A member is added or deleted at once, whatever
+/// else there is; rules stay as they are.
+#[derive(Args, Debug)]
+pub(crate) struct NamedSets {
+    #[command(subcommand)]
+    verb: Verb,
+    /// The extension whose sets are meant, if it is a copy
+    #[arg(long, value_name = "EXTENSION", default_value = FilterTarget::EXTENSION, global = true)]
+    of: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a set
+    Create {
+        name: SetName,
+        /// What its members are
+        kind: Type,
+        /// How long members last that are added without a timeout of their own: 90s, 10m, 1h30m
+        #[arg(long, value_name = "TIME", value_parser = timeout)]
+        timeout: Option<Duration>,
+        /// Its members: one or several on a line, each with `timeout TIME` behind it or without; #
+        /// begins a comment; - for standard input
+        file: Option<PathBuf>,
+    },
+    /// Add members, or change how long they last
+    Add {
+        name: SetName,
+        #[command(flatten)]
+        members: Members,
+        /// How long they last
+        #[arg(long, value_name = "TIME", value_parser = timeout)]
+        timeout: Option<Duration>,
+    },
+    /// Delete members
+    Delete {
+        name: SetName,
+        #[command(flatten)]
+        members: Members,
+    },
+    /// Say whether an address, a port or both are in a set; fails if not
+    Test {
+        name: SetName,
+        /// An address, a prefix that must be in it as a whole, a port, an address with a port
+        member: String,
+    },
+    /// Print the members of a set, as `replace` reads them
+    Show {
+        name: SetName,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List the sets
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Put the members of a file in the place of all that a set has, at once
+    Replace {
+        name: SetName,
+        /// The file, as `create` takes it; - for standard input
+        file: PathBuf,
+    },
+    /// Delete all members of a set
+    Flush { name: SetName },
+    /// Remove a set that no rule asks for
+    Remove { name: SetName },
+}
+
+/// What the members of a set are.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Type {
+    /// Addresses and prefixes, IPv4 and IPv6
+    Addresses,
+    /// Ports
+    Ports,
+    /// Addresses with a port each, with or without a protocol
+    Pairs,
+}
+
+impl From<Type> for SetKind {
+    fn from(typed: Type) -> Self {
+        match typed {
+            Type::Addresses => Self::Addresses,
+            Type::Ports => Self::Ports,
+            Type::Pairs => Self::Pairs,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+struct Members {
+    /// The members
+    member: Vec<String>,
+    /// A file of members, as `create` takes it; - for standard input
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    time(text).ok_or_else(|| "a time is such as 90s, 10m, 1h or 1h30m".to_owned())
+}
+
+/// Members that were typed, or stand in a file, and not yet read.
+struct Text {
+    origin: String,
+    text: String,
+}
+
+impl Text {
+    fn of_file(path: &Path) -> anyhow::Result<Self> {
+        let mut text = String::new();
+        let read = if path == Path::new("-") {
+            std::io::stdin()
+                .take(LARGEST_FILE)
+                .read_to_string(&mut text)
+        } else {
+            std::fs::File::open(path)
+                .and_then(|file| file.take(LARGEST_FILE).read_to_string(&mut text))
+        };
+        read.map_err(|source| nke::error::Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let origin = path.display().to_string();
+        Ok(Self { origin, text })
+    }
+
+    fn of(members: &Members) -> anyhow::Result<Self> {
+        match &members.from {
+            Some(file) => Self::of_file(file),
+            None => Ok(Self {
+                origin: "member".to_owned(),
+                text: members.member.join(" "),
+            }),
+        }
+    }
+
+    fn members(&self, kind: SetKind, timeout: Option<Duration>) -> Result<Vec<Lasting>, Error> {
+        let now = now();
+        // Nothing that is a port ends: whoever says so of all says it of none.
+        let read = SetText { kind, timeout, now }.read(&self.text);
+        read.map_err(|error| self.malformed(error))
+    }
+
+    fn malformed(&self, error: MemberError) -> Error {
+        Error::MalformedMember {
+            origin: self.origin.clone(),
+            error: Box::new(error),
+        }
+    }
+}
+
+/// What is in the sets that the rules of a file ask for, as far as that can be known.
+pub(super) fn known(state: &Path, of: &str, rules: &RuleSet) -> KnownSets {
+    let asks = |rule: &Rule| rule.memberships().next().is_some();
+    if !rules.rules.iter().any(asks) {
+        return KnownSets::default();
+    }
+    let sets = open::look(state).and_then(|control| control.sets(of));
+    let known = sets.map_err(anyhow::Error::from);
+    let known = known.and_then(|sets| Ok(sets.known(&rules.rules)?));
+    known.unwrap_or_else(|error| {
+        output::note(format_args!(
+            "note: nothing is known to be in a set: {error}"
+        ));
+        KnownSets::default()
+    })
+}
+
+/// Lends the sets that rules ask for to a trial of them; what is in them.
+pub(super) fn lend(state: &Path, trial: &Trial, rules: &RuleSet) -> anyhow::Result<KnownSets> {
+    let asks = |rule: &Rule| rule.memberships().next().is_some();
+    let Some(own) = trial.sets().filter(|_| rules.rules.iter().any(asks)) else {
+        return Ok(KnownSets::default());
+    };
+    let sets = open::look(state)?.sets(FilterTarget::EXTENSION)?;
+    own.adopt(&sets)?;
+    Ok(sets.known(&rules.rules)?)
+}
+
+impl NamedSets {
+    /// Carries out a command.
+    pub(super) fn run(&self, state: &Path, _: Manner) -> anyhow::Result<()> {
+        match &self.verb {
+            Verb::Create {
+                name,
+                kind,
+                timeout,
+                file,
+            } => self.create(state, *name, (*kind).into(), *timeout, file.as_deref()),
+            Verb::Add {
+                name,
+                members,
+                timeout,
+            } => self.add(state, *name, members, *timeout),
+            Verb::Delete { name, members } => self.delete(state, *name, members),
+            Verb::Test { name, member } => self.test(state, *name, member),
+            Verb::Show { name, format } => {
+                let (_, set) = self.look(state, *name, "show")?;
+                Show { set, now: now() }.print(format.json)
+            }
+            Verb::List { format } => {
+                let control = open::look(state)?;
+                let sets = control.sets(&self.of)?.all()?;
+                let used = |name| self.rules_with(&control, name);
+                show::list(&sets, used, format.json)
+            }
+            Verb::Replace { name, file } => {
+                let text = Text::of_file(file)?;
+                let (_held, sets, set) = self.open(state, *name, "replace")?;
+                let About { kind, timeout, .. } = *set.about();
+                let members = text.members(kind, timeout)?;
+                sets.replace(&set, &members)?;
+                output::line(format_args!("set {name}: {}", counted(members.len())));
+                Ok(())
+            }
+            Verb::Flush { name } => {
+                let (_held, sets, set) = self.open(state, *name, "flush")?;
+                sets.replace(&set, &[])?;
+                output::line(format_args!("set {name}: deleted all members"));
+                Ok(())
+            }
+            Verb::Remove { name } => {
+                let (control, sets, set) = self.open(state, *name, "remove")?;
+                let rules = self.rules_with(&control, *name)?;
+                if !rules.is_empty() {
+                    let name = name.to_string();
+                    return Err(Error::SetInUse { name, rules }.into());
+                }
+                sets.remove(set)?;
+                output::line(format_args!("removed set {name}"));
+                Ok(())
+            }
+        }
+    }
+
+    fn look(
+        &self,
+        state: &Path,
+        name: SetName,
+        stage: &'static str,
+    ) -> anyhow::Result<(Sets, NamedSet)> {
+        let sets = open::look(state)?.sets(&self.of)?;
+        let set = sets.find(name, stage)?;
+        Ok((sets, set))
+    }
+
+    /// The set, and the lock for as long as the first of these is kept.
+    fn open(
+        &self,
+        state: &Path,
+        name: SetName,
+        stage: &'static str,
+    ) -> anyhow::Result<(Control, Sets, NamedSet)> {
+        let control = open::open(state)?;
+        let sets = control.sets(&self.of)?;
+        let set = sets.find(name, stage)?;
+        Ok((control, sets, set))
+    }
+
+    fn create(
+        &self,
+        state: &Path,
+        name: SetName,
+        kind: SetKind,
+        timeout: Option<Duration>,
+        file: Option<&Path>,
+    ) -> anyhow::Result<()> {
+        if kind == SetKind::Ports && timeout.is_some() {
+            return Err(no_timeouts());
+        }
+        let members = match file {
+            Some(file) => Text::of_file(file)?.members(kind, timeout)?,
+            None => Vec::new(),
+        };
+        let mut control = open::open(state)?;
+        let Ok(wanted) = self.of.parse::<Wanted>();
+        // A set is there before the first rule that asks for it, and before the first filter.
+        let (loaded, extension) = control.load_if_absent(&wanted)?;
+        if loaded {
+            output::loaded(&wanted, false, &extension);
+        }
+        let about = About {
+            timeout,
+            ..About::new(name, kind)
+        };
+        control.sets(&self.of)?.create(&about, &members)?;
+        output::line(format_args!(
+            "created set {name} of {}: {}",
+            show::word(kind),
+            counted(members.len())
+        ));
+        Ok(())
+    }
+
+    fn add(
+        &self,
+        state: &Path,
+        name: SetName,
+        members: &Members,
+        timeout: Option<Duration>,
+    ) -> anyhow::Result<()> {
+        let text = Text::of(members)?;
+        let (_held, sets, mut set) = self.open(state, name, "add")?;
+        let about = *set.about();
+        if about.kind == SetKind::Ports && timeout.is_some() {
+            return Err(no_timeouts());
+        }
+        let members = text.members(about.kind, timeout.or(about.timeout))?;
+        let added = set.add(&sets, &members)?;
+        let known = match added.known {
+            0 => String::new(),
+            known => format!(", {known} had been there"),
+        };
+        output::line(format_args!(
+            "set {name}: added {}{known}",
+            counted(added.new)
+        ));
+        Ok(())
+    }
+
+    fn delete(&self, state: &Path, name: SetName, members: &Members) -> anyhow::Result<()> {
+        let text = Text::of(members)?;
+        let (_held, _sets, mut set) = self.open(state, name, "delete")?;
+        let members = text.members(set.about().kind, None)?;
+        let members: Vec<_> = members.iter().map(|it| it.member).collect();
+        set.delete(&members)?;
+        output::line(format_args!(
+            "set {name}: deleted {}",
+            counted(members.len())
+        ));
+        Ok(())
+    }
+
+    fn test(&self, state: &Path, name: SetName, text: &str) -> anyhow::Result<()> {
+        let (_, set) = self.look(state, name, "test")?;
+        let kind = set.about().kind;
+        let typed = Text {
+            origin: "member".to_owned(),
+            text: text.to_owned(),
+        };
+        let member = Member::read(kind, text).ok_or_else(|| {
+            typed.malformed(MemberError {
+                line: 1,
+                column: 1,
+                found: text.to_owned(),
+                text: text.to_owned(),
+                problem: MemberProblem::NotA(kind),
+            })
+        })?;
+        let Some(found) = set.member(member)? else {
+            return Err(Error::NotInSet {
+                name: name.to_string(),
+                member: member.to_string(),
+                stage: "test",
+            }
+            .into());
+        };
+        output::line(format_args!(
+            "{member} is in {name}: {}",
+            show::lasting(&found, now())
+        ));
+        Ok(())
+    }
+
+    /// The rules that ask for a set, with their places.
+    fn rules_with(&self, control: &Control, name: SetName) -> anyhow::Result<Vec<String>> {
+        let mut all = Vec::new();
+        let found = find::<FilterTarget>(control, &Scope::default())?;
+        for found in found.iter().filter(|found| found.extension == self.of) {
+            let rules = found.table.read()?.rules().rules;
+            for (number, rule) in (1..).zip(&rules) {
+                if rule.memberships().any(|asked| asked.set == name) {
+                    all.push(format!("{found}: rule {number}"));
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn no_timeouts() -> anyhow::Error {
+    anyhow::anyhow!("sets of ports: {}", MemberProblem::NoTimeouts)
+}
+
+/// A number of members, in words.
+fn counted(members: usize) -> String {
+    output::count(members, "member")
+}

@@ -1,0 +1,133 @@
+//! A set made whole, in memory.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use nke_ebpf::set::{self as layout, Answer, Asked, BUCKETS, Kind, Line, PORT_LINES};
+
+use super::{About, Inserted, Lasting, NEXT, Searched, Set, Store, member::words};
+use nke_ebpf::abi::facts;
+use std::net::IpAddr;
+
+/// Why a set cannot be made of these members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// A set has not so many members.
+    #[error("there are more members than a set can have")]
+    Members,
+    /// Members with timeouts have too many different lengths.
+    #[error(
+        "members with timeouts have more than {} different prefix lengths",
+        layout::LENGTHS
+    )]
+    Lengths,
+    /// One is something else than the set has.
+    #[error("one of them is no such member")]
+    Kind,
+}
+
+/// How often buckets are tried out: each time with another hash, and twice as many from the second on.
+const ATTEMPTS: u64 = 6;
+
+impl Set {
+    /// The set of these members, with room for as many more as an eighth of them.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`].
+    pub fn of(about: &About, members: &[Lasting]) -> Result<Self, TooLarge> {
+        if about.kind == Kind::Ports {
+            return Self::of_ports(about, members);
+        }
+        let room = members.len().checked_add(members.len() / 8 + 16);
+        let room = room.ok_or(TooLarge::Members)?;
+        // Three nodes at most for each eight places: in a million buckets, no four in a row overflow.
+        let mut buckets = (room / 3).next_power_of_two();
+        for attempt in 0..ATTEMPTS {
+            let lines = room
+                .checked_add(buckets)
+                .and_then(|lines| lines.checked_add(BUCKETS as usize));
+            // The kernel counts an array's bytes in 32 bits.
+            let most = (u32::MAX as usize - 4096) / size_of::<Line>();
+            let lines = lines.filter(|lines| *lines <= most);
+            let lines = lines.ok_or(TooLarge::Members)?;
+            let mask = u32::try_from(buckets - 1).map_err(|_| TooLarge::Members)?;
+            let mut set = Self {
+                store: vec![[0; 8]; lines],
+            };
+            let seed = RandomState::new().hash_one(attempt);
+            set.store[0] = layout::header(about.kind, mask, seed);
+            set.store[1] = about.to_line(u64::from(BUCKETS) + buckets as u64);
+            if set.take_all(members)? {
+                set.trim();
+                return Ok(set);
+            }
+            // Bad luck; the second time in more buckets.
+            if attempt > 0 {
+                buckets *= 2;
+            }
+        }
+        Err(TooLarge::Members)
+    }
+
+    fn of_ports(about: &About, members: &[Lasting]) -> Result<Self, TooLarge> {
+        let mut set = Self {
+            store: vec![[0; 8]; PORT_LINES as usize],
+        };
+        set.store[0] = layout::header(about.kind, 0, 0);
+        set.store[1] = about.to_line(PORT_LINES.into());
+        set.take_all(members)?;
+        Ok(set)
+    }
+
+    /// Whether there was room for all.
+    fn take_all(&mut self, members: &[Lasting]) -> Result<bool, TooLarge> {
+        for member in members {
+            match self.insert(*member, 0).unwrap_or(Inserted::NoRoom) {
+                Inserted::New | Inserted::Known => {}
+                Inserted::NoRoom => return Ok(false),
+                Inserted::ManyLengths => return Err(TooLarge::Lengths),
+                Inserted::OtherKind => return Err(TooLarge::Kind),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Leaves room for an eighth more nodes than there are: members that share a node need fewer.
+    fn trim(&mut self) {
+        let first = BUCKETS as usize + self.store[0][0] as u32 as usize + 1;
+        let next = usize::try_from(self.store[1][NEXT]).unwrap_or(usize::MAX);
+        let used = next.saturating_sub(first);
+        self.store.truncate(next.saturating_add(used / 8 + 16));
+    }
+
+    /// The lines, as the kernel has them.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.store
+    }
+
+    /// Whether an address is in it now, as an extension would find.
+    #[must_use]
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        let family = if address.is_ipv6() {
+            facts::V6
+        } else {
+            facts::V4
+        };
+        let asked = Asked {
+            facts: family,
+            address: words(address),
+            port: 0,
+        };
+        self.ask(&asked, 0) == Answer::In
+    }
+}
+
+#[expect(private_bounds, reason = "where lines lie is nobody's business")]
+impl<S: Store> Set<S> {
+    /// What an extension would find.
+    pub(in crate::filter) fn ask(&self, asked: &Asked, now: u64) -> Answer {
+        let store = self.store();
+        layout::ask(&Searched { store, now }, asked)
+    }
+}

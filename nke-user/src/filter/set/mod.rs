@@ -1,0 +1,414 @@
+//! Named sets: written here, asked by the rules of an extension in the kernel.
+//!
+//! ```
+//! use nke::filter::{About, Lasting, Set, SetKind};
+//!
+//! let about = About::new("blocklist".parse()?, SetKind::Addresses);
+//! let forever = |text: &str| text.parse().map(Lasting::forever);
+//! let mut set = Set::of(&about, &[forever("192.0.2.0/24")?, forever("2001:db8::1")?]).unwrap();
+//! assert!(set.has_address("192.0.2.7".parse()?));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! How a set is laid out, and why it is found fast, stands in [`nke_ebpf::set`]. To add or
+//! remove one member takes the same few words read and written, however many there are; the order of the
+//! writes is such that a search meanwhile finds the set before or after, and every other member always.
+//!
+//! A line of a node, once used, is never used for other members: a search could still be reading it.
+//! So a set fills up by edits, and is then made anew in another array, without what has ended.
+
+mod about;
+mod build;
+mod member;
+mod store;
+mod text;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use nke_ebpf::set::{
+    BITS, BUCKETS, FULL, Key, LENGTHS, LEVEL, LEVELS, LINE_WORDS, Line, Lines, NODES, PLACES,
+    REACH, SEED,
+};
+
+use self::{about::NEXT, member::Place};
+pub(in crate::filter) use self::{
+    about::name_of,
+    member::words,
+    store::{Mapped, Store},
+};
+pub use self::{
+    about::{About, NoSetName, SetName},
+    build::TooLarge,
+    member::{Member, NoMember},
+    text::{MemberError, MemberProblem, SetText, time},
+};
+use super::rule::PortRange;
+
+/// A member, and how long it is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lasting {
+    /// The member.
+    pub member: Member,
+    /// When it ends: nanoseconds of `CLOCK_BOOTTIME`. Never, if there is nothing.
+    pub until: Option<u64>,
+}
+
+impl Lasting {
+    /// A member without a timeout.
+    #[must_use]
+    pub const fn forever(member: Member) -> Self {
+        let until = None;
+        Self { member, until }
+    }
+}
+
+/// What became of a member that was to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is in the set now.
+    New,
+    /// It had been before; it lasts now as long as was asked for.
+    Known,
+    /// There is no room for it: the set must be made anew, larger.
+    NoRoom,
+    /// Members with timeouts have too many different lengths.
+    ManyLengths,
+    /// The set is one of something else.
+    OtherKind,
+}
+
+/// A set, wherever its lines are.
+#[derive(Clone, Debug)]
+pub struct Set<S = Vec<Line>> {
+    store: S,
+}
+
+/// Where a key is, or could be.
+struct Found {
+    /// Its node.
+    node: Option<u32>,
+    /// The first place that is free for it: bucket and number.
+    free: Option<(u32, usize)>,
+    /// Buckets in front of that, where a search must not stop.
+    passed: Vec<u32>,
+}
+
+#[expect(private_bounds, reason = "where lines lie is nobody's business")]
+impl<S: Store> Set<S> {
+    pub(in crate::filter) const fn in_store(store: S) -> Self {
+        Self { store }
+    }
+
+    pub(in crate::filter) const fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Adds a member, or changes how long it lasts. `now` tells whether one has ended.
+    pub(in crate::filter) fn insert(&mut self, new: Lasting, now: u64) -> io::Result<Inserted> {
+        let Lasting { member, until } = new;
+        if member.kind() != self.about()?.kind {
+            return Ok(Inserted::OtherKind);
+        }
+        let Some(place) = member.place() else {
+            return self.insert_ports(member);
+        };
+        let inserted = match until {
+            Some(until) => self.insert_timed(&place, until, now)?,
+            None => self.insert_bit(&place)?,
+        };
+        if !matches!(inserted, Inserted::New) {
+            return Ok(inserted);
+        }
+        // It may have been there in the other way: gone only now, it was there all the time.
+        let was = match until {
+            Some(_) => self.remove_bit(&place)?,
+            None => self.remove_timed(&place, now)?,
+        };
+        Ok(if was { Inserted::Known } else { Inserted::New })
+    }
+
+    /// Takes a member out. Whether it was in.
+    pub(in crate::filter) fn remove(&mut self, member: Member, now: u64) -> io::Result<bool> {
+        match member.place() {
+            Some(place) => {
+                let bit = self.remove_bit(&place)?;
+                Ok(self.remove_timed(&place, now)? || bit)
+            }
+            None => self.change_ports(member, |word, mask| word & !mask),
+        }
+    }
+
+    fn insert_ports(&mut self, member: Member) -> io::Result<Inserted> {
+        let changed = self.change_ports(member, |word, mask| word | mask)?;
+        Ok(if changed {
+            Inserted::New
+        } else {
+            Inserted::Known
+        })
+    }
+
+    /// Whether anything was changed.
+    fn change_ports(
+        &mut self,
+        member: Member,
+        change: impl Fn(u64, u64) -> u64,
+    ) -> io::Result<bool> {
+        let Member::Ports(range) = member else {
+            return Ok(false);
+        };
+        let mut changed = false;
+        for word in range.first() / 64..=range.last() / 64 {
+            let own = (0..64).filter(|bit| range.contains(word * 64 + bit));
+            let mask = own.fold(0, |mask, bit| mask | 1u64 << bit);
+            let (line, index) = (BUCKETS + u32::from(word) / 8, usize::from(word % 8));
+            let old = self.store.get(line, index)?;
+            let new = change(old, mask);
+            if new != old {
+                self.store.put(line, index, new)?;
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Which of the ports are in.
+    fn ports(&self, range: PortRange) -> io::Result<Vec<bool>> {
+        let is_in = |port: u16| {
+            let (line, index) = (BUCKETS + u32::from(port) / 512, usize::from(port / 64 % 8));
+            let word = self.store.get(line, index)?;
+            Ok(word >> (port % 64) & 1 != 0)
+        };
+        (range.first()..=range.last()).map(is_in).collect()
+    }
+
+    fn insert_bit(&mut self, place: &Place) -> io::Result<Inserted> {
+        let Some(node) = self.node_for(&place.key)? else {
+            return Ok(Inserted::NoRoom);
+        };
+        let levels = &LEVELS[usize::from(place.is_v6)];
+        if !self.note(levels.clone(), place.level)? {
+            return Ok(Inserted::ManyLengths);
+        }
+        let (index, mark) = bit_of(place);
+        let word = self.store.get(node, index)?;
+        if word & mark != 0 {
+            return Ok(Inserted::Known);
+        }
+        self.store.put(node, index, word | mark)?;
+        Ok(Inserted::New)
+    }
+
+    fn insert_timed(&mut self, place: &Place, until: u64, now: u64) -> io::Result<Inserted> {
+        let timed = LEVELS[usize::from(place.is_v6)].end;
+        if !self.note(timed..timed + 1, place.length)? {
+            return Ok(Inserted::ManyLengths);
+        }
+        let Some(node) = self.node_for(&place.timed)? else {
+            return Ok(Inserted::NoRoom);
+        };
+        let was = self.store.get(node, BITS)?;
+        self.store.put(node, BITS, until)?;
+        Ok(if was > now {
+            Inserted::Known
+        } else {
+            Inserted::New
+        })
+    }
+
+    fn remove_bit(&mut self, place: &Place) -> io::Result<bool> {
+        let Some(node) = self.find(&place.key)?.node else {
+            return Ok(false);
+        };
+        let (index, mark) = bit_of(place);
+        let word = self.store.get(node, index)?;
+        if word & mark != 0 {
+            self.store.put(node, index, word & !mark)?;
+        }
+        Ok(word & mark != 0)
+    }
+
+    fn remove_timed(&mut self, place: &Place, now: u64) -> io::Result<bool> {
+        if self.store.get(0, LEVELS[usize::from(place.is_v6)].end)? == 0 {
+            return Ok(false);
+        }
+        let Some(node) = self.find(&place.timed)?.node else {
+            return Ok(false);
+        };
+        let was = self.store.get(node, BITS)?;
+        if was != 0 {
+            self.store.put(node, BITS, 0)?;
+        }
+        Ok(was > now)
+    }
+
+    /// How long this very member lasts, if it is one.
+    pub(in crate::filter) fn lasts(&self, member: Member, now: u64) -> io::Result<Option<Lasting>> {
+        let Some(place) = member.place() else {
+            let Member::Ports(range) = member else {
+                return Ok(None);
+            };
+            let all = self.ports(range)?.into_iter().all(|is_in| is_in);
+            return Ok(all.then_some(Lasting::forever(member)));
+        };
+        if let Some(node) = self.find(&place.key)?.node {
+            let (index, mark) = bit_of(&place);
+            if self.store.get(node, index)? & mark != 0 {
+                return Ok(Some(Lasting::forever(member)));
+            }
+        }
+        let Some(node) = self.find(&place.timed)?.node else {
+            return Ok(None);
+        };
+        let until = Some(self.store.get(node, BITS)?).filter(|until| *until > now);
+        Ok(until.map(|_| Lasting { member, until }))
+    }
+
+    /// Puts a number among those that occur; whether there is room for it.
+    fn note(&mut self, words: std::ops::Range<usize>, number: u8) -> io::Result<bool> {
+        for index in words {
+            let word = self.store.get(0, index)?;
+            for at in 0..LENGTHS {
+                let there = word >> (at * 8) & 0xff;
+                if there == u64::from(number) {
+                    return Ok(true);
+                }
+                if there == 0 {
+                    let with = word | u64::from(number) << (at * 8);
+                    return self.store.put(0, index, with).map(|()| true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The node of a key, which is made if there is none; nothing if there is no room.
+    fn node_for(&mut self, key: &Key) -> io::Result<Option<u32>> {
+        let found = self.find(key)?;
+        match (found.node, found.free) {
+            (Some(node), _) => Ok(Some(node)),
+            (None, Some(free)) => self.take(key, free, &found.passed),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Looks for a key's node.
+    fn find(&self, key: &Key) -> io::Result<Found> {
+        let mask = self.store.get(0, 0)? as u32;
+        let hash = key.hash(self.store.get(0, SEED)?);
+        let tag = Key::tag(hash) as u16;
+        let mut found = Found {
+            node: None,
+            free: None,
+            passed: Vec::new(),
+        };
+        for step in 0..REACH {
+            let bucket = BUCKETS + ((hash as u32).wrapping_add(step) & mask);
+            let tags = [self.store.get(bucket, 0)?, self.store.get(bucket, 1)?];
+            let (mut free, mut is_taken) = (None, false);
+            for place in 0..PLACES {
+                match (tags[place / 4] >> (place % 4 * 16)) as u16 {
+                    0 if free.is_none() => free = Some((bucket, place)),
+                    there if there == tag => {
+                        let node = self.store.get(bucket, NODES + place / 2)?;
+                        let node = (node >> (place % 2 * 32)) as u32;
+                        if self.is_of(node, key)? {
+                            found.node = Some(node);
+                            return Ok(found);
+                        }
+                        is_taken = true;
+                    }
+                    _ => {}
+                }
+            }
+            if found.free.is_none() {
+                // Another's tag of the same looks keeps this one out.
+                match free.filter(|_| !is_taken) {
+                    Some(free) => found.free = Some(free),
+                    None => found.passed.push(bucket),
+                }
+            }
+            if self.store.get(bucket, FULL)? == 0 && found.free.is_some() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn is_of(&self, node: u32, key: &Key) -> io::Result<bool> {
+        let mut line = [0; LINE_WORDS];
+        for (index, word) in line[..=LEVEL].iter_mut().enumerate() {
+            *word = self.store.get(node, index)?;
+        }
+        Ok(key.has(&line))
+    }
+
+    /// Gives a key a node of its own.
+    ///
+    /// The line is taken first: whoever is killed before the end leaves one that nobody uses. The tag
+    /// comes last: by it the node is found.
+    fn take(
+        &mut self,
+        key: &Key,
+        (bucket, place): (u32, usize),
+        passed: &[u32],
+    ) -> io::Result<Option<u32>> {
+        let next = self.store.get(1, NEXT)?;
+        let Some(node) = u32::try_from(next)
+            .ok()
+            .filter(|it| *it < self.store.length())
+        else {
+            return Ok(None);
+        };
+        self.store.put(1, NEXT, next + 1)?;
+        let [high, low] = key.prefix;
+        for (index, word) in [high, low, key.level].into_iter().enumerate() {
+            self.store.put(node, index, word)?;
+        }
+        for passed in passed {
+            self.store.put(*passed, FULL, 1)?;
+        }
+        // What a killed command has left in a place without a tag is nobody's.
+        let shift = place % 2 * 32;
+        let nodes = self.store.get(bucket, NODES + place / 2)? & !(0xffff_ffff << shift);
+        let nodes = nodes | u64::from(node) << shift;
+        self.store.put(bucket, NODES + place / 2, nodes)?;
+        let tag = Key::tag(key.hash(self.store.get(0, SEED)?)) & 0xffff;
+        let tags = self.store.get(bucket, place / 4)? | tag << (place % 4 * 16);
+        self.store.put(bucket, place / 4, tags)?;
+        Ok(Some(node))
+    }
+}
+
+/// The word of a node with a member's bit, and the bit.
+const fn bit_of(place: &Place) -> (usize, u64) {
+    (BITS + (place.bit >> 6) as usize, 1 << (place.bit & 63))
+}
+
+/// A set as extensions search it.
+pub(in crate::filter) struct Searched<'a, S> {
+    pub(in crate::filter) store: &'a S,
+    pub(in crate::filter) now: u64,
+}
+
+impl<S: Store> Lines for Searched<'_, S> {
+    type Line<'a>
+        = Line
+    where
+        Self: 'a;
+
+    fn line(&self, number: u32) -> Option<Line> {
+        let mut line = [0; LINE_WORDS];
+        for (index, word) in line.iter_mut().enumerate() {
+            *word = self.store.get(number, index).ok()?;
+        }
+        Some(line)
+    }
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+}

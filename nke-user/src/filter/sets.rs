@@ -1,0 +1,428 @@
+//! The named sets of an extension, in the kernel: found by name, made, changed, removed.
+//!
+//! ```no_run
+//! use nke::{control::Control, filter::{About, Lasting, SetKind}};
+//!
+//! let control = Control::open("/run/nke".as_ref())?;
+//! let sets = control.sets("packet-filter")?;
+//! let about = About::new("blocklist".parse()?, SetKind::Addresses);
+//! let mut blocklist = sets.create(&about, &[])?;
+//! blocklist.add(&sets, &[Lasting::forever("192.0.2.0/24".parse()?)])?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! All attachments of the extension share its sets. Each is a map of its own in one slot of a map of
+//! maps; what a set is called stands in the set itself, so that there is nothing to agree with. A whole
+//! set is put in the place of another by one write of its slot; one member is added or taken away in
+//! place (see [`Set`]). Whoever changes sets holds the lock of the state.
+//!
+//! A set is never removed here that rules ask for: who removes it asks for them first.
+
+use std::{
+    collections::HashSet,
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+};
+
+use nke_ebpf::set::{Kind, Line, SETS};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use super::{
+    Error, KnownSets, Membership, Rule,
+    hint::nearest_of,
+    set::{About, Inserted, Lasting, Mapped, Member, Set, SetName, Store as _},
+};
+use crate::sys::{self, map::Shape};
+
+/// The name of the map of sets.
+pub(crate) const MAP: &str = "SETS";
+
+/// `BPF_F_MMAPABLE`, so that members are written one word at a time, and `BPF_F_INNER_MAP`.
+const FLAGS: u32 = 1 << 10 | 1 << 12;
+
+/// The sets of an extension.
+#[derive(Debug)]
+pub struct Sets {
+    map: OwnedFd,
+}
+
+/// One of them.
+pub struct NamedSet {
+    slot: u32,
+    about: About,
+    set: Set<Mapped>,
+}
+
+/// How many members were added, and how many had been there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    /// New ones.
+    pub new: usize,
+    /// Others, which last now as long as was asked for.
+    pub known: usize,
+}
+
+/// Nanoseconds since the machine was started, by which members end (`CLOCK_BOOTTIME`).
+#[must_use]
+pub fn now() -> u64 {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(tv_sec).unwrap_or_default();
+    seconds * 1_000_000_000 + u64::try_from(tv_nsec).unwrap_or_default()
+}
+
+fn failed(name: SetName, operation: &'static str) -> impl Fn(io::Error) -> Error {
+    move |source| Error::SetMap {
+        name: name.to_string(),
+        operation,
+        source,
+    }
+}
+
+impl Sets {
+    pub(crate) const fn new(map: OwnedFd) -> Self {
+        Self { map }
+    }
+
+    /// All of them, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetMap`] if the kernel refuses, or has what this version cannot have written.
+    pub fn all(&self) -> Result<Vec<NamedSet>, Error> {
+        let failed = |slot: u32| {
+            move |source| Error::SetMap {
+                name: format!("in slot {slot}"),
+                operation: "read",
+                source,
+            }
+        };
+        let mut all = Vec::new();
+        for slot in 0..SETS as u32 {
+            if let Some(set) = self.in_slot(slot).map_err(failed(slot))? {
+                all.push(set);
+            }
+        }
+        all.sort_unstable_by_key(|set| set.about.name);
+        Ok(all)
+    }
+
+    fn in_slot(&self, slot: u32) -> io::Result<Option<NamedSet>> {
+        let mut id = [0; 4];
+        if sys::map::lookup(&self.map, &slot.to_ne_bytes(), &mut id)?.is_none() {
+            return Ok(None);
+        }
+        let map = sys::map::open(u32::from_ne_bytes(id))?;
+        let set = Set::in_store(Mapped::few(map)?);
+        let about = set.about()?;
+        Ok(Some(NamedSet { slot, about, set }))
+    }
+
+    /// Copies of those that these rules ask for, as far as they are there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sets::all`] and [`NamedSet::snapshot`].
+    pub fn known<'a>(&self, rules: impl IntoIterator<Item = &'a Rule>) -> Result<KnownSets, Error> {
+        let asked = rules.into_iter().flat_map(Rule::memberships);
+        let names: HashSet<_> = asked.map(|membership| membership.set).collect();
+        if names.is_empty() {
+            return Ok(KnownSets::default());
+        }
+        let all = self.all()?.into_iter();
+        let asked = all.filter(|set| names.contains(&set.about.name));
+        asked
+            .map(|set| Ok((set.about.name, set.snapshot()?)))
+            .collect()
+    }
+
+    /// Takes over all sets of another extension, or of another build of one, as they are: what becomes
+    /// of a member becomes of it in both.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetMap`].
+    pub fn adopt(&self, other: &Self) -> Result<(), Error> {
+        for set in other.all()? {
+            let value = set.set.store().map().as_raw_fd().to_ne_bytes();
+            sys::map::update(&self.map, &set.slot.to_ne_bytes(), &value)
+                .map_err(failed(set.about.name, "take over"))?;
+        }
+        Ok(())
+    }
+
+    /// The one of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSet`], with what it may have been meant; those of [`Sets::all`].
+    pub fn find(&self, name: SetName, stage: &'static str) -> Result<NamedSet, Error> {
+        let mut all = self.all()?;
+        match all.iter().position(|set| set.about.name == name) {
+            Some(found) => Ok(all.swap_remove(found)),
+            None => Err(no_set(name, stage, &all)),
+        }
+    }
+
+    /// Makes a set of these members.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetExists`], [`Error::SetTooLarge`], [`Error::ManySets`], [`Error::SetMap`]. Nothing
+    /// is changed then.
+    pub fn create(&self, about: &About, members: &[Lasting]) -> Result<NamedSet, Error> {
+        let all = self.all()?;
+        if all.iter().any(|set| set.about.name == about.name) {
+            return Err(Error::SetExists {
+                name: about.name.to_string(),
+            });
+        }
+        let taken: HashSet<_> = all.iter().map(|set| set.slot).collect();
+        let free = (0..SETS as u32).find(|slot| !taken.contains(slot));
+        let slot = free.ok_or(Error::ManySets { limit: SETS })?;
+        self.put(slot, about, members)
+    }
+
+    /// Puts these members in the place of all that a set has, at once; its name, kind and timeout stay.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sets::create`]; the set is as it was then.
+    pub fn replace(&self, set: &NamedSet, members: &[Lasting]) -> Result<NamedSet, Error> {
+        self.put(set.slot, &set.about, members)
+    }
+
+    /// Makes a map of these members, and puts it into a slot.
+    fn put(&self, slot: u32, about: &About, members: &[Lasting]) -> Result<NamedSet, Error> {
+        let made = Set::of(about, members).map_err(|problem| Error::SetTooLarge {
+            name: about.name.to_string(),
+            problem: problem.to_string(),
+        })?;
+        let lines = made.lines();
+        let bytes = size_of_val(lines) as u64;
+        if available().is_some_and(|available| bytes > available) {
+            return Err(Error::SetTooLarge {
+                name: about.name.to_string(),
+                problem: format!("it needs {bytes} bytes, and the host has not so many to spare"),
+            });
+        }
+        let map = make_map(about.name, lines).map_err(failed(about.name, "make a map for"))?;
+        let value = map.as_raw_fd().to_ne_bytes();
+        sys::map::update(&self.map, &slot.to_ne_bytes(), &value)
+            .map_err(failed(about.name, "put in force"))?;
+        let store = Mapped::few(map).map_err(failed(about.name, "open"))?;
+        Ok(NamedSet {
+            slot,
+            about: *about,
+            set: Set::in_store(store),
+        })
+    }
+
+    /// Takes a set away, which no rule may ask for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetMap`] if the kernel refuses.
+    pub fn remove(&self, set: NamedSet) -> Result<(), Error> {
+        let NamedSet {
+            slot,
+            about,
+            set: _,
+        } = set;
+        sys::map::delete(&self.map, &slot.to_ne_bytes()).map_err(failed(about.name, "remove"))
+    }
+}
+
+fn no_set(name: SetName, stage: &'static str, all: &[NamedSet]) -> Error {
+    let names: Vec<_> = all.iter().map(|set| set.about.name.to_string()).collect();
+    let meant = nearest_of(name.as_str(), names.iter().map(String::as_str));
+    Error::NoSet {
+        name: name.to_string(),
+        stage,
+        meant: meant.map(str::to_owned),
+    }
+}
+
+/// The slot of the set that a rule asks for, which must have what it takes it for.
+pub(super) fn slot_for(
+    all: &[NamedSet],
+    Membership { side: _, port, set }: &Membership,
+    rule: &Rule,
+) -> Result<u16, Error> {
+    let found = all.iter().find(|found| found.about.name == *set);
+    let found = found.ok_or_else(|| no_set(*set, "write rules", all))?;
+    let is = match (found.about.kind, port) {
+        (Kind::Addresses | Kind::Pairs, false) | (Kind::Ports, true) => None,
+        (Kind::Addresses, true) => Some("addresses"),
+        (Kind::Pairs, true) => Some("addresses with ports"),
+        (Kind::Ports, false) => Some("ports"),
+    };
+    if let Some(is) = is {
+        return Err(Error::SetKind {
+            name: set.to_string(),
+            rule: Box::new(rule.clone()),
+            is,
+            wanted: if *port { "ports" } else { "addresses" },
+        });
+    }
+    u16::try_from(found.slot).map_err(|_| Error::ManySets { limit: SETS })
+}
+
+/// How many bytes the host has to spare, if it says so.
+fn available() -> Option<u64> {
+    let all = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = all
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+fn make_map(name: SetName, lines: &[Line]) -> io::Result<OwnedFd> {
+    let map = sys::map::create(Shape {
+        max_entries: u32::try_from(lines.len()).unwrap_or(u32::MAX),
+        flags: FLAGS,
+        ..Shape::array(name.as_str(), size_of::<Line>() as u32)
+    })?;
+    let own = map.as_fd().try_clone_to_owned()?;
+    Mapped::all(own)?.fill(lines).map(|()| map)
+}
+
+impl NamedSet {
+    /// What it is.
+    #[must_use]
+    pub const fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// Its place among the sets: rules ask by it.
+    #[must_use]
+    pub const fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// How many bytes of the kernel's memory it takes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        u64::from(self.set.store().length()) * size_of::<Line>() as u64
+    }
+
+    /// All members that have not ended, in no order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetMap`].
+    pub fn for_each(&self, then: impl FnMut(Lasting)) -> Result<(), Error> {
+        self.all()?
+            .for_each(now(), then)
+            .map_err(failed(self.about.name, "read"))
+    }
+
+    /// The same set, whose lines are all going to be read.
+    fn all(&self) -> Result<Set<Mapped>, Error> {
+        let store = self.set.store().again();
+        store
+            .map(Set::in_store)
+            .map_err(failed(self.about.name, "read"))
+    }
+
+    /// A copy of it as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetMap`], [`Error::SetTooLarge`].
+    pub fn snapshot(&self) -> Result<Set, Error> {
+        let mut members = Vec::new();
+        self.for_each(|member| members.push(member))?;
+        Set::of(&self.about, &members).map_err(|problem| Error::SetTooLarge {
+            name: self.about.name.to_string(),
+            problem: problem.to_string(),
+        })
+    }
+
+    /// The member that this is, or is in: of an address the longest prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetMap`].
+    pub fn member(&self, wanted: Member) -> Result<Option<Lasting>, Error> {
+        let now = now();
+        for wider in wanted.wider() {
+            let found = self.set.lasts(wider, now);
+            if let Some(found) = found.map_err(failed(self.about.name, "read"))? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Adds members, or changes how long they last.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sets::create`]; the set is as it was then.
+    pub fn add(&mut self, sets: &Sets, new: &[Lasting]) -> Result<Added, Error> {
+        let now = now();
+        let mut added = Added::default();
+        let mut put = Vec::new();
+        for (nth, member) in new.iter().enumerate() {
+            let inserted = self.set.insert(*member, now);
+            match inserted.map_err(failed(self.about.name, "write"))? {
+                Inserted::New => {
+                    put.push(member.member);
+                    added.new += 1;
+                }
+                Inserted::Known => added.known += 1,
+                Inserted::NoRoom | Inserted::ManyLengths | Inserted::OtherKind => {
+                    // What has ended makes room in another array.
+                    let grown = self.grow(sets, &new[nth..], &mut added);
+                    if grown.is_err() {
+                        for member in put {
+                            let _: io::Result<bool> = self.set.remove(member, now);
+                        }
+                    }
+                    return grown.map(|()| added);
+                }
+            }
+        }
+        Ok(added)
+    }
+
+    /// Makes the set anew, with these beside all that it has.
+    fn grow(&mut self, sets: &Sets, new: &[Lasting], added: &mut Added) -> Result<(), Error> {
+        let mut all = Vec::new();
+        self.for_each(|member| all.push(member))?;
+        let known: HashSet<_> = all.iter().map(|it| it.member).collect();
+        let mut fresh = HashSet::new();
+        for Lasting { member, .. } in new {
+            let is_new = !known.contains(member) && fresh.insert(member);
+            added.new += usize::from(is_new);
+            added.known += usize::from(!is_new);
+        }
+        all.extend(new);
+        *self = sets.put(self.slot, &self.about, &all)?;
+        Ok(())
+    }
+
+    /// Takes members out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotInSet`] if one is not in it: then none is taken out.
+    pub fn delete(&mut self, members: &[Member]) -> Result<(), Error> {
+        let now = now();
+        let failed = failed(self.about.name, "write");
+        for member in members {
+            if self.set.lasts(*member, now).map_err(&failed)?.is_none() {
+                return Err(Error::NotInSet {
+                    name: self.about.name.to_string(),
+                    member: member.to_string(),
+                    stage: "delete",
+                });
+            }
+        }
+        for member in members {
+            self.set.remove(*member, now).map_err(&failed)?;
+        }
+        Ok(())
+    }
+}
