@@ -59,7 +59,7 @@ pub(super) fn measure(
     match part {
         Part::Costs => costs::measure(stage, effort, report),
         Part::Pass => pass::measure(stage, effort, report),
-        Part::Sets => sets::measure(stage, effort, report),
+        Part::Sets => sets::measure(stage, effort, nke, report),
         Part::Edits => edits::measure(stage, effort, nke, report),
     }
 }

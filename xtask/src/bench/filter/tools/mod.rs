@@ -9,6 +9,7 @@ pub(super) mod iptables;
 pub(super) mod nft_set;
 pub(super) mod nftables;
 pub(super) mod nke;
+pub(super) mod nke_set;
 pub(super) mod xdp_filter;
 
 use std::os::fd::OwnedFd;
