@@ -21,7 +21,7 @@ use aya_ebpf::{
 
 use crate::{
     Decision, Flow, Obscured, Packet,
-    abi::{COUNTS_IN_PAGE, Count, Header, Page, RULES_IN_PAGE, Rule, Subject},
+    abi::{COUNTS_IN_PAGE, Count, Header, Page, Rule, Subject},
     branchless::forget,
     rules::{self, Pages},
     subject::tests_hold,
@@ -44,8 +44,6 @@ pub struct InForce<'a> {
     set: &'a RuleSet,
     /// The first page, which the counts may be in.
     first: NonNull<Page>,
-    /// The header that was in force when this packet came.
-    header: &'a Header,
 }
 
 impl Pages for RuleSet {
@@ -62,9 +60,7 @@ impl<'a> InForce<'a> {
     pub fn of(sets: &'a RuleSets) -> Option<Self> {
         let set = sets.get(0)?;
         let first = NonNull::new(set.get_ptr_mut(0)?)?;
-        // SAFETY: a value of the map, which is there as long as the map is.
-        let header = unsafe { first.as_ref() }.header();
-        Some(Self { set, first, header })
+        Some(Self { set, first })
     }
 
     /// The flow of a packet, with what more some rule asks for.
@@ -75,7 +71,7 @@ impl<'a> InForce<'a> {
     #[inline(always)]
     pub fn flow(&self, packet: &impl Packet) -> Result<Flow, Obscured> {
         let first = self.first();
-        let flow = Flow::asked(packet, self.header.asks_more())?;
+        let flow = Flow::asked(packet, first.asks_more())?;
         // Or the verifier walks through all behind this once for each way of finding it.
         Ok(flow.with_facts_forgotten(first.words[0]))
     }
@@ -85,12 +81,9 @@ impl<'a> InForce<'a> {
     #[inline(always)]
     #[must_use]
     pub fn decide(&self, flow: &Flow, facts: u64) -> Decision {
-        match rules::decide_few((self.first(), self.header), flow, facts) {
+        match rules::decide_few(self.first(), flow, facts) {
             Some(decision) => decision,
-            None => {
-                let first = (self.first(), self.header);
-                rules::decide(self.set, first, flow, facts, |_, _| true)
-            }
+            None => rules::decide(self.set, self.first(), flow, facts, |_, _| true),
         }
     }
 
@@ -99,10 +92,10 @@ impl<'a> InForce<'a> {
     #[must_use]
     pub fn decide_packet(&self, packet: &impl Packet, flow: &Flow, facts: u64) -> Decision {
         let noise = u64::from(packet.len());
-        let decision = if self.header.asks_tests() {
+        let decision = if self.first().asks_tests() {
             let subject = Subject::of(packet, flow, facts);
             let tests = |page: &Page, rule: &Rule| tests_hold(page, rule.extra, &subject);
-            rules::decide(self.set, (self.first(), self.header), flow, facts, tests)
+            rules::decide(self.set, self.first(), flow, facts, tests)
         } else {
             self.decide(flow, facts)
         };
@@ -123,7 +116,7 @@ impl<'a> InForce<'a> {
     /// Counts a packet that could not be judged.
     #[inline(always)]
     pub fn count_obscured<P: Packet>(&self, packet: &P) {
-        self.count(self.header.row.wrapping_sub(1), packet);
+        self.count(self.header().row.wrapping_sub(1), packet);
     }
 
     /// Counts a socket call, which has no bytes.
@@ -142,22 +135,15 @@ impl<'a> InForce<'a> {
         unsafe { self.first.as_ref() }
     }
 
-    /// The place of a rule among those that are there, from 1, by its number; 0 of the default.
     #[inline(always)]
-    #[must_use]
-    pub fn place(&self, number: u32) -> u32 {
-        let Some(index) = number.checked_sub(1) else {
-            return 0;
-        };
-        let page = u64::from(self.header.list) + u64::from(index) / RULES_IN_PAGE as u64;
-        let page = self.set.page(page as u32);
-        page.map_or(0, |page| page.place(index as usize, self.header.edition))
+    fn header(&self) -> &'a Header {
+        self.first().header()
     }
 
     /// This CPU's count of this number.
     #[inline(always)]
     fn count_of(&self, number: u32) -> Option<*mut Count> {
-        let header = self.header;
+        let header = self.header();
         // SAFETY: the helper reads one number of the kernel.
         let cpu = unsafe { bpf_get_smp_processor_id() };
         let place =

@@ -13,8 +13,8 @@
 use crate::{
     Flow,
     abi::{
-        At, Ends, FEW, Field, Front, HEADER_WORDS, Header, PAGE_WORDS, PORT_GUARD, Page, ROOTS,
-        RULES_IN_PAGE, RUN, Rule, facts, join,
+        At, Ends, FEW, Field, Header, Node, PAGE_LINES, PORT_GUARD, Page, RUN, Rule, TREES, WAYS,
+        facts, join,
     },
     branchless::{forget, is_below},
 };
@@ -24,7 +24,7 @@ use crate::{
 pub struct Decision {
     /// As [`Rule::outcome`].
     pub outcome: u32,
-    /// As [`Rule::number`]; 0 if none matched.
+    /// The place of the rule in the list, from 1; 0 if none matched.
     pub number: u32,
 }
 
@@ -50,22 +50,43 @@ impl Pages for [Page] {
     }
 }
 
-/// How many tables of page 0 a search passes at most.
-pub const TOP_DEPTH: usize = 6;
+/// How many nodes of page 0 a search passes at most.
+pub const TOP_DEPTH: usize = 8;
 
-/// How many tables of another page it passes at most.
-pub const DEPTH: usize = 10;
+/// How many nodes of another page it passes at most.
+pub const DEPTH: usize = 16;
 
 impl Page {
-    /// The header in force; only the first page has one. Whoever judges a packet asks for it once:
-    /// a moment later it can be another.
+    /// The header; only the first page has one.
     #[inline(always)]
     #[must_use]
     pub fn header(&self) -> &Header {
-        const PLACES: usize = PAGE_WORDS / HEADER_WORDS;
-        let place = Front::from_word(self.words[0]).current as usize & (PLACES - 1);
-        // SAFETY: a page has room for so many headers, is as much aligned, and any words are one.
-        unsafe { &*core::ptr::from_ref(self).cast::<Header>().add(place) }
+        // SAFETY: a page is longer, as much aligned, and any words are a header.
+        unsafe { &*core::ptr::from_ref(self).cast() }
+    }
+
+    /// Whether some rule asks for [`facts::MORE`]: see [`Flow::with_more`].
+    #[inline(always)]
+    #[must_use]
+    pub fn asks_more(&self) -> bool {
+        self.header().default & Rule::ASKS_MORE != 0
+    }
+
+    /// Whether some rule has tests: see [`crate::tests_hold`].
+    #[inline(always)]
+    #[must_use]
+    pub fn asks_tests(&self) -> bool {
+        self.header().default & Rule::ASKS_TESTS != 0
+    }
+
+    #[inline(always)]
+    fn node(&self, line: usize) -> &Node {
+        // SAFETY: the line lies within the page, and any words are a node.
+        unsafe {
+            &*core::ptr::from_ref(self)
+                .cast::<Node>()
+                .add(line & (PAGE_LINES - 1))
+        }
     }
 
     #[inline(always)]
@@ -74,82 +95,51 @@ impl Page {
         unsafe {
             &*core::ptr::from_ref(self)
                 .cast::<Rule>()
-                .add(index & (RULES_IN_PAGE - 1))
+                .add(index & (PAGE_LINES / 2 - 1))
         }
-    }
-
-    /// Of a page of the list, what [`Rule::place`] is of a rule at this edition.
-    #[inline(always)]
-    #[must_use]
-    pub fn place(&self, index: usize, edition: u32) -> u32 {
-        self.rule(index).place[edition as usize & 1]
-    }
-
-    /// Where a table sends a flow.
-    #[inline(always)]
-    fn follow(&self, at: At, fields: &[u32; Field::COUNT]) -> At {
-        let number = u32::from_be(fields[at.field() & (Field::COUNT - 1)]);
-        At(self.words[at.entry(number) & (PAGE_WORDS - 1)])
-    }
-}
-
-impl Header {
-    /// Whether some rule asks for [`facts::MORE`]: see [`Flow::with_more`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn asks_more(&self) -> bool {
-        self.default & Rule::ASKS_MORE != 0
-    }
-
-    /// Whether some rule has tests: see [`crate::tests_hold`].
-    #[inline(always)]
-    #[must_use]
-    pub const fn asks_tests(&self) -> bool {
-        self.default & Rule::ASKS_TESTS != 0
     }
 }
 
 /// What the first rule says that matches the flow and these facts beside those of the flow.
-/// `first` is the first of the pages, and `header` its header; `tests` says whether the tests of a rule
-/// hold that lies in a page.
+/// `first` is the first of the pages; `tests` says whether the tests of a rule hold that lies in a page.
 #[inline(always)]
 pub fn decide(
     pages: &(impl Pages + ?Sized),
-    (first, header): (&Page, &Header),
+    first: &Page,
     flow: &Flow,
     facts: u64,
     tests: impl Fn(&Page, &Rule) -> bool,
 ) -> Decision {
+    let header = first.header();
     // Any word will do that the verifier knows nothing of: whichever way the flow was found, it
     // walks on from here only once.
-    let noise = header.roots[0][0].at.0;
+    let noise = first.words[0];
     let flow = &flow.forgotten(noise);
     let facts = forget(flow.all_facts() | facts, noise);
     let fields = fields(flow, facts);
     let mut best = Decision {
         outcome: header.default,
-        number: 0,
+        number: u32::MAX,
     };
-    let mut order = u32::MAX;
     let family = (facts & (facts::V4 | facts::V6)) as usize;
-    for tree in 0..ROOTS {
+    for tree in 0..TREES {
         let root = header.roots[family & 3][tree];
-        if root.first >= order {
+        if root.first >= best.number {
             break;
         }
         let Some((page, at)) = run_of(pages, first, root.at, &fields) else {
             continue;
         };
-        if let Some(rule) = first_match::<RUN>(page, at, (flow, facts), |rule| {
-            gone(rule, header.edition) == 0 && (rule.extra == 0 || tests(page, rule))
-        }) && rule.order < order
+        if let Some(rule) = first_match::<RUN>(page, at, flow, facts, &tests)
+            && rule.number < best.number
         {
-            order = rule.order;
             best = Decision::by(rule);
         }
-        order = forget(u64::from(order), noise) as u32;
         best.number = forget(u64::from(best.number), noise) as u32;
         best.outcome = forget(u64::from(best.outcome), noise) as u32;
+    }
+    if best.number == u32::MAX {
+        best.number = 0;
     }
     best
 }
@@ -157,14 +147,13 @@ pub fn decide(
 /// The same where the rules are few and have no tests ([`Header::few`]); else nothing.
 #[inline(always)]
 #[must_use]
-pub fn decide_few((first, header): (&Page, &Header), flow: &Flow, facts: u64) -> Option<Decision> {
+pub fn decide_few(first: &Page, flow: &Flow, facts: u64) -> Option<Decision> {
+    let header = first.header();
     if header.few.count() == 0 {
         return None;
     }
     let facts = forget(flow.all_facts() | facts, first.words[0]);
-    let rule = first_match::<FEW>(first, header.few, (flow, facts), |rule| {
-        gone(rule, header.edition) == 0
-    });
+    let rule = first_match::<FEW>(first, header.few, flow, facts, &|_, _| true);
     let default = Decision {
         outcome: header.default,
         number: 0,
@@ -181,42 +170,55 @@ fn run_of<'a>(
     fields: &[u32; Field::COUNT],
 ) -> Option<(&'a Page, At)> {
     for _ in 0..TOP_DEPTH {
-        if !at.is_table() || at.page() != 0 {
+        if !at.is_node() || at.page() != 0 {
             break;
         }
-        at = first.follow(at, fields);
+        at = follow(first.node(at.line()), fields);
     }
     let mut page = first;
     if at.page() != 0 {
         page = pages.page(at.page())?;
     }
     for _ in 0..DEPTH {
-        if !at.is_table() {
+        if !at.is_node() {
             break;
         }
-        at = page.follow(at, fields);
+        at = follow(page.node(at.line()), fields);
     }
     Some((page, at))
 }
 
-/// The first rule of a run that matches and of which this is true, too, of `MOST` that it has at most.
+/// Where a node sends a flow.
+#[inline(always)]
+fn follow(node: &Node, fields: &[u32; Field::COUNT]) -> At {
+    let field = u32::from_be(fields[node.field as usize & (Field::COUNT - 1)]);
+    let mut way = 0;
+    for last in node.last {
+        way += is_below(u64::from(last), u64::from(field));
+    }
+    node.next[way as usize & (WAYS - 1)]
+}
+
+/// The first rule of a run that matches, of `MOST` that it has at most.
 #[inline(always)]
 fn first_match<'a, const MOST: usize>(
     page: &'a Page,
     at: At,
-    (flow, facts): (&Flow, u64),
-    also: impl Fn(&Rule) -> bool,
+    flow: &Flow,
+    facts: u64,
+    tests: &impl Fn(&Page, &Rule) -> bool,
 ) -> Option<&'a Rule> {
+    let start = at.line() / 2;
     let count = at.count() as usize;
     for index in 0..MOST {
         if index >= count {
             break;
         }
-        let rule = page.rule(at.rule() + index);
+        let rule = page.rule(start + index);
         // One line of the cache decides about nearly all of them.
         if difference(rule, flow, facts) == 0
             && apart(&rule.back, flow.source[1], flow.destination[1]) == 0
-            && also(rule)
+            && (rule.extra == 0 || tests(page, rule))
         {
             return Some(rule);
         }
@@ -224,15 +226,9 @@ fn first_match<'a, const MOST: usize>(
     None
 }
 
-/// Not zero where the rule is gone by this edition.
-#[inline(always)]
-fn gone(rule: &Rule, edition: u32) -> u64 {
-    is_below(rule.until.into(), u64::from(edition) + 1)
-}
-
-/// The numbers of a flow that tables ask for, big end first.
+/// The numbers of a flow that nodes compare, big end first.
 //
-// So they lie in a packet: what tables never ask for has cost nothing but its store.
+// So they lie in a packet: what nodes never ask for has cost nothing but its store.
 #[inline(always)]
 fn fields(flow: &Flow, facts: u64) -> [u32; Field::COUNT] {
     // `NO_PROTOCOL` is the bit above a protocol's eight.
@@ -245,7 +241,7 @@ fn fields(flow: &Flow, facts: u64) -> [u32; Field::COUNT] {
         flow.destination[1],
         flow.ports().to_be(),
         join(((number | (known ^ 1) << 8) as u32).to_be(), 0),
-        // Of these tables ask nothing. Two zeros would be a call of a function that fills bytes.
+        // Of these nodes ask nothing. Two zeros would be a call of a function that fills bytes.
         facts,
         facts,
     ];

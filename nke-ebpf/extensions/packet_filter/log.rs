@@ -2,7 +2,7 @@
 
 use aya_log_ebpf::info;
 use nke_ebpf::{
-    Direction, Family, Flow, Limit, Packet, Window,
+    Decision, Direction, Family, Flow, Limit, Packet, Window,
     abi::{Rule, facts},
     aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map},
 };
@@ -18,12 +18,12 @@ static LOG_LIMIT: PerCpuArray<Window, 1> = PerCpuArray::new();
 
 /// Writes one line for a packet.
 #[inline(always)]
-pub(crate) fn line(packet: &impl Packet, flow: &Flow, outcome: u32, number: u32) {
+pub(crate) fn line(packet: &impl Packet, flow: &Flow, decision: &Decision) {
     if !LOG_LIMIT.allows(0, LOG_LINES.get().into()) {
         return;
     }
     // Both of one length: the verifier knows how much is copied.
-    let action = if outcome & Rule::DROP != 0 {
+    let action = if decision.outcome & Rule::DROP != 0 {
         "drop"
     } else {
         "pass"
@@ -34,6 +34,7 @@ pub(crate) fn line(packet: &impl Packet, flow: &Flow, outcome: u32, number: u32)
         Direction::Forward => "forward",
     };
     let length = packet.len();
+    let number = decision.number;
     // What is not known is 0 already; asking whether it is would be a branch each.
     let protocol = (flow.facts() >> facts::PROTOCOL_SHIFT) as u8;
     let source_port = flow.ports() as u16;

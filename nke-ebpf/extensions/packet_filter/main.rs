@@ -56,12 +56,7 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
     let decision = rules.decide_packet(packet, &flow, facts::direction(packet.direction()));
     rules.count(decision.number, packet);
     if decision.outcome & Rule::LOG != 0 {
-        log::line(
-            packet,
-            &flow,
-            decision.outcome,
-            rules.place(decision.number),
-        );
+        log::line(packet, &flow, &decision);
     }
     if decision.outcome & Rule::DROP != 0 {
         Verdict::Drop
