@@ -18,8 +18,9 @@ mod rule_set;
 mod test;
 
 pub use rule_set::{
-    At, COUNTS_IN_PAGE, FEW, FORMAT, Field, HEADER_LINES, Header, LINE_WORDS, Node, PAGE_LINES,
-    PAGE_WORDS, PAGES, Page, RULES_IN_PAGE, RUN, Root, TREES, WAYS,
+    At, COUNTS_IN_PAGE, FEW, FORMAT, FRONT_WORDS, Field, Front, HEADER_WORDS, HEADERS, Header,
+    LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page, ROOTS, RULES_IN_PAGE, RUN, Root,
+    TREES,
 };
 pub use test::{SUBJECT_WORDS, Subject, TESTS, Test, field};
 
@@ -204,15 +205,21 @@ pub struct Rule {
     pub back: Ends,
     /// What follows from a match: [`Rule::DROP`] and [`Rule::LOG`].
     pub outcome: u32,
-    /// The place of the rule in the list, from 1.
+    /// The number of the rule within its set, from 1: by it, the rule is counted and found in the
+    /// list. It stays while rules come and go in front of it.
     pub number: u32,
     /// Where its [`Test`]s lie, which are looked at only where all else matches; 0: nowhere, there
     /// are none. See [`Test::extra`].
     pub extra: u32,
+    /// Of two rules that match, the one decides whose order is lower.
+    pub order: u32,
+    /// The edition of the rule set from which on the rule is gone; `u32::MAX`: it is not.
+    pub until: u32,
+    /// In the list: the rule's place among those that are there, from 1, in even editions and in odd
+    /// ones. Log lines have it.
+    pub place: [u32; 2],
     /// In the list of all rules, the number of its first test among those of all, from 0.
     pub listed: u32,
-    /// Nothing yet.
-    pub spare: [u32; 4],
 }
 
 /// How many words a rule is made of.
@@ -239,8 +246,10 @@ impl Rule {
         outcome: 0,
         number: 0,
         extra: 0,
+        order: 0,
+        until: u32::MAX,
+        place: [0; 2],
         listed: 0,
-        spare: [0; 4],
     };
 
     /// The words that this rule is in memory.
@@ -248,7 +257,7 @@ impl Rule {
     pub const fn to_words(&self) -> [u64; RULE_WORDS] {
         let [s0, sm0, d0, dm0] = self.front.to_words();
         let [s1, sm1, d1, dm1] = self.back.to_words();
-        let [a, b, c, d] = self.spare;
+        let [even, odd] = self.place;
         [
             s0,
             sm0,
@@ -263,9 +272,9 @@ impl Rule {
             d1,
             dm1,
             join(self.outcome, self.number),
-            join(self.extra, self.listed),
-            join(a, b),
-            join(c, d),
+            join(self.extra, self.order),
+            join(self.until, even),
+            join(odd, self.listed),
         ]
     }
 
@@ -287,13 +296,13 @@ impl Rule {
             dm1,
             end,
             more,
-            spare,
+            gone,
             rest,
         ] = *words;
         let (outcome, number) = split(end);
-        let (extra, listed) = split(more);
-        let (a, b) = split(spare);
-        let (c, d) = split(rest);
+        let (extra, order) = split(more);
+        let (until, even) = split(gone);
+        let (odd, listed) = split(rest);
         Self {
             front: Ends::from_words([s0, sm0, d0, dm0]),
             facts,
@@ -304,8 +313,10 @@ impl Rule {
             outcome,
             number,
             extra,
+            order,
+            until,
+            place: [even, odd],
             listed,
-            spare: [a, b, c, d],
         }
     }
 }

@@ -239,12 +239,6 @@ impl Flow {
         self.facts & !CUT
     }
 
-    /// The same, with what no rule asks for.
-    #[inline(always)]
-    pub(crate) const fn all_facts(&self) -> u64 {
-        self.facts
-    }
-
     /// Both ports as one number: [`abi::ports`]. 0 where they are not known.
     #[inline(always)]
     #[must_use]

@@ -1,18 +1,20 @@
 //! The rule set in force, as an extension sees it: the search, and the counts.
 //!
 //! ```ignore
-//! #[btf_map]
-//! static RULES: RuleSets = RuleSets::new();
+//! nke_ebpf::rules!(RULES, nke_judge);
+//! nke_ebpf::logs!(nke_log => line);
 //!
 //! let Some(rules) = InForce::of(&RULES) else { return Verdict::Pass };
-//! let decision = rules.decide(&flow, facts::IN);
-//! rules.count(decision.number, packet);
+//! let outcome = rules.judge(packet, &Functions { judge: nke_judge, log: nke_log });
 //! ```
+//!
+//! A few rules are compared where they are asked. A longer list is searched by a function of its own,
+//! which the verifier goes through once, and not on each way that leads to it.
 //!
 //! It never waits, and never changes anything but counts.
 #![expect(unsafe_code, reason = "a map's value is reached through a pointer")]
 
-use core::ptr::NonNull;
+use core::{mem::MaybeUninit, ptr::NonNull};
 
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps},
@@ -20,11 +22,9 @@ use aya_ebpf::{
 };
 
 use crate::{
-    Decision, Flow, Obscured, Packet,
-    abi::{COUNTS_IN_PAGE, Count, Header, Page, Rule, Subject},
-    branchless::forget,
+    Decision, Flow, Obscured, Packet, SocketCall,
+    abi::{COUNTS_IN_PAGE, Count, Header, Page, RULES_IN_PAGE, Rule, Subject, facts},
     rules::{self, Pages},
-    subject::tests_hold,
     tally,
 };
 
@@ -44,6 +44,8 @@ pub struct InForce<'a> {
     set: &'a RuleSet,
     /// The first page, which the counts may be in.
     first: NonNull<Page>,
+    /// The header that was in force when this packet came.
+    header: &'a Header,
 }
 
 impl Pages for RuleSet {
@@ -60,70 +62,70 @@ impl<'a> InForce<'a> {
     pub fn of(sets: &'a RuleSets) -> Option<Self> {
         let set = sets.get(0)?;
         let first = NonNull::new(set.get_ptr_mut(0)?)?;
-        Some(Self { set, first })
+        // SAFETY: a value of the map, which is there as long as the map is.
+        let header = unsafe { first.as_ref() }.header();
+        Some(Self { set, first, header })
     }
 
-    /// The flow of a packet, with what more some rule asks for.
+    /// What the first rule says that matches a packet: its outcome. The packet is counted for it, or as one that
+    /// could not be judged.
     ///
     /// # Errors
     ///
     /// As [`Flow::of`].
     #[inline(always)]
-    pub fn flow(&self, packet: &impl Packet) -> Result<Flow, Obscured> {
-        let first = self.first();
-        let flow = Flow::asked(packet, first.asks_more())?;
+    pub fn judge<P: Packet>(&self, packet: &P, by: &Functions) -> Result<u32, Obscured> {
+        if let Some(outcome) = self.judge_straight(packet) {
+            return Ok(outcome);
+        }
+        let mut case = MaybeUninit::uninit();
+        if !packet.read_case(&mut case) {
+            self.count(self.header.row.wrapping_sub(1), packet);
+            return Err(Obscured);
+        }
+        (by.judge)(case.as_mut_ptr());
+        // SAFETY: a packet that could be read has made a case.
+        let outcome = unsafe { case.assume_init_ref() }.decision.outcome;
+        if outcome & Rule::LOG != 0 {
+            (by.log)(case.as_ptr());
+        }
+        Ok(outcome)
+    }
+
+    /// The same for a packet as nearly all are, where rules are few, and nothing else follows from
+    /// that which matches.
+    #[inline(always)]
+    fn judge_straight<P: Packet>(&self, packet: &P) -> Option<u32> {
+        if self.header.few.count() == 0 || !packet.has_link() {
+            return None;
+        }
+        let flow = Flow::straight(packet, self.header.asks_more())?;
         // Or the verifier walks through all behind this once for each way of finding it.
-        Ok(flow.with_facts_forgotten(first.words[0]))
+        let noise = self.first().words[0];
+        let flow = flow.with_facts_forgotten(noise);
+        let subject = Subject::of_flow(&flow, facts::direction(packet.direction()));
+        let decision = rules::decide_few(self.first(), self.header, &subject)?;
+        if decision.outcome & Rule::LOG != 0 {
+            return None;
+        }
+        self.count(decision.number, packet);
+        Some(decision.outcome)
     }
 
-    /// What the first rule says that matches the flow and these facts beside those of the flow,
-    /// where no rule has tests.
+    /// What the first rule says that matches a socket call, which is counted without bytes.
     #[inline(always)]
     #[must_use]
-    pub fn decide(&self, flow: &Flow, facts: u64) -> Decision {
-        match rules::decide_few(self.first(), flow, facts) {
-            Some(decision) => decision,
-            None => rules::decide(self.set, self.first(), flow, facts, |_, _| true),
-        }
-    }
-
-    /// The same for a packet, whatever the rules ask of it.
-    #[inline(always)]
-    #[must_use]
-    pub fn decide_packet(&self, packet: &impl Packet, flow: &Flow, facts: u64) -> Decision {
-        let noise = u64::from(packet.len());
-        let decision = if self.first().asks_tests() {
-            let subject = Subject::of(packet, flow, facts);
-            let tests = |page: &Page, rule: &Rule| tests_hold(page, rule.extra, &subject);
-            rules::decide(self.set, self.first(), flow, facts, tests)
-        } else {
-            self.decide(flow, facts)
-        };
-        Decision {
-            outcome: forget(decision.outcome.into(), noise) as u32,
-            number: forget(decision.number.into(), noise) as u32,
-        }
+    pub fn judge_call(call: &impl SocketCall, judge: Judge) -> u32 {
+        let mut case = Case::new(Subject::of_flow(&call.flow(), call.facts()), 0);
+        judge(&raw mut case);
+        case.decision.outcome
     }
 
     /// Counts a packet for the rule of this number, or 0 for the default.
     #[inline(always)]
-    pub fn count<P: Packet>(&self, number: u32, packet: &P) {
+    fn count<P: Packet>(&self, number: u32, packet: &P) {
         if let Some(count) = self.count_of(number) {
             tally::add(count, packet.len(), packet);
-        }
-    }
-
-    /// Counts a packet that could not be judged.
-    #[inline(always)]
-    pub fn count_obscured<P: Packet>(&self, packet: &P) {
-        self.count(self.header().row.wrapping_sub(1), packet);
-    }
-
-    /// Counts a socket call, which has no bytes.
-    #[inline(always)]
-    pub fn count_call(&self, number: u32) {
-        if let Some(count) = self.count_of(number) {
-            tally::add_one(count);
         }
     }
 
@@ -135,15 +137,21 @@ impl<'a> InForce<'a> {
         unsafe { self.first.as_ref() }
     }
 
+    /// The place of a rule among those that are there, from 1, by its number; 0 of the default.
     #[inline(always)]
-    fn header(&self) -> &'a Header {
-        self.first().header()
+    fn place(&self, number: u32) -> u32 {
+        let Some(index) = number.checked_sub(1) else {
+            return 0;
+        };
+        let page = u64::from(self.header.list) + u64::from(index) / RULES_IN_PAGE as u64;
+        let page = self.set.page(page as u32);
+        page.map_or(0, |page| page.place(index as usize, self.header.edition))
     }
 
     /// This CPU's count of this number.
     #[inline(always)]
     fn count_of(&self, number: u32) -> Option<*mut Count> {
-        let header = self.header();
+        let header = self.header;
         // SAFETY: the helper reads one number of the kernel.
         let cpu = unsafe { bpf_get_smp_processor_id() };
         let place =
@@ -157,4 +165,179 @@ impl<'a> InForce<'a> {
         // SAFETY: the index is below what fits into the page.
         Some(unsafe { page.cast::<Count>().add(place as usize % COUNTS_IN_PAGE) })
     }
+}
+
+/// The function that [`rules!`](crate::rules) declares: it judges a case, and counts it.
+pub type Judge = extern "C" fn(*mut Case) -> u32;
+
+/// What a packet is judged by. Each is a function of its own, which the verifier goes through once.
+#[derive(Clone, Copy, Debug)]
+pub struct Functions {
+    /// See [`rules!`](crate::rules).
+    pub judge: Judge,
+    /// See [`logs!`](crate::logs).
+    pub log: extern "C" fn(*const Case) -> u32,
+}
+
+/// A packet or a socket call before the rules, and what they say of it.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Case {
+    subject: Subject,
+    /// The bytes to count, in the low half; and [`Case::ALONE`].
+    weight: u64,
+    decision: Decision,
+}
+
+impl Case {
+    /// A bit of its weight: nobody else counts on this CPU meanwhile.
+    const ALONE: u64 = 1 << 32;
+
+    /// A case that is open: if rules have been taken away meanwhile, nothing is dropped.
+    #[inline(always)]
+    const fn new(subject: Subject, weight: u64) -> Self {
+        Self {
+            subject,
+            weight,
+            decision: Decision {
+                outcome: 0,
+                number: 0,
+            },
+        }
+    }
+
+    /// Makes a case of a packet, with everything that rules can ask for. False if it is obscured: see
+    /// [`Obscured`].
+    #[inline(always)]
+    pub(crate) fn read<P: Packet>(packet: &P, case: &mut MaybeUninit<Self>) -> bool {
+        let Ok(flow) = Flow::asked(packet, true) else {
+            return false;
+        };
+        let alone = if P::PREEMPTIBLE { 0 } else { Self::ALONE };
+        let subject = Subject::of(packet, &flow, facts::direction(packet.direction()));
+        case.write(Self::new(subject, u64::from(packet.len()) | alone));
+        true
+    }
+
+    /// What is known of it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// What has been decided. Of a packet that is to be logged the number is the rule's place in the list, from
+    /// 1, or 0 of the default.
+    #[inline(always)]
+    #[must_use]
+    pub const fn decision(&self) -> Decision {
+        self.decision
+    }
+
+    /// How many bytes it has, as they are counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bytes(&self) -> u32 {
+        self.weight as u32
+    }
+}
+
+/// Decides a case by the rule set in force, and counts it.
+///
+/// # Safety
+///
+/// The case must be null or valid.
+#[inline(always)]
+pub unsafe fn judge(
+    sets: &RuleSets,
+    case: *mut Case,
+    tests: extern "C" fn(*const Page, *const Subject, u32) -> u32,
+) {
+    // SAFETY: promised by the caller. (Since Linux 6.8 the verifier wants it tested.)
+    let (Some(case), Some(rules)) = (unsafe { case.as_mut() }, InForce::of(sets)) else {
+        return;
+    };
+    let subject = &case.subject;
+    let (first, header) = (rules.first(), rules.header);
+    let few = rules::decide_few(first, header, subject);
+    let mut decision = few.unwrap_or_else(|| {
+        let tests = |page: &Page, rule: &Rule| tests(page, subject, rule.extra) != 0;
+        rules::decide(rules.set, (first, header), subject, tests)
+    });
+    if let Some(count) = rules.count_of(decision.number) {
+        tally::add_case(count, case.weight as u32, case.weight & Case::ALONE != 0);
+    }
+    if decision.outcome & Rule::LOG != 0 {
+        decision.number = rules.place(decision.number);
+    }
+    case.decision = decision;
+}
+
+/// Declares the rule sets of an extension, its named sets, and the function that judges by them:
+/// `rules!(RULES, judge)`.
+///
+/// What it declares is in an extension's object only where the extension says so. The functions are global, so that
+/// the verifier goes through each once (memory of a known size as an argument: Linux 5.12).
+#[macro_export]
+macro_rules! rules {
+    ($rules:ident, $judge:ident) => {
+        /// The rule set in force, and its counts.
+        #[$crate::aya_ebpf::macros::btf_map]
+        static $rules: $crate::RuleSets = $crate::RuleSets::new();
+
+        /// The named sets.
+        #[$crate::aya_ebpf::macros::btf_map]
+        static SETS: $crate::sets::Sets = $crate::sets::Sets::new();
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $judge(case: *mut $crate::Case) -> u32 {
+            // SAFETY: null, or a case of the caller's: the verifier knows its size.
+            unsafe { $crate::judge(&$rules, case, nke_tests_hold) };
+            0
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn nke_tests_hold(
+            page: *const $crate::abi::Page,
+            subject: *const $crate::abi::Subject,
+            extra: u32,
+        ) -> u32 {
+            // SAFETY: the caller's references; the verifier knows nothing of that, and wants to see it tested.
+            let (Some(page), Some(subject)) = (unsafe { (page.as_ref(), subject.as_ref()) }) else {
+                return 0;
+            };
+            let holds = $crate::tests_hold(page, subject, extra, |test, subject| {
+                nke_set_answer(subject, $crate::sets::question(test))
+            });
+            holds.into()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn nke_set_answer(subject: *const $crate::abi::Subject, question: u32) -> u32 {
+            // SAFETY: as above.
+            match unsafe { subject.as_ref() } {
+                Some(subject) => $crate::sets::answer(&SETS, subject, question),
+                None => $crate::set::Answer::Nothing as u32,
+            }
+        }
+    };
+}
+
+/// Makes `line`, a function that takes a [`Case`], the global function `log`: `logs!(log => line)`.
+#[macro_export]
+macro_rules! logs {
+    ($log:ident => $line:path) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $log(case: *const $crate::Case) -> u32 {
+            // SAFETY: null, or a case of the caller's: the verifier knows its size.
+            if let Some(case) = unsafe { case.as_ref() } {
+                $line(case);
+            }
+            0
+        }
+    };
 }

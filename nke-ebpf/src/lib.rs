@@ -71,7 +71,7 @@ mod observer;
 #[doc(hidden)]
 pub mod routine;
 #[cfg(feature = "bpf")]
-mod sets;
+pub mod sets;
 #[cfg(feature = "bpf")]
 mod setting;
 #[cfg(feature = "bpf")]
@@ -86,7 +86,7 @@ pub use branchless::forget;
 pub use existing::{Existing, TcpIteration, UdpIteration};
 pub use flow::{EXTENSION_HEADERS, Family, Flow, Obscured, REACH, VLAN_TAGS};
 #[cfg(feature = "bpf")]
-pub use in_force::{InForce, RuleSets};
+pub use in_force::{Case, Functions, InForce, Judge, RuleSets, judge};
 #[cfg(feature = "bpf")]
 pub use limit::{Limit, Window};
 #[cfg(feature = "bpf")]

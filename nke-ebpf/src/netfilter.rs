@@ -17,7 +17,7 @@
 use core::{cell::Cell, ffi::c_void, mem::MaybeUninit, ptr};
 
 use crate::{
-    Direction, Packet,
+    Case, Direction, Packet,
     branchless::is_below,
     headers::{Header, ethertype},
     kernel,
@@ -189,6 +189,30 @@ impl Sealed for IpPacket<'_> {
         // SAFETY: long enough, and borrowed exclusively for as long as the header.
         unsafe { self.slice(offset, scratch.as_mut_ptr().cast()) }
     }
+
+    #[inline(always)]
+    fn read_case(&self, case: &mut MaybeUninit<Case>) -> bool {
+        read_case(self.context, self.dynptr, self.length, case)
+    }
+}
+
+/// See [`Case::read`]. In a function of its own: what it has on the stack is not there any more when the case is
+/// judged.
+#[inline(never)]
+fn read_case(
+    context: *mut Context,
+    dynptr: &Dynptr,
+    length: u32,
+    case: &mut MaybeUninit<Case>,
+) -> bool {
+    let packet = IpPacket {
+        context,
+        dynptr,
+        room: &Room::new(),
+        used: Cell::new(0),
+        length,
+    };
+    Case::read(&packet, case)
 }
 
 impl Packet for IpPacket<'_> {

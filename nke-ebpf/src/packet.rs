@@ -18,11 +18,13 @@
     reason = "the verifier checks what the borrow checker cannot see"
 )]
 
+use core::mem::MaybeUninit;
+
 #[cfg(feature = "bpf")]
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 
 #[cfg(feature = "bpf")]
-use crate::branchless::load;
+use crate::{Case, branchless::load};
 use crate::{
     flow,
     headers::{Header, ethertype},
@@ -68,7 +70,12 @@ pub trait Packet: sealed::Sealed {
 }
 
 pub(crate) mod sealed {
+    #[cfg(feature = "bpf")]
+    use core::mem::MaybeUninit;
+
     use super::Scratch;
+    #[cfg(feature = "bpf")]
+    use crate::Case;
     use crate::headers::Header;
 
     /// Only this crate says what is a packet.
@@ -101,6 +108,10 @@ pub(crate) mod sealed {
             None
         }
 
+        /// Makes a case of it, and says whether that could be done: see [`Case::read`].
+        #[cfg(feature = "bpf")]
+        fn read_case(&self, case: &mut MaybeUninit<Case>) -> bool;
+
         /// As [`super::Packet::header`], with room to copy a header to that does not lie in
         /// one place.
         fn header_in<'a, T: Header>(
@@ -112,7 +123,7 @@ pub(crate) mod sealed {
 }
 
 /// Room for the longest header that a flow is read from. Where it is not needed, it takes none.
-pub(crate) type Scratch = core::mem::MaybeUninit<[u64; 5]>;
+pub(crate) type Scratch = MaybeUninit<[u64; 5]>;
 
 /// A packet in plain memory, for tests on the host.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +158,11 @@ impl<'a> Frame<'a> {
 }
 
 impl sealed::Sealed for Frame<'_> {
+    #[cfg(feature = "bpf")]
+    fn read_case(&self, case: &mut MaybeUninit<Case>) -> bool {
+        Case::read(self, case)
+    }
+
     fn has_link(&self) -> bool {
         self.has_link
     }
@@ -229,6 +245,14 @@ unsafe fn header_between<'a, T: Header>(start: usize, end: usize, offset: usize)
     Some(unsafe { &*(header as *const T) })
 }
 
+/// See [`Case::read`]. In a function of its own: what it has on the stack is not there any more when the case is
+/// judged.
+#[cfg(feature = "bpf")]
+#[inline(never)]
+fn read_case(packet: impl Packet, case: &mut MaybeUninit<Case>) -> bool {
+    Case::read(&packet, case)
+}
+
 /// A packet in an XDP program.
 #[cfg(feature = "bpf")]
 #[derive(Debug)]
@@ -261,6 +285,11 @@ impl XdpPacket {
 
 #[cfg(feature = "bpf")]
 impl sealed::Sealed for XdpPacket {
+    #[inline(always)]
+    fn read_case(&self, case: &mut MaybeUninit<Case>) -> bool {
+        read_case(Self(self.0), case)
+    }
+
     #[inline(always)]
     fn ether(&self) -> Option<[u64; 2]> {
         flow::ether(self)
@@ -364,6 +393,11 @@ impl<const OUT: bool> TcPacket<OUT> {
 
 #[cfg(feature = "bpf")]
 impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
+    #[inline(always)]
+    fn read_case(&self, case: &mut MaybeUninit<Case>) -> bool {
+        read_case(Self(self.0), case)
+    }
+
     #[inline(always)]
     fn mark(&self) -> u32 {
         // SAFETY: the context is the kernel's.

@@ -1,18 +1,16 @@
 //! The named sets of an extension, as it sees them: is what a packet says in one of them?
 //!
-//! The map is one for all attachments of an extension. It is in an object only if the object's rules
-//! ask for sets. How a set is laid out, and searched, is in [`crate::set`].
+//! The map is one for all attachments of an extension ([`rules!`](crate::rules) declares it). How a set is laid out, and searched, is in [`crate::set`].
 //!
 //! It never waits, and never changes anything.
 #![expect(
     unsafe_code,
-    reason = "a function that the verifier looks at by itself, and the kernel's clock"
+    reason = "the kernel's clock, and words that are read anew"
 )]
 
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps},
     helpers::bpf_ktime_get_boot_ns,
-    macros::btf_map,
 };
 
 use crate::{
@@ -28,8 +26,7 @@ const FLAGS: usize = 1 << 10 | 1 << 12;
 type SetMap = Array<Line, 1, FLAGS>;
 
 /// The sets, each in a slot of its own so that another can take its place at once.
-#[btf_map]
-static SETS: ArrayOfMaps<SetMap, COUNT> = ArrayOfMaps::new();
+pub type Sets = ArrayOfMaps<SetMap, COUNT>;
 
 impl Lines for SetMap {
     type Line<'a>
@@ -90,30 +87,25 @@ impl Asks for Side<'_> {
 
     #[inline(always)]
     fn port(&self) -> u32 {
-        let ports = self.word(field::PORTS);
+        let ports = u64::from_be(self.word(field::PORTS));
         (if self.is_source { ports } else { ports >> 32 }) as u32
     }
 }
 
-/// Whether a side of a packet is in the set that a test is about.
+/// The last argument of [`answer`]: which set, and about which side.
 #[inline(always)]
 #[must_use]
-pub(crate) fn ask(test: &Test, subject: &Subject) -> u32 {
-    nke_set_answer(subject, u32::from(test.slot) << 16 | u32::from(test.field))
+pub const fn question(test: &Test) -> u32 {
+    (test.slot as u32) << 16 | test.field as u32
 }
 
-/// The same. The verifier looks at it once, however often it is called: a function of global linkage,
-/// which takes memory of a known size (Linux 5.12).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn nke_set_answer(subject: *const Subject, slot_and_field: u32) -> u32 {
-    // SAFETY: the caller's reference; the verifier knows nothing of that, and wants to see it tested.
-    let Some(subject) = (unsafe { subject.as_ref() }) else {
-        return Answer::Nothing as u32;
-    };
-    let is_source = slot_and_field as u16 == field::SOURCE;
+/// An [`Answer`]: whether a side of a packet is in a set.
+#[inline(always)]
+#[must_use]
+pub fn answer(sets: &Sets, subject: &Subject, question: u32) -> u32 {
+    let is_source = question as u16 == field::SOURCE;
     let side = Side { subject, is_source };
-    let answer = match SETS.get(slot_and_field >> 16) {
+    let answer = match sets.get(question >> 16) {
         Some(set) => set::ask(set, &side),
         None => Answer::Nothing,
     };

@@ -15,16 +15,12 @@
 //! It never changes a packet, and whatever a test holds, it is compared in bounded time.
 #![expect(
     unsafe_code,
-    reason = "a function that the verifier looks at by itself, and its pointers"
+    reason = "a page's words are read as what they are: plain numbers in structs"
 )]
 
-#[cfg(not(feature = "bpf"))]
-use crate::set::Answer;
-#[cfg(feature = "bpf")]
-use crate::sets::ask;
 use crate::{
     Flow, Packet,
-    abi::{PAGE_LINES, Page, SUBJECT_WORDS, Subject, TESTS, Test, field},
+    abi::{Field, PAGE_LINES, Page, SUBJECT_WORDS, Subject, TESTS, Test, facts, field, join},
     branchless::forget,
 };
 
@@ -35,13 +31,8 @@ impl Subject {
     pub fn of(packet: &impl Packet, flow: &Flow, facts: u64) -> Self {
         let length = u64::from(packet.len());
         let behind_link = packet.network().map_or(length, |(_, offset)| offset as u64);
-        let mut words = [0; SUBJECT_WORDS];
-        let mut set = |field: u16, word| words[field as usize] = word;
-        set(field::SOURCE, flow.source[0]);
-        set(field::SOURCE + 1, flow.source[1]);
-        set(field::DESTINATION, flow.destination[0]);
-        set(field::DESTINATION + 1, flow.destination[1]);
-        set(field::FACTS, flow.facts() | facts);
+        let mut subject = Self::of_flow(flow, facts);
+        let mut set = |field: u16, word| subject.words[usize::from(field)] = word;
         let length = length.wrapping_sub(forget(behind_link, length));
         let mark = u64::from(packet.mark()) << 32;
         set(field::LENGTH, length & u64::from(u32::MAX) | mark);
@@ -49,28 +40,63 @@ impl Subject {
             set(field::ETHER_FROM, forget(from, length));
             set(field::ETHER_TO, forget(to, length));
         }
-        set(field::PORTS, flow.ports());
+        subject
+    }
+
+    /// What is known of a flow alone, and these facts beside its own.
+    #[inline(always)]
+    #[must_use]
+    pub fn of_flow(flow: &Flow, facts: u64) -> Self {
+        let mut words = [0; SUBJECT_WORDS];
+        let mut set = |field: u16, word| words[usize::from(field)] = word;
+        set(field::SOURCE, flow.source[0]);
+        set(field::SOURCE + 1, flow.source[1]);
+        set(field::DESTINATION, flow.destination[0]);
+        set(field::DESTINATION + 1, flow.destination[1]);
+        set(field::PORTS, flow.ports().to_be());
+        let facts = flow.facts() | facts;
+        // `NO_PROTOCOL` is the bit above a protocol's eight.
+        let known = (facts & facts::PROTOCOL) >> facts::PROTOCOL.trailing_zeros();
+        let number = facts >> facts::PROTOCOL_SHIFT & 0xff;
+        let protocol = (number | (known ^ 1) << 8) as u32;
+        set(field::PROTOCOL, join(protocol.to_be(), 0));
+        set(field::FACTS, facts);
         Self { words }
+    }
+
+    /// The ports: see [`abi::ports`](crate::abi::ports).
+    #[inline(always)]
+    #[must_use]
+    pub const fn ports(&self) -> u64 {
+        u64::from_be(self.word(field::PORTS))
+    }
+
+    /// What tables ask for.
+    #[inline(always)]
+    pub(crate) fn halves(&self) -> &[u32; Field::COUNT] {
+        const { assert!(Field::COUNT / 2 <= SUBJECT_WORDS) };
+        // SAFETY: words are as much aligned, there are as many, and all of them are numbers.
+        unsafe { &*core::ptr::from_ref(&self.words).cast() }
+    }
+
+    /// One of its words: see [`field`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(&self, field: u16) -> u64 {
+        self.words[field as usize % SUBJECT_WORDS]
     }
 }
 
 /// Whether all tests of a rule hold, which lies in this page and has this
-/// [`Rule::extra`](crate::abi::Rule::extra).
+/// [`Rule::extra`](crate::abi::Rule::extra). `ask` asks the named set of a test.
 #[inline(always)]
 #[must_use]
-pub fn tests_hold(page: &Page, extra: u32, subject: &Subject) -> bool {
-    nke_tests_hold(page, subject, extra) != 0
-}
-
-/// The same. The verifier looks at it once, however often it is called: a function of global linkage,
-/// which takes memory of a known size (Linux 5.12).
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn nke_tests_hold(page: *const Page, subject: *const Subject, extra: u32) -> u32 {
-    // SAFETY: the caller's references; the verifier knows nothing of that, and wants to see it tested.
-    let (Some(page), Some(subject)) = (unsafe { (page.as_ref(), subject.as_ref()) }) else {
-        return 0;
-    };
+pub fn tests_hold(
+    page: &Page,
+    subject: &Subject,
+    extra: u32,
+    ask: impl Fn(&Test, &Subject) -> u32,
+) -> bool {
     // In one number, for the stack is short: the line, and above it how many tests are left.
     let mut left = extra;
     for _ in 0..TESTS {
@@ -80,11 +106,11 @@ extern "C" fn nke_tests_hold(page: *const Page, subject: *const Subject, extra: 
         }
         left = Test::extra(line + 1, count - 1);
         let test = page.test(line as usize);
-        if holds(test, subject) ^ u64::from(test.not) != 1 {
-            return 0;
+        if holds(test, subject, &ask) ^ u64::from(test.not) != 1 {
+            return false;
         }
     }
-    1
+    true
 }
 
 /// What a test comes to that is none.
@@ -92,7 +118,7 @@ const NEITHER: u64 = 2;
 
 /// 1 if what a test compares is so, else 0.
 #[inline(always)]
-fn holds(test: &Test, subject: &Subject) -> u64 {
+fn holds(test: &Test, subject: &Subject, ask: impl Fn(&Test, &Subject) -> u32) -> u64 {
     let at = usize::from(test.field);
     if at >= SUBJECT_WORDS - 1 {
         return NEITHER;
@@ -107,12 +133,6 @@ fn holds(test: &Test, subject: &Subject) -> u64 {
         _ => return NEITHER,
     };
     forget(u64::from(holds), first)
-}
-
-/// There are no sets beside those of an extension.
-#[cfg(not(feature = "bpf"))]
-fn ask(_: &Test, _: &Subject) -> u32 {
-    Answer::Nothing as u32
 }
 
 impl Page {

@@ -46,20 +46,26 @@ pub(crate) fn add_one(count: *mut Count) {
 }
 
 /// Adds a packet to a value of a map, this CPU's.
+#[inline(always)]
+pub(crate) fn add<P: Packet>(count: *mut Count, bytes: u32, _: &P) {
+    add_case(count, bytes, !P::PREEMPTIBLE);
+}
 
+/// Adds one of something with so many bytes to a value of a map, this CPU's. `alone` says that nobody else
+/// adds to it meanwhile.
 #[inline(always)]
 #[expect(unsafe_code, reason = "a map's value is reached through a pointer")]
-pub(crate) fn add<P: Packet>(count: *mut Count, bytes: u32, _: &P) {
+pub(crate) fn add_case(count: *mut Count, bytes: u32, alone: bool) {
     let bytes = u64::from(bytes);
     // SAFETY: the pointer is this CPU's copy of the value, aligned to 8; nobody else writes it, or
     // all who do add atomically.
     unsafe {
-        if P::PREEMPTIBLE {
-            add_at_once(&mut (*count).packets, 1);
-            add_at_once(&mut (*count).bytes, bytes);
-        } else {
+        if alone {
             (*count).packets += 1;
             (*count).bytes += bytes;
+        } else {
+            add_at_once(&mut (*count).packets, 1);
+            add_at_once(&mut (*count).bytes, bytes);
         }
     }
 }

@@ -11,7 +11,7 @@
 #![no_main]
 #![forbid(unsafe_code)]
 
-use nke_ebpf::{InForce, RuleSets, SocketCall, Verdict, abi::Rule, aya_ebpf::macros::btf_map};
+use nke_ebpf::{InForce, SocketCall, Verdict, abi::Rule};
 
 nke_ebpf::manifest!(concat!(
     "version = '",
@@ -28,17 +28,12 @@ requires.kernel = "5.12"
 
 nke_ebpf::guard!(connection_guard => connect, sendmsg, bind);
 
-/// The rule set in force, and its counts: of calls, as packets without bytes.
-#[btf_map]
-static RULES: RuleSets = RuleSets::new();
+// The counts are of calls, as packets without bytes.
+nke_ebpf::rules!(RULES, nke_judge);
 
 fn connection_guard(call: &impl SocketCall) -> Verdict {
-    let Some(rules) = InForce::of(&RULES) else {
-        return Verdict::Pass;
-    };
-    let decision = rules.decide(&call.flow(), call.facts());
-    rules.count_call(decision.number);
-    if decision.outcome & Rule::DROP != 0 {
+    let outcome = InForce::judge_call(call, nke_judge);
+    if outcome & Rule::DROP != 0 {
         Verdict::Drop
     } else {
         Verdict::Pass

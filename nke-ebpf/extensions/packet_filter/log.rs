@@ -2,8 +2,8 @@
 
 use aya_log_ebpf::info;
 use nke_ebpf::{
-    Decision, Direction, Family, Flow, Limit, Packet, Window,
-    abi::{Rule, facts},
+    Case, Limit, Window,
+    abi::{Rule, facts, field},
     aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map},
 };
 
@@ -17,58 +17,69 @@ nke_ebpf::setting!(
 static LOG_LIMIT: PerCpuArray<Window, 1> = PerCpuArray::new();
 
 /// Writes one line for a packet.
-#[inline(always)]
-pub(crate) fn line(packet: &impl Packet, flow: &Flow, decision: &Decision) {
+pub(crate) fn line(case: &Case) {
     if !LOG_LIMIT.allows(0, LOG_LINES.get().into()) {
         return;
     }
+    let (subject, decision) = (case.subject(), case.decision());
+    let known = subject.word(field::FACTS);
     // Both of one length: the verifier knows how much is copied.
     let action = if decision.outcome & Rule::DROP != 0 {
         "drop"
     } else {
         "pass"
     };
-    let way = match packet.direction() {
-        Direction::In => "in",
-        Direction::Out => "out",
-        Direction::Forward => "forward",
+    let way = match known & (facts::IN | facts::OUT) {
+        facts::IN => "in",
+        facts::OUT => "out",
+        _ => "forward",
     };
-    let length = packet.len();
-    let number = decision.number;
+    let (number, length) = (decision.number, case.bytes());
     // What is not known is 0 already; asking whether it is would be a branch each.
-    let protocol = (flow.facts() >> facts::PROTOCOL_SHIFT) as u8;
-    let source_port = flow.ports() as u16;
-    let destination_port = (flow.ports() >> 32) as u16;
-    match flow.family() {
-        Family::V4 => info!(
-            packet,
+    let protocol = (known >> facts::PROTOCOL_SHIFT) as u8;
+    let (source_port, destination_port) = (subject.ports() as u16, (subject.ports() >> 32) as u16);
+    let [source, destination] =
+        [field::SOURCE, field::DESTINATION].map(|end| [subject.word(end), subject.word(end + 1)]);
+    if known & facts::V4 != 0 {
+        let first = |[first, _]: [u64; 2]| (first as u32).to_ne_bytes();
+        info!(
+            case,
             "rule {}: {} {} proto {} from {:i} port {} to {:i} port {}, {} bytes",
             number,
             action,
             way,
             protocol,
-            flow.source_v4(),
+            first(source),
             source_port,
-            flow.destination_v4(),
+            first(destination),
             destination_port,
             length
-        ),
-        Family::V6 => info!(
-            packet,
+        );
+    } else if known & facts::V6 != 0 {
+        info!(
+            case,
             "rule {}: {} {} proto {} from {:i} port {} to {:i} port {}, {} bytes",
             number,
             action,
             way,
             protocol,
-            flow.source_v6(),
+            sixteen(source),
             source_port,
-            flow.destination_v6(),
+            sixteen(destination),
             destination_port,
             length
-        ),
-        Family::Other => info!(
-            packet,
+        );
+    } else {
+        info!(
+            case,
             "rule {}: {} {} not IP, {} bytes", number, action, way, length
-        ),
+        );
     }
+}
+
+/// The bytes of an IPv6 address.
+fn sixteen([first, second]: [u64; 2]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h] = first.to_ne_bytes();
+    let [i, j, k, l, m, n, o, p] = second.to_ne_bytes();
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }

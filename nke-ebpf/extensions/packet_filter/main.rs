@@ -12,11 +12,7 @@
 
 mod log;
 
-use nke_ebpf::{
-    InForce, Obscured, Packet, RuleSets, Verdict,
-    abi::{Rule, facts},
-    aya_ebpf::macros::btf_map,
-};
+use nke_ebpf::{Functions, InForce, Packet, Verdict, abi::Rule};
 
 nke_ebpf::manifest!(concat!(
     "version = '",
@@ -38,27 +34,22 @@ description = "Log lines a second, on each CPU"
 
 nke_ebpf::filter!(packet_filter => xdp, in, out, ip);
 
-/// The rule set in force, and its counts.
-#[btf_map]
-static RULES: RuleSets = RuleSets::new();
+nke_ebpf::rules!(RULES, nke_judge);
+nke_ebpf::logs!(nke_log => log::line);
+
+const FUNCTIONS: Functions = Functions {
+    judge: nke_judge,
+    log: nke_log,
+};
 
 fn packet_filter(packet: &impl Packet) -> Verdict {
     let Some(rules) = InForce::of(&RULES) else {
         return Verdict::Pass;
     };
-    let flow = match rules.flow(packet) {
-        Ok(flow) => flow,
-        Err(Obscured) => {
-            rules.count_obscured(packet);
-            return Verdict::Drop;
-        }
+    let Ok(outcome) = rules.judge(packet, &FUNCTIONS) else {
+        return Verdict::Drop;
     };
-    let decision = rules.decide_packet(packet, &flow, facts::direction(packet.direction()));
-    rules.count(decision.number, packet);
-    if decision.outcome & Rule::LOG != 0 {
-        log::line(packet, &flow, &decision);
-    }
-    if decision.outcome & Rule::DROP != 0 {
+    if outcome & Rule::DROP != 0 {
         Verdict::Drop
     } else {
         Verdict::Pass

@@ -1,37 +1,42 @@
 //! How a rule set lies in memory: pages of trees, whose leaves are runs of rules.
 //!
-//! A rule set is an array of [`Page`]s, of as many as it needs. The first begins with a
-//! [`Header`]. What a page holds beside it, it holds in lines of 64 bytes, each one line of a
-//! processor's cache:
+//! A rule set is an array of [`Page`]s, of as many as it needs:
 //!
 //! ```text
-//! page 0        header, then nodes and tests from the front and rules from the back
-//! pages 1..     nodes and tests from the front and rules from the back
-//! then          all rules, in order: the list that the user side reads back
-//! then          the tests of all rules, in order, a line each
+//! page 0        which header is in force, the headers, then tables from the front, and rules with
+//!               their tests from the back
+//! pages 1..     tables from the front, and rules with their tests from the back
+//! then          all rules by their numbers: the list that the user side reads back
+//! then          the tests of all rules, a line each
 //! then          counts that old rule sets have left, by number; then those of each CPU, unless
 //!               there is room for them in page 0
+//! then          room for the trees of rules that come later
 //! ```
 //!
-//! A search begins at a root of the header, goes from node to node by one [`Field`] of the flow each, and
-//! ends at a run: rules that lie one behind the other, in order. Only the nodes of page 0 lead to
-//! other pages, so that a walk meets two pages at most.
+//! A search begins at a root of the header. A place ([`At`]) is a table, or a run: rules that lie one
+//! behind the other, in order. What follows from a table is its entry by a few bits of one [`Field`] of the
+//! flow. Only the tables of page 0 lead to other pages, so that a walk meets two pages at most.
 //!
 //! ```
-//! use nke_ebpf::abi::At;
+//! use nke_ebpf::abi::{At, Field};
 //!
 //! let at = At::run(3, 500, 2);
-//! assert_eq!((at.page(), at.line() / 2, at.count(), at.is_node()), (3, 500, 2, false));
+//! assert_eq!((at.page(), at.rule(), at.count(), at.is_table()), (3, 500, 2, false));
+//! let table = At::table(0, 64, Field::SOURCE, 20, 4);
+//! assert_eq!(table.entry(0x00a0_0000), 64 + 10);
 //! ```
 //!
-//! A rule set is never changed once packets are judged by it, but for its counts.
+//! **Once packets are judged by it, a rule set grows and never changes.** An edit writes what is new where
+//! no search comes by yet: rules, their trees, a header with another [`Header::edition`]. Rules that go
+//! are told from which edition on they are gone ([`Rule::until`]). Then one word, [`Front::current`],
+//! puts all of it in force at once: a packet reads that word once.
 
-use super::{Count, Rule, join};
+use super::{Count, RULE_WORDS, Rule, join, split};
 
 /// What a page holds, in words of eight bytes: 64 KiB.
 pub const PAGE_WORDS: usize = 8192;
 
-/// How many words a line has.
+/// How many words a line of a processor's cache has.
 pub const LINE_WORDS: usize = 8;
 
 /// How many lines a page has.
@@ -44,25 +49,34 @@ pub const RULES_IN_PAGE: usize = PAGE_WORDS * 8 / size_of::<Rule>();
 pub const COUNTS_IN_PAGE: usize = PAGE_WORDS * 8 / size_of::<Count>();
 
 /// How many pages of trees there can be.
-pub const PAGES: usize = 1 << 13;
+pub const PAGES: usize = 1 << 19;
 
 /// How many trees a family has at most. A search goes through all of them.
 pub const TREES: usize = 4;
 
+/// How many roots a family has: one more, for rules that have come later.
+pub const ROOTS: usize = TREES + 1;
+
 /// How many rules a run has at most.
-pub const RUN: usize = 256;
+pub const RUN: usize = 128;
 
-/// How many ways lead on from a node.
-pub const WAYS: usize = 8;
+/// How many bits a table asks for at most.
+pub const MOST_BITS: u32 = 10;
 
-/// The lines of the header.
-pub const HEADER_LINES: usize = 3;
+/// The words that a header takes.
+pub const HEADER_WORDS: usize = 64;
+
+/// How many headers a rule set has, one for each edition: so often it can be edited.
+pub const HEADERS: usize = 32;
+
+/// The words in front of the trees of page 0: [`Front`], and the headers.
+pub const FRONT_WORDS: usize = HEADER_WORDS * (HEADERS + 1);
 
 /// How many rules are few: so many are compared one after the other, without a tree.
 pub const FEW: usize = 4;
 
 /// The number of this layout.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// A part of a rule set, and the value of its map.
 #[derive(Clone, Debug)]
@@ -72,111 +86,216 @@ pub struct Page {
     pub words: [u64; PAGE_WORDS],
 }
 
+/// The first words of page 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Front {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The place of the header in force, from 1. The only word of all that changes.
+    pub current: u32,
+}
+
+impl Front {
+    /// The word that this is in memory.
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        join(self.format, self.current)
+    }
+
+    /// What a word says.
+    #[must_use]
+    pub const fn from_word(word: u64) -> Self {
+        let (format, current) = split(word);
+        Self { format, current }
+    }
+}
+
 /// A tree, of which one family has several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Root {
-    /// The number of the first rule in it; `u32::MAX` behind the last tree.
-    pub first: u32,
     /// Where it begins.
     pub at: At,
+    /// The [`Rule::order`] of the first rule in it; `u32::MAX` behind the last tree.
+    pub first: u32,
+    /// 1 if it is of rules that have come later. User space's alone.
+    pub later: u32,
 }
 
 impl Root {
     /// No tree.
     pub const NONE: Self = Self {
-        first: u32::MAX,
         at: At::NOTHING,
+        first: u32::MAX,
+        later: 0,
     };
+
+    /// The tree of rules that were there when the set was written, of which the first has this order.
+    #[must_use]
+    pub const fn built(at: At, first: u32) -> Self {
+        let later = 0;
+        Self { at, first, later }
+    }
+
+    /// The tree of rules that have come later.
+    #[must_use]
+    pub const fn later(at: At, first: u32) -> Self {
+        let later = 1;
+        Self { at, first, later }
+    }
+
+    /// Whether it is of rules that have come later.
+    #[must_use]
+    pub const fn is_later(&self) -> bool {
+        self.later != 0
+    }
 }
 
-/// The beginning of a rule set.
+/// What a rule set is at one edition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Header {
-    /// [`FORMAT`].
-    pub format: u32,
-    /// How many rules there are.
+    /// How many edits there have been. A rule is gone from [`Rule::until`] on.
+    pub edition: u32,
+    /// How many numbers rules have, those that are gone among them.
     pub length: u32,
-    /// What happens to a packet that none of them matches: [`Rule::DROP`] or 0.
+    /// What happens to a packet that none of them matches: [`Rule::DROP`] or 0; and
+    /// [`Rule::ASKS_MORE`], [`Rule::ASKS_TESTS`].
     pub default: u32,
+    /// How many counts a CPU has, or those that are carried: of the default, of each rule by its
+    /// number, and last of packets that could not be judged, and were dropped for it.
+    pub row: u32,
     /// The page where the list of all rules begins.
     pub list: u32,
     /// The page where counts that old rule sets have left begin.
     pub carried: u32,
     /// Where the counts of the first CPU begin, in counts from the beginning of the first page on.
     pub counts: u32,
-    /// How many counts a CPU has, or those that are carried: of the default, of each rule by its
-    /// number, and last of packets that could not be judged, and were dropped for it.
-    pub row: u32,
+    /// The page where room for later trees begins.
+    pub room: u32,
+    /// How many words of that are taken. User space's alone, as what follows.
+    pub taken: u32,
+    /// How many rules there were when the trees were built.
+    pub built: u32,
     /// The page where the tests of all rules begin. Behind them are the counts that are carried.
     pub tests: u32,
+    /// How many tests there are.
+    pub tested: u32,
     /// All rules in one run of the first page, where they are few ([`FEW`]) and none has tests; else
     /// nothing.
     pub few: At,
     /// Nothing yet.
-    pub spare: [u32; 7],
+    pub spare: [u32; 2],
     /// The trees by family: of what is not IP, of IPv4, of IPv6, and none.
-    pub roots: [[Root; TREES]; 4],
+    pub roots: [[Root; ROOTS]; 4],
+    /// Nothing yet.
+    pub rest: [u64; 16],
 }
 
-/// Where a search goes on: at nothing, a node, or a run of rules.
+/// Where a search goes on: at nothing, a table, or a run of rules.
 //
-// From the low end: 10 bits of the line, 9 of how many rules (or `NODE`), 13 of the page.
+// From the low end: 13 bits of the word in the page, 19 of the page, 9 of how many rules (or `TABLE`); of a
+// table, 4 of the field, 5 of how far it is shifted, 13 of which bits count then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
-pub struct At(pub u32);
+pub struct At(pub u64);
 
 impl At {
     /// A run of no rules.
     pub const NOTHING: Self = Self(0);
 
-    const COUNT_SHIFT: u32 = 10;
-    const PAGE_SHIFT: u32 = 19;
-    const NODE: u32 = 511;
+    const WORD: u64 = PAGE_WORDS as u64 - 1;
+    const PAGE_SHIFT: u32 = 13;
+    const PAGE: u64 = PAGES as u64 - 1;
+    const COUNT_SHIFT: u32 = 32;
+    const TABLE: u64 = 511;
+    const FIELD_SHIFT: u32 = 41;
+    const FIELD: u64 = Field::COUNT as u64 - 1;
+    const BITS_SHIFT: u32 = 45;
+    const BITS: u64 = 31;
+    const MASK_SHIFT: u32 = 50;
 
-    /// A node.
+    /// A table that asks for bits of a field: so many, from this one on.
     #[must_use]
-    pub const fn node(page: u32, line: u32) -> Self {
-        Self(page << Self::PAGE_SHIFT | Self::NODE << Self::COUNT_SHIFT | line)
+    pub const fn table(page: u32, word: u32, field: u32, shift: u32, bits: u32) -> Self {
+        let place = (page as u64) << Self::PAGE_SHIFT | word as u64;
+        let mask = (1u64 << bits) - 1;
+        let what = (field as u64) << Self::FIELD_SHIFT | (shift as u64) << Self::BITS_SHIFT;
+        Self(place | Self::TABLE << Self::COUNT_SHIFT | what | mask << Self::MASK_SHIFT)
     }
 
     /// A run of rules, from the rule at an index of the page.
     #[must_use]
     pub const fn run(page: u32, rule: u32, count: u32) -> Self {
-        Self(page << Self::PAGE_SHIFT | count << Self::COUNT_SHIFT | (rule * 2))
+        let word = rule as u64 * RULE_WORDS as u64;
+        Self((page as u64) << Self::PAGE_SHIFT | word | (count as u64) << Self::COUNT_SHIFT)
     }
 
     /// The page where it lies.
     #[inline(always)]
     #[must_use]
     pub const fn page(self) -> u32 {
-        self.0 >> Self::PAGE_SHIFT
+        (self.0 >> Self::PAGE_SHIFT & Self::PAGE) as u32
     }
 
-    /// The line of the page where it begins.
+    /// The word of the page where it begins.
     #[inline(always)]
     #[must_use]
-    pub const fn line(self) -> usize {
-        (self.0 & ((1 << Self::COUNT_SHIFT) - 1)) as usize
+    pub const fn word(self) -> usize {
+        (self.0 & Self::WORD) as usize
+    }
+
+    /// The index in the page of the run's first rule.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rule(self) -> usize {
+        self.word() / RULE_WORDS
     }
 
     /// How many rules the run has.
     #[inline(always)]
     #[must_use]
     pub const fn count(self) -> u32 {
-        self.0 >> Self::COUNT_SHIFT & Self::NODE
+        (self.0 >> Self::COUNT_SHIFT & Self::TABLE) as u32
     }
 
-    /// Whether it is a node.
+    /// Whether it is a table.
     #[inline(always)]
     #[must_use]
-    pub const fn is_node(self) -> bool {
-        self.count() == Self::NODE
+    pub const fn is_table(self) -> bool {
+        self.count() == Self::TABLE as u32
+    }
+
+    /// Which [`Field`] the table asks for.
+    #[inline(always)]
+    #[must_use]
+    pub const fn field(self) -> usize {
+        (self.0 >> Self::FIELD_SHIFT & Self::FIELD) as usize
+    }
+
+    /// From which bit of the field on the table asks.
+    #[must_use]
+    pub const fn shift(self) -> u32 {
+        (self.0 >> Self::BITS_SHIFT & Self::BITS) as u32
+    }
+
+    /// How many bits of the field the table asks for.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        (self.0 >> Self::MASK_SHIFT).count_ones()
+    }
+
+    /// The word of the page where the table's entry for a number lies.
+    #[inline(always)]
+    #[must_use]
+    pub const fn entry(self, number: u32) -> usize {
+        let bits = number as u64 >> (self.0 >> Self::BITS_SHIFT & Self::BITS);
+        ((self.0 & Self::WORD) + (bits & self.0 >> Self::MASK_SHIFT)) as usize
     }
 }
 
-/// What a node asks of a flow.
+/// What a table asks of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Field(pub u32);
 
@@ -198,88 +317,67 @@ impl Field {
     pub const NO_PROTOCOL: u32 = 256;
 }
 
-/// A node: the way whose `last` is the first that is not below the flow's field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Node {
-    /// The highest number of each way, in order; the last way has none.
-    pub last: [u32; WAYS - 1],
-    /// Which [`Field`] is compared.
-    pub field: u32,
-    /// Where each way leads.
-    pub next: [At; WAYS],
-}
-
 const _: () = assert!(size_of::<Page>() == PAGE_WORDS * 8);
-const _: () = assert!(size_of::<Header>() == HEADER_LINES * LINE_WORDS * 8);
-const _: () = assert!(size_of::<Node>() == LINE_WORDS * 8);
+const _: () = assert!(size_of::<Header>() == HEADER_WORDS * 8);
 
-impl Node {
-    /// The words that this node is in memory.
-    #[must_use]
-    pub const fn to_words(&self) -> [u64; LINE_WORDS] {
-        let Self { last, field, next } = self;
-        [
-            join(last[0], last[1]),
-            join(last[2], last[3]),
-            join(last[4], last[5]),
-            join(last[6], *field),
-            join(next[0].0, next[1].0),
-            join(next[2].0, next[3].0),
-            join(next[4].0, next[5].0),
-            join(next[6].0, next[7].0),
-        ]
-    }
-}
+/// How many words of a header say something.
+const SAID: usize = 8 + 4 * ROOTS * 2;
 
 impl Header {
     /// The words that this header is in memory.
     #[must_use]
-    pub fn to_words(&self) -> [u64; HEADER_LINES * LINE_WORDS] {
-        let mut words = [0; HEADER_LINES * LINE_WORDS];
-        words[0] = join(self.format, self.length);
-        words[1] = join(self.default, self.list);
-        words[2] = join(self.carried, self.counts);
-        words[3] = join(self.row, self.tests);
-        words[4] = join(self.few.0, 0);
-        for (word, root) in words[LINE_WORDS..]
-            .iter_mut()
-            .zip(self.roots.as_flattened())
-        {
-            *word = join(root.first, root.at.0);
+    pub fn to_words(&self) -> [u64; HEADER_WORDS] {
+        let mut words = [0; HEADER_WORDS];
+        words[0] = join(self.edition, self.length);
+        words[1] = join(self.default, self.row);
+        words[2] = join(self.list, self.carried);
+        words[3] = join(self.counts, self.room);
+        words[4] = join(self.taken, self.built);
+        words[5] = join(self.tests, self.tested);
+        words[6] = self.few.0;
+        let roots = self.roots.as_flattened();
+        for (two, root) in words[8..SAID].chunks_exact_mut(2).zip(roots) {
+            two.copy_from_slice(&[root.at.0, join(root.first, root.later)]);
         }
         words
     }
 
     /// The header that these words are in memory.
     #[must_use]
-    pub fn from_words(words: &[u64; HEADER_LINES * LINE_WORDS]) -> Self {
-        let (format, length) = super::split(words[0]);
-        let (default, list) = super::split(words[1]);
-        let (carried, counts) = super::split(words[2]);
-        let (row, tests) = super::split(words[3]);
-        let (few, _) = super::split(words[4]);
-        let mut roots = [[Root::NONE; TREES]; 4];
-        for (root, word) in roots
-            .as_flattened_mut()
-            .iter_mut()
-            .zip(&words[LINE_WORDS..])
-        {
-            let (first, at) = super::split(*word);
-            *root = Root { first, at: At(at) };
+    pub fn from_words(words: &[u64; HEADER_WORDS]) -> Self {
+        let (edition, length) = split(words[0]);
+        let (default, row) = split(words[1]);
+        let (list, carried) = split(words[2]);
+        let (counts, room) = split(words[3]);
+        let (taken, built) = split(words[4]);
+        let (tests, tested) = split(words[5]);
+        let mut roots = [[Root::NONE; ROOTS]; 4];
+        let pairs = words[8..SAID].chunks_exact(2);
+        for (root, two) in roots.as_flattened_mut().iter_mut().zip(pairs) {
+            let (first, later) = split(two[1]);
+            *root = Root {
+                at: At(two[0]),
+                first,
+                later,
+            };
         }
         Self {
-            format,
+            edition,
             length,
             default,
+            row,
             list,
             carried,
             counts,
-            row,
+            room,
+            taken,
+            built,
             tests,
-            few: At(few),
-            spare: [0; 7],
+            tested,
+            few: At(words[6]),
+            spare: [0; 2],
             roots,
+            rest: [0; 16],
         }
     }
 }

@@ -20,9 +20,10 @@ use super::{LINE_WORDS, join, split};
 pub const TESTS: usize = 32;
 
 /// How many words there are to test.
-pub const SUBJECT_WORDS: usize = 10;
+pub const SUBJECT_WORDS: usize = 12;
 
-/// What is known of a packet, as words that tests compare: see [`field`].
+/// What is known of a packet, as words that rules and their tests compare: see [`field`]. As halves of words, the first
+/// ones are what tables ask for: [`super::Field`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Subject {
@@ -36,18 +37,21 @@ pub mod field {
     pub const SOURCE: u16 = 0;
     /// The receiver's address, two words.
     pub const DESTINATION: u16 = 2;
+    /// The ports with their bytes turned round: see [`super::super::ports`]. No test asks for it.
+    pub const PORTS: u16 = 4;
+    /// The protocol's number, or [`super::super::Field::NO_PROTOCOL`], first byte highest in the first half. No
+    /// test asks for it.
+    pub const PROTOCOL: u16 = 5;
     /// The facts: see [`super::super::facts`].
-    pub const FACTS: u16 = 4;
+    pub const FACTS: u16 = 6;
     /// In the low half, how many bytes the packet has behind its link header and tags.
-    pub const LENGTH: u16 = 5;
+    pub const LENGTH: u16 = 7;
     /// In the high half, the mark that the kernel keeps with the packet; 0 where there is none.
-    pub const MARK: u16 = 5;
+    pub const MARK: u16 = 7;
     /// Where the frame comes from, first byte highest; 0 where there is no frame.
-    pub const ETHER_FROM: u16 = 6;
+    pub const ETHER_FROM: u16 = 8;
     /// Where the frame goes, alike.
-    pub const ETHER_TO: u16 = 7;
-    /// The ports: see [`super::super::ports`].
-    pub const PORTS: u16 = 9;
+    pub const ETHER_TO: u16 = 9;
 }
 
 /// One thing that is asked of a packet.

@@ -26,7 +26,7 @@ const PART: u64 = 0x3fff_u16.to_be() as u64;
 impl Flow {
     /// The flow of a packet that is as simple as nearly all are, and begins with its link header.
     #[inline(always)]
-    pub(super) fn straight(packet: &impl Packet, more: bool) -> Option<Self> {
+    pub(crate) fn straight(packet: &impl Packet, more: bool) -> Option<Self> {
         // No IP packet that has ports is shorter.
         let first = packet.header::<StraightV4>(0)?;
         let kind = at::<12, 2, _>(first);

@@ -11,12 +11,28 @@ use super::rule::Rule;
 
 /// For each new rule, the place in the old list of the rule that it is.
 pub(super) fn staying(old: &[Rule], new: &[Rule]) -> Vec<Option<usize>> {
-    let mut places: HashMap<&Rule, VecDeque<usize>> = HashMap::with_capacity(old.len());
-    for (place, rule) in old.iter().enumerate() {
+    // An edit changes few of many: what is before them and behind them is the same.
+    let same = |(old, new): &(&Rule, &Rule)| old == new;
+    let before = old.iter().zip(new).take_while(same).count();
+    let (old_rest, new_rest) = (&old[before..], &new[before..]);
+    let pairs = old_rest.iter().rev().zip(new_rest.iter().rev());
+    let behind = pairs.take_while(same).count();
+    let (old_end, new_end) = (old.len() - behind, new.len() - behind);
+
+    let mut places: HashMap<&Rule, VecDeque<usize>> = HashMap::new();
+    for (place, rule) in (before..).zip(&old[before..old_end]) {
         places.entry(rule).or_default().push_back(place);
     }
     let place = |rule| places.get_mut(rule).and_then(VecDeque::pop_front);
-    new.iter().map(place).collect()
+    let mut staying: Vec<Option<usize>> = (0..before).map(Some).collect();
+    staying.extend(new[before..new_end].iter().map(place));
+    staying.extend((old_end..old.len()).map(Some));
+    staying
+}
+
+/// Whether the rules that stay do so in their order.
+pub(super) fn in_order(staying: &[Option<usize>]) -> bool {
+    staying.iter().flatten().is_sorted()
 }
 
 #[cfg(test)]
@@ -46,5 +62,7 @@ mod tests {
     fn equal_rules_are_as_many_as_they_are() {
         check(&[1], &[1, 1], &[Some(0), None]);
         check(&[1, 1], &[1], &[Some(0)]);
+        check(&[1, 2, 1], &[1], &[Some(0)]);
+        check(&[2, 1, 3, 1], &[1, 1, 2], &[Some(1), Some(3), Some(0)]);
     }
 }

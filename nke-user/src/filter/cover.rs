@@ -71,6 +71,21 @@ impl Region {
         }
     }
 
+    /// The corners of all that is in it.
+    pub(super) fn bounds(&self) -> Bounds {
+        let nothing = Bounds {
+            first: [u64::MAX; SIDES],
+            last: [0; SIDES],
+        };
+        self.cuboids.iter().fold(nothing, |all, one| {
+            let one = one.bounds();
+            Bounds {
+                first: std::array::from_fn(|side| all.first[side].min(one.first[side])),
+                last: std::array::from_fn(|side| all.last[side].max(one.last[side])),
+            }
+        })
+    }
+
     /// Whether there is no packet in it.
     pub(super) fn is_empty(&self) -> bool {
         self.cuboids.is_empty()
@@ -107,7 +122,39 @@ impl Region {
     }
 }
 
+/// The corners of a region, in few enough bits that a rule is soon told apart from ten thousand others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    first: [u64; SIDES],
+    last: [u64; SIDES],
+}
+
+impl Bounds {
+    /// Whether regions that have these may meet.
+    pub(super) fn meet(&self, other: &Self) -> bool {
+        // Addresses tell most rules apart, ports many others.
+        const ORDER: [usize; SIDES] = [3, 2, 6, 5, 4, 1, 0];
+        ORDER.into_iter().all(|side| {
+            self.first[side] <= other.last[side] && other.first[side] <= self.last[side]
+        })
+    }
+}
+
 impl Cuboid {
+    /// The same in fewer bits: of an IPv6 address, the first half. What meets, meets in these.
+    fn bounds(&self) -> Bounds {
+        let six = self.first[1] == V6.0;
+        let of = |corner: [u128; SIDES]| {
+            let side = |side| match side {
+                2 | 3 if six => (corner[side] >> 64) as u64,
+                _ => corner[side] as u64,
+            };
+            std::array::from_fn(side)
+        };
+        let (first, last) = (of(self.first), of(self.last));
+        Bounds { first, last }
+    }
+
     fn meets(&self, other: &Self) -> bool {
         (0..SIDES).all(|side| {
             self.first[side] <= other.last[side] && other.first[side] <= self.last[side]

@@ -57,13 +57,17 @@ mod safeguard;
 
 pub mod import;
 
-mod carry;
-mod counts;
 mod encode;
 mod tree;
 
 mod set;
 mod sets;
+
+mod stored;
+
+mod carry;
+mod counts;
+mod edit;
 
 mod error;
 mod table;

@@ -22,7 +22,9 @@
 //! All rules that are shadowed or redundant can be deleted together, and no packet is judged
 //! otherwise. This only looks, and where it is not sure it says nothing.
 
-use super::cover::Region;
+use std::ops::Range;
+
+use super::cover::{Bounds, Region};
 use super::rule::{Action, Rule, RuleSet};
 
 /// Something about a list of rules that its owner may not have meant.
@@ -60,6 +62,7 @@ impl RuleSet {
         let list = List {
             rules: &self.rules,
             default: self.default,
+            bounds: regions.iter().map(Region::bounds).collect(),
             regions,
         };
         let mut stays = vec![true; self.rules.len()];
@@ -75,6 +78,8 @@ struct List<'a> {
     rules: &'a [Rule],
     default: Action,
     regions: Vec<Region>,
+    /// Their corners: each rule is held against each other one.
+    bounds: Vec<Bounds>,
 }
 
 impl List<'_> {
@@ -84,13 +89,23 @@ impl List<'_> {
         one.action == other.action && one.log == other.log
     }
 
+    /// Those of some rules that may meet another.
+    fn near(
+        &self,
+        rule: usize,
+        others: Range<usize>,
+        stays: &[bool],
+    ) -> impl Iterator<Item = usize> {
+        let bounds = self.bounds[rule];
+        others.filter(move |other| stays[*other] && bounds.meet(&self.bounds[*other]))
+    }
+
     fn shadowed(&self, stays: &mut [bool]) -> Vec<Finding> {
         let mut findings = Vec::new();
         for rule in 0..self.rules.len() {
             let mut left = self.regions[rule].clone();
             let mut by = Vec::new();
-            let before = (0..rule).filter(|before| stays[*before]);
-            for before in before {
+            for before in self.near(rule, 0..rule, stays) {
                 if !left.meets(&self.regions[before]) {
                     continue;
                 }
@@ -143,12 +158,12 @@ impl List<'_> {
     fn is_redundant(&self, rule: usize, stays: &[bool]) -> bool {
         // What it decides about.
         let mut left = self.regions[rule].clone();
-        for before in (0..rule).filter(|before| stays[*before]) {
+        for before in self.near(rule, 0..rule, stays) {
             if left.subtract(&self.regions[before]).is_err() {
                 return false;
             }
         }
-        for behind in (rule + 1..self.rules.len()).filter(|behind| stays[*behind]) {
+        for behind in self.near(rule, rule + 1..self.rules.len(), stays) {
             if !left.meets(&self.regions[behind]) {
                 continue;
             }
@@ -162,9 +177,8 @@ impl List<'_> {
 
     fn overlaps(&self, stays: &[bool]) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let all: Vec<_> = (0..self.rules.len()).filter(|rule| stays[*rule]).collect();
-        for (place, &second) in all.iter().enumerate() {
-            for &first in &all[..place] {
+        for second in (0..self.rules.len()).filter(|rule| stays[*rule]) {
+            for first in self.near(second, 0..second, stays) {
                 let (one, other) = (&self.rules[first], &self.rules[second]);
                 // Only what is forwarded goes both in and out, and rules are seldom for that.
                 let ways = one.way.zip(other.way);

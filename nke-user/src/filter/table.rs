@@ -11,32 +11,32 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A rule set is one map, and is never changed but for its counts. An edit makes another map and
-//! puts that into the place of the old one: a single pointer, so that a packet is judged by all of
-//! the old rules or by all of the new ones. The kernel returns from that write only when no packet
-//! goes by the old ones any more; what they have counted till then is carried over.
+//! A rule set is one map. Where few rules come or go, they do so in its place (see `edit`); else another map is made
+//! and put into the place of the old one. Both are a single word that is written, so that a packet is judged
+//! by all of the old rules or by all of the new ones. With another map, the kernel returns from that write only
+//! when no packet goes by the old ones any more; what they have counted till then is carried over.
 //!
-//! This must never write rules in place. It takes no lock: whoever reads, edits and writes holds
-//! nke's.
+//! This must never change what a packet may be judged by. It takes no lock: whoever reads, edits and writes
+//! holds nke's.
 
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, OwnedFd},
     path::Path,
 };
 
 use aya::maps::{MapData, MapError};
-use nke_ebpf::abi::{
-    self, HEADER_LINES, Header, LINE_WORDS, PAGE_WORDS, RULES_IN_PAGE, RUN, TREES, map,
-};
+use nke_ebpf::abi::{self, ROOTS, RUN, map};
 
 use super::counts::Counts;
+use super::edit::{self, Edit, Places};
 use super::error::Error;
 use super::further::Asked;
 use super::rule::{Rule, RuleSet};
+use super::stored::Set;
 use super::{Sets, carry, encode, sets, tree};
-use crate::sys::{self, map::Shape};
+use crate::sys;
 
 /// The maps of one rule set, which one attachment has or several share.
 pub struct Table {
@@ -72,42 +72,18 @@ impl Prepared {
     }
 }
 
-/// A map of new rules.
-struct Made {
-    set: Set,
-    old: Option<Set>,
-    /// For each new rule, the place of the old one that it is.
-    staying: Vec<Option<usize>>,
+/// New rules, written and not yet in force.
+enum Made {
+    /// A map of their own.
+    Anew {
+        set: Set,
+        old: Option<Set>,
+        /// For each new rule, the number of the old one that it is.
+        staying: Vec<Option<u32>>,
+    },
+    /// An edit of the set that is in force.
+    InPlace { set: Set, edit: Edit },
 }
-
-/// A rule set's own map.
-pub(super) struct Set {
-    map: OwnedFd,
-    pub(super) header: Header,
-}
-
-impl Set {
-    /// The words of a page.
-    pub(super) fn page(&self, index: u32) -> io::Result<Vec<u64>> {
-        let mut bytes = vec![0; PAGE_WORDS * 8];
-        sys::map::lookup(&self.map, &index.to_ne_bytes(), &mut bytes)?;
-        let (words, _) = bytes.as_chunks();
-        Ok(words.iter().copied().map(u64::from_ne_bytes).collect())
-    }
-
-    /// Writes pages from this one on.
-    pub(super) fn write(&self, from: u32, words: &[u64]) -> io::Result<()> {
-        for (index, page) in (from..).zip(words.chunks(PAGE_WORDS)) {
-            let mut bytes: Vec<u8> = page.iter().flat_map(|word| word.to_ne_bytes()).collect();
-            bytes.resize(PAGE_WORDS * 8, 0);
-            sys::map::update(&self.map, &index.to_ne_bytes(), &bytes)?;
-        }
-        Ok(())
-    }
-}
-
-/// `BPF_F_MMAPABLE`, for what the kernel aligns to pages, and `BPF_F_INNER_MAP`.
-const FLAGS: u32 = 1 << 10 | 1 << 12;
 
 /// The only entry of the map of rule sets.
 const KEY: [u8; 4] = [0; 4];
@@ -222,11 +198,12 @@ impl Table {
                 obscured_hits: Hits::default(),
             });
         };
-        let rules = rules_of(&set)?;
+        let (rules, places) = rules_of(&set)?;
         let counts = Counts::of(&set).map_err(failed("read hits"))?;
+        let hits = places.numbers.iter().map(|number| counts.rule(*number));
         Ok(Listing {
             default: encode::action(set.header.default),
-            rules: rules.into_iter().zip(counts.rules().copied()).collect(),
+            rules: rules.into_iter().zip(hits).collect(),
             default_hits: counts.default(),
             obscured_hits: counts.obscured(),
         })
@@ -238,11 +215,7 @@ impl Table {
     ///
     /// [`Error::Map`] if the kernel refuses.
     pub fn memory(&self) -> Result<u64, Error> {
-        let Some(set) = self.in_force()? else {
-            return Ok(0);
-        };
-        let described = sys::map::describe(&set.map).map_err(failed("ask about the rules"))?;
-        Ok(u64::from(described.max_entries) * (PAGE_WORDS * 8) as u64)
+        Ok(self.in_force()?.map_or(0, |set| set.bytes()))
     }
 
     /// Puts other rules in force, all at once. Rules that were in force before keep their hits.
@@ -267,34 +240,39 @@ impl Table {
     }
 
     fn make(&self, new: &RuleSet) -> Result<Made, Error> {
+        let old = self.in_force()?;
+        let listed = old.as_ref().map(rules_of).transpose()?;
+        let (rules, places) = listed.unwrap_or_default();
+        let staying = carry::staying(&rules, &new.rules);
+        let Some(set) = old else {
+            return self.anew(new, None, vec![None; staying.len()]);
+        };
+        match edit::prepare(&set, &places, new, &staying) {
+            Some(edit) => Ok(Made::InPlace { set, edit }),
+            None => self.anew(new, Some(set), numbers(&places, &staying)),
+        }
+    }
+
+    /// Writes a set with a map of its own.
+    fn anew(
+        &self,
+        new: &RuleSet,
+        old: Option<Set>,
+        staying: Vec<Option<u32>>,
+    ) -> Result<Made, Error> {
         let full = || Error::Full {
             wanted: new.rules.len(),
-            limit: RUN * TREES,
+            limit: RUN * ROOTS,
         };
-        let old = self.in_force()?;
-        let old_rules = old.as_ref().map(rules_of).transpose()?;
-        let staying = carry::staying(old_rules.as_deref().unwrap_or_default(), &new.rules);
-
         let cpus = sys::map::cpu_ids().map_err(failed("count the processors"))?;
-        let (encoded, mut tests) = encode::encode_all(&new.rules);
+        let (mut encoded, mut tests) = encode::encode_all(&new.rules);
         self.find_sets(new, &mut tests)?;
         let default = encode::default_outcome(new);
-        let built = tree::build(&encoded, &tests, default, cpus).ok_or_else(full)?;
-        let shape = Shape {
-            flags: FLAGS,
-            max_entries: built.pages,
-            ..Shape::array(map::RULES, (PAGE_WORDS * 8) as u32)
-        };
-        let map = sys::map::create(shape).map_err(failed("make a map for the new rules"))?;
-        let header = built.header;
-        let made = Made {
-            set: Set { map, header },
-            old,
-            staying,
-        };
-        let write = failed("write the new rules");
-        made.set.write(0, &built.words).map_err(&write)?;
-        made.carry().map_err(&write)?;
+        let built = tree::build(&mut encoded, &tests, default, cpus).ok_or_else(full)?;
+        let set = Set::create(built.pages, &built.words, built.header);
+        let set = set.map_err(failed("make a map for the new rules"))?;
+        let made = Made::Anew { set, old, staying };
+        made.carry().map_err(failed("write the new rules"))?;
         Ok(made)
     }
 
@@ -319,20 +297,32 @@ impl Table {
     }
 
     fn put_in_force(&mut self, made: &Made) -> Result<(), Error> {
-        let value = made.set.map.as_raw_fd().to_ne_bytes();
-        sys::map::update(&self.sets, &KEY, &value).map_err(failed("put the new rules in force"))?;
-        // The old ones may have counted since.
-        let carried = made.carry().map_err(failed("carry hits over"));
-        if carried.is_err() {
-            self.take_back(made)?;
+        match made {
+            Made::InPlace { set, edit } => {
+                set.put_in_force(edit.behind);
+                Ok(())
+            }
+            Made::Anew { set, .. } => {
+                sys::map::update(&self.sets, &KEY, &set.key())
+                    .map_err(failed("put the new rules in force"))?;
+                // The old ones may have counted since.
+                let carried = made.carry().map_err(failed("carry hits over"));
+                if carried.is_err() {
+                    self.take_back(made)?;
+                }
+                carried
+            }
         }
-        carried
     }
 
     fn take_back(&mut self, made: &Made) -> Result<(), Error> {
-        match &made.old {
-            Some(old) => sys::map::update(&self.sets, &KEY, &old.map.as_raw_fd().to_ne_bytes()),
-            None => sys::map::delete(&self.sets, &KEY),
+        match made {
+            Made::InPlace { set, edit } => {
+                set.put_in_force(edit.before);
+                Ok(())
+            }
+            Made::Anew { old: Some(old), .. } => sys::map::update(&self.sets, &KEY, &old.key()),
+            Made::Anew { old: None, .. } => sys::map::delete(&self.sets, &KEY),
         }
         .map_err(failed("put the old rules in force again"))
     }
@@ -345,51 +335,71 @@ impl Table {
             // No rules have been written yet.
             return Ok(None);
         }
-        let map = sys::map::open(u32::from_ne_bytes(id)).map_err(&failed)?;
-        let mut set = Set {
-            map,
-            header: Header::from_words(&[0; HEADER_LINES * LINE_WORDS]),
-        };
-        let first = set.page(0).map_err(&failed)?;
-        if let Some(words) = first.first_chunk() {
-            set.header = Header::from_words(words);
-        }
-        if set.header.format != abi::FORMAT {
-            return Err(Error::ForeignRule { number: 1 });
-        }
-        Ok(Some(set))
+        let set = Set::open(u32::from_ne_bytes(id)).map_err(&failed)?;
+        set.map(Some).ok_or(Error::ForeignRule { number: 1 })
     }
+}
+
+/// The numbers of the rules that stay.
+fn numbers(places: &Places, staying: &[Option<usize>]) -> Vec<Option<u32>> {
+    let number = |place: &Option<usize>| place.and_then(|place| places.numbers.get(place).copied());
+    staying.iter().map(number).collect()
 }
 
 impl Made {
-    /// Writes what the old rules have counted.
+    /// Writes what the old rules have counted, where they are in another map.
     fn carry(&self) -> io::Result<()> {
-        let Some(old) = &self.old else {
-            return Ok(());
-        };
-        let words = Counts::of(old)?.carried(&self.staying, self.set.header.row);
-        self.set.write(self.set.header.carried, &words)
+        if let Self::Anew {
+            set,
+            old: Some(old),
+            staying,
+        } = self
+        {
+            let words = Counts::of(old)?.carried(staying, set.header.row);
+            set.write(set.header.carried as usize * abi::PAGE_WORDS, &words);
+        }
+        Ok(())
     }
 }
 
-/// The rules of a set, in order.
-fn rules_of(set: &Set) -> Result<Vec<Rule>, Error> {
-    let length = set.header.length as usize;
-    let mut tests = Vec::new();
-    for page in set.header.tests..set.header.carried {
-        let words = set.page(page).map_err(failed("read the rules"))?;
-        tests.extend(tree::tests_in(&words));
-    }
-    let mut rules = Vec::new();
-    let pages = length.div_ceil(RULES_IN_PAGE);
-    for page in (set.header.list..).take(pages) {
-        let words = set.page(page).map_err(failed("read the rules"))?;
-        for encoded in tree::list(&words).take(length - rules.len()) {
-            let number = rules.len() + 1;
-            let own = tree::tests_of(&encoded, &tests);
-            let rule = own.and_then(|tests| encode::decode(&encoded, tests));
-            rules.push(rule.ok_or(Error::ForeignRule { number })?);
+/// The rules of a set in order, and where each lies.
+pub(super) fn rules_of(set: &Set) -> Result<(Vec<Rule>, Places), Error> {
+    let edition = set.header.edition;
+    let mut listed = Vec::with_capacity(set.header.length.min(1 << 20) as usize);
+    let mut whole = true;
+    for number in 1..=set.header.length {
+        let rule = set.rule(set.listed(number));
+        let rule = rule.ok_or(Error::ForeignRule {
+            number: number as usize,
+        })?;
+        whole &= rule.until == u32::MAX || rule.until <= edition;
+        if rule.until > edition {
+            listed.push(rule);
         }
     }
-    Ok(rules)
+    listed.sort_by_key(|rule| rule.order);
+    let tests = set.tests();
+    let mut rules = Vec::with_capacity(listed.len());
+    for (number, encoded) in (1..).zip(&listed) {
+        let plain = abi::Rule {
+            order: 0,
+            until: u32::MAX,
+            place: [0; 2],
+            ..*encoded
+        };
+        let own = tree::tests_of(&plain, &tests);
+        let rule = own.and_then(|tests| encode::decode(&plain, tests));
+        rules.push(rule.ok_or(Error::ForeignRule { number })?);
+    }
+    let places = Places {
+        numbers: listed.iter().map(|rule| rule.number).collect(),
+        orders: listed.iter().map(|rule| rule.order).collect(),
+        whole,
+    };
+    // What lies behind the word of a number is found by it.
+    let right = |number: &u32| (1..=set.header.length).contains(number);
+    if !places.numbers.iter().all(right) {
+        return Err(Error::ForeignRule { number: 1 });
+    }
+    Ok((rules, places))
 }

@@ -56,11 +56,7 @@ fn what_an_object_needs_is_worked_out_from_it() {
     let world = World::new();
     let counter = info(&world, "counter");
     assert!(names(&counter, "helpers").contains(&"bpf_map_lookup_elem".to_owned()));
-    // The SDK's functions of global linkage are in every object, and with them the map of named sets.
-    assert_eq!(
-        names(&counter, "map_types"),
-        ["percpu_array", "array_of_maps"]
-    );
+    assert_eq!(names(&counter, "map_types"), ["percpu_array"]);
     assert_eq!(
         names(&counter, "program_types"),
         ["sched_cls", "netfilter", "xdp"]

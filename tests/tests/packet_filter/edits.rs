@@ -5,7 +5,10 @@ use std::{
     thread,
 };
 
-use nke::filter::{Action, Error, Hits, Rule, RuleSet};
+use nke::filter::{
+    Action, Decider, Error, Hits, Rule, RuleSet, dissect,
+    shapes::{Dice, Shape},
+};
 use nke_tests::{
     Hook, World,
     frame::{Frame, Ip},
@@ -93,7 +96,7 @@ fn rules_that_stay_keep_their_hits() {
 fn a_full_filter_says_so_and_stays_as_it_is() {
     let world = World::new();
     let mut filter = Filter::attach(&world, Hook::Xdp);
-    let limit = nke_ebpf::abi::RUN * nke_ebpf::abi::TREES;
+    let limit = nke_ebpf::abi::RUN * nke_ebpf::abi::ROOTS;
     // Rules that no field tells apart: there is no tree that could help.
     let line = |port: usize| format!("drop to any port {port}\n").repeat(limit);
     let full = rules(&line(1));
@@ -166,4 +169,80 @@ fn a_packet_sees_the_old_rules_or_the_new() {
         assert_eq!(passed.map(|(_, hits)| hits.packets), Some(count));
         assert_eq!(listing.default_hits, Hits::default());
     });
+}
+
+#[test]
+fn a_packet_sees_all_of_an_edit_in_place_or_nothing() {
+    const EDITS: usize = 300;
+    let world = World::new();
+    let mut filter = Filter::attach(&world, Hook::Xdp);
+    // Two rules go at once and two others come, of which each passes the packet; in between it would
+    // find a rule that drops it, or none.
+    let others: String = (0..900)
+        .map(|port| format!("drop to any port {port}\n"))
+        .collect();
+    let one = "drop to 10.0.0.3\npass to any port 1000\n";
+    let other = "pass to 10.0.0.2\ndrop to any port 900-1100\n";
+    let sets = [one, other].map(|two| rules(&format!("default drop\n{others}{two}")));
+    filter.write(&sets[0]);
+
+    let stop = AtomicBool::new(false);
+    let run = filter.runner();
+    let packet = udp(1000);
+    thread::scope(|scope| {
+        let runner = scope.spawn(|| {
+            let mut count = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(run(&packet), Some(Action::Pass), "packet {count}");
+                count += 1;
+            }
+            count
+        });
+        for edit in 1..=EDITS {
+            filter.write(&sets[edit % 2]);
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(runner.join().expect("every packet passed") > 0);
+    });
+    assert_eq!(filter.read().default_hits, Hits::default());
+}
+
+#[test]
+fn rules_that_come_and_go_are_judged_and_counted_as_they_say() {
+    let world = World::new();
+    let mut filter = Filter::attach(&world, Hook::In);
+    let mut dice = Dice::new(11);
+    let drawn = Shape::Ipc.draw(&mut dice, 400, false);
+    let parsed = |index: usize| -> Rule { drawn[index].to_string().parse().expect("a rule") };
+    let mut set = RuleSet {
+        rules: (0..300).map(parsed).collect(),
+        ..RuleSet::default()
+    };
+    filter.write(&set);
+    let mut hits = vec![Hits::default(); set.rules.len()];
+    for new in 300..400 {
+        // A rule that goes takes its hits with it.
+        let at = dice.below(set.rules.len() as u64) as usize;
+        if dice.percent(50) {
+            set.rules.insert(at, parsed(new));
+            hits.insert(at, Hits::default());
+        } else {
+            set.rules.remove(at);
+            hits.remove(at);
+        }
+        filter.write(&set);
+        for _ in 0..20 {
+            let packet = drawn[dice.below(400) as usize].packet(&mut dice);
+            let judgement = set.judge(&dissect(&packet, filter.direction()));
+            assert_eq!(filter.run(&packet), Some(judgement.action), "{judgement:?}");
+            if let Decider::Rule(index) = judgement.by {
+                hits[index].packets += 1;
+                hits[index].bytes += packet.len() as u64;
+            }
+        }
+        let listing = filter.read();
+        assert_eq!(listing.rules(), set);
+        let found: Vec<Hits> = listing.rules.iter().map(|(_, hits)| *hits).collect();
+        assert_eq!(found, hits);
+    }
 }

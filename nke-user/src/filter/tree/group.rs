@@ -1,60 +1,113 @@
 //! Which rules share a tree.
 //!
-//! A rule that says nothing of the sender is in every box that the sender's address is cut into, and one that says
-//! nothing of the receiver alike. Where there are many of both, one tree copies either the ones or the others, or
-//! cuts by neither; trees of their own need no copies, and cost a packet a walk each. Several ways are
-//! tried, and the one is taken whose dearest packet is cheapest.
+//! A rule that says nothing of the sender is in every entry of a table that asks for the sender's address, and
+//! one that says nothing of the receiver alike. Where there are many of both, one tree copies either the
+//! ones or the others, or asks for neither; trees of their own need no copies, and cost a packet a walk
+//! each. Several ways are tried, and the one is taken whose dearest packet is cheapest.
 
-use nke_ebpf::abi::{Field, RUN, TREES};
+use nke_ebpf::abi::{Field, ROOTS, RUN, Rule};
 
-use super::grow::{Tree, grow};
+use super::grow::{Grower, Tree};
 use super::spans::{Family, Spans};
 
-/// What the walk of one more tree costs, in comparisons of a rule.
-const WALK: usize = 4;
+/// What the walk of one more tree costs: see [`Tree::worst`].
+const WALK: usize = 10;
+
+/// A tree that is no dearer need not be parted.
+const CHEAP: usize = 25;
 
 /// A span is wide from here on: a prefix of eight bits.
 const WIDE: u32 = (1 << 24) - 1;
 
+/// Of more rules than this, only those are put together of which one part is small: to grow a tree takes
+/// time.
+const MANY: usize = 2000;
+const SMALL: usize = 32;
+
+/// Ways to put groups of rules together, each tree a set of them: of those that name both ends, the
+/// sender alone (1 << 1), the receiver alone (1 << 2), and neither (1 << 3).
+const WAYS: [&[usize]; 6] = [
+    &[0b0001, 0b0010, 0b0100, 0b1000],
+    &[0b0011, 0b0100, 0b1000],
+    &[0b0101, 0b0010, 0b1000],
+    &[0b0011, 0b1100],
+    &[0b0101, 0b1010],
+    &[0b1111],
+];
+
 /// The trees of these rules; nothing if too many of them cannot be told apart.
-pub(super) fn trees(rules: &[u32], all: &[Spans], family: Family) -> Option<Vec<Tree>> {
-    let one = vec![grow(rules, all, family)];
-    if one[0].worst() <= 2 * WALK {
-        return Some(one);
-    }
-    let wide = |rule: u32, field: u32| {
-        let (first, last) = all[rule as usize][field as usize];
-        last - first >= WIDE
+pub(super) fn trees(
+    rules: &[u32],
+    (encoded, all): (&[Rule], &[Spans]),
+    family: Family,
+    most_bits: u32,
+) -> Option<Vec<Tree>> {
+    let grower = Grower {
+        rules: encoded,
+        all,
+        fields: family.fields(),
+        most_bits,
     };
-    let source = |rule: u32| usize::from(wide(rule, Field::SOURCE));
-    let destination = |rule: u32| usize::from(wide(rule, Field::DESTINATION));
-    let ways: [&dyn Fn(u32) -> usize; 4] = [
-        &source,
-        &destination,
-        &|rule| source(rule) * (1 + destination(rule)),
-        &|rule| source(rule) * 2 + destination(rule),
-    ];
-    let grouped = ways.iter().map(|group| {
-        let mut groups = vec![Vec::new(); TREES];
-        for rule in rules {
-            groups[group(*rule)].push(*rule);
+    let mut groups: [Vec<u32>; 4] = Default::default();
+    for rule in rules {
+        let wide = |field: u32| {
+            let (first, last) = all[*rule as usize][field as usize];
+            usize::from(last - first >= WIDE)
+        };
+        groups[wide(Field::SOURCE) * 2 + wide(Field::DESTINATION)].push(*rule);
+    }
+    let mut grown: [Option<Tree>; 16] = Default::default();
+    let mut best: Option<(usize, &[usize])> = None;
+    for way in WAYS.iter().rev() {
+        if !way.iter().all(|set| is_tried(&groups, *set)) {
+            continue;
         }
-        groups.retain(|group| !group.is_empty());
-        groups
-            .iter()
-            .map(|group| grow(group, all, family))
-            .collect::<Vec<_>>()
-    });
-    let cost = |trees: &Vec<Tree>| trees.iter().map(|tree| tree.worst() + WALK).sum::<usize>();
-    let fitting = [one].into_iter().chain(grouped);
-    let best = fitting
-        .filter(|trees| trees.iter().all(Tree::fits))
-        .min_by_key(cost);
-    best.or_else(|| in_order(rules))
+        let mut cost = 0;
+        for set in *way {
+            let tree = grown[*set].get_or_insert_with(|| grower.grow(together(&groups, *set)));
+            match tree.worst() {
+                Some(0) => {}
+                Some(worst) => cost += worst + WALK,
+                None => cost = usize::MAX / 2,
+            }
+        }
+        if best.is_none_or(|(least, _)| cost < least) {
+            best = Some((cost, way));
+        }
+        if cost <= CHEAP {
+            break;
+        }
+    }
+    match best {
+        Some((cost, way)) if cost < usize::MAX / 2 => {
+            Some(way.iter().filter_map(|set| grown[*set].take()).collect())
+        }
+        Some(_) | None => in_order(rules),
+    }
 }
 
-/// Runs of as many rules as fit, in order.
+/// Whether it is worth the time to grow a tree of these groups.
+fn is_tried(groups: &[Vec<u32>; 4], set: usize) -> bool {
+    let lengths = (0..4).filter(|group| set >> group & 1 != 0);
+    let lengths: Vec<usize> = lengths.map(|group| groups[group].len()).collect();
+    let sum: usize = lengths.iter().sum();
+    let largest = lengths.iter().copied().max().unwrap_or(0);
+    sum <= MANY || (sum - largest) * SMALL <= sum
+}
+
+/// The rules of several groups, in order.
+fn together(groups: &[Vec<u32>; 4], set: usize) -> Vec<u32> {
+    let chosen = (0..4).filter(|group| set >> group & 1 != 0);
+    let mut rules: Vec<u32> = chosen
+        .flat_map(|group| groups[group].iter().copied())
+        .collect();
+    rules.sort_unstable();
+    rules
+}
+
+/// Runs of as many rules as fit, in order. They may take the root of later rules as well, so that what came in
+/// place can always be written anew.
 fn in_order(rules: &[u32]) -> Option<Vec<Tree>> {
     let runs = rules.chunks(RUN).map(|run| Tree::Run(run.to_vec()));
-    (rules.len() <= RUN * TREES).then(|| runs.collect())
+    (rules.len() <= RUN * ROOTS).then(|| runs.collect())
 }

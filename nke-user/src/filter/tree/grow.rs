@@ -1,96 +1,141 @@
-//! A tree over rules: boxes cut into boxes, until few rules are left in each.
+//! A tree over rules: tables, until few rules are left.
 
 use nke_ebpf::abi::{RUN, Rule};
 
-use super::pack::tests_of;
-use super::spans::{Family, Spans};
-use super::split;
+use super::pack::words_of;
+use super::spans::Spans;
+use super::split::{self, Split};
 
-/// How many rules need no further cut: a step costs about as much as comparing two.
-const FEW: usize = 4;
+/// So many rules need no table: it costs about as much as comparing them.
+const FEW: usize = 2;
 
 /// How deep a tree gets.
-const DEPTH: usize = 14;
+const DEPTH: usize = 9;
 
 /// A tree over rules, by their indices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Tree {
     /// Rules that are compared one after the other.
     Run(Vec<u32>),
-    /// A choice of ways by a field.
-    Node {
-        field: usize,
-        /// The last number of each way but the last one.
-        last: Vec<u32>,
+    /// A table.
+    Table {
+        split: Split,
+        /// For each entry, which of the trees behind it.
+        entries: Vec<usize>,
         next: Vec<Self>,
+        /// How many words of a page all of it takes.
+        words: usize,
     },
 }
 
 impl Tree {
-    /// How many lines of a page it takes.
-    pub(super) fn lines(&self, all: &[Rule]) -> usize {
-        let lines = |rule: &u32| 2 + tests_of(&all[*rule as usize]);
+    /// How many words of a page it takes, if no run lies there yet.
+    pub(super) fn words(&self, all: &[Rule]) -> usize {
         match self {
-            Self::Run(rules) => rules.iter().map(lines).sum(),
-            Self::Node { next, .. } => 1 + next.iter().map(|it| it.lines(all)).sum::<usize>(),
+            Self::Run(rules) => words_of(rules, all),
+            Self::Table { words, .. } => *words,
         }
     }
 
-    /// What its dearest packet costs, in comparisons of a rule.
-    pub(super) fn worst(&self) -> usize {
+    /// What its dearest packet costs, in nanoseconds or so; nothing if a run is too long to be
+    /// searched.
+    pub(super) fn worst(&self) -> Option<usize> {
         match self {
-            Self::Run(rules) => rules.len(),
-            Self::Node { next, .. } => 2 + next.iter().map(Self::worst).max().unwrap_or(0),
-        }
-    }
-
-    /// Whether every run is short enough to be searched.
-    pub(super) fn fits(&self) -> bool {
-        match self {
-            Self::Run(rules) => rules.len() <= RUN,
-            Self::Node { next, .. } => next.iter().all(Self::fits),
+            Self::Run(rules) => (rules.len() <= RUN).then_some(rules.len() * 3),
+            Self::Table { next, .. } => {
+                let mut worst = 0;
+                for next in next {
+                    worst = next.worst()?.max(worst);
+                }
+                Some(worst + 4)
+            }
         }
     }
 }
 
-/// The tree of these rules, which stand in order.
-pub(super) fn grow(rules: &[u32], all: &[Spans], family: Family) -> Tree {
-    let whole = super::spans::spans(&Rule::ANY);
-    let copies = rules.len() * 3 + 64;
-    subtree(rules.to_vec(), all, whole, family.fields(), copies, DEPTH)
+/// How many copies of rules a tree of so many may have: enough that one page is well filled, and of many
+/// rules three each.
+const fn copies(rules: usize) -> usize {
+    rules * 3 + 256
 }
 
-fn subtree(
-    rules: Vec<u32>,
-    all: &[Spans],
-    region: Spans,
-    fields: &[usize],
-    copies: usize,
-    depth: usize,
-) -> Tree {
-    if rules.len() <= FEW || depth == 0 {
-        return Tree::Run(rules);
+/// What trees are grown of.
+pub(super) struct Grower<'a> {
+    pub(super) rules: &'a [Rule],
+    /// Their spans.
+    pub(super) all: &'a [Spans],
+    /// The fields that tables can ask for.
+    pub(super) fields: &'a [usize],
+    /// How many bits a table asks for at most.
+    pub(super) most_bits: u32,
+}
+
+impl Grower<'_> {
+    /// The tree of these rules, which stand in order.
+    pub(super) fn grow(&self, rules: Vec<u32>) -> Tree {
+        let copies = copies(rules.len());
+        self.subtree(rules, copies, DEPTH)
     }
-    let Some(split) = split::best(&rules, all, &region, fields, copies) else {
-        return Tree::Run(rules);
-    };
-    let (field, (mut low, end)) = (split.field, region[split.field]);
-    let next = split.last.iter().copied().chain([end]).map(|high| {
-        let mut inner = region;
-        inner[field] = (low, high);
-        let meets = |rule: &u32| {
-            let (first, last) = all[*rule as usize][field];
-            first <= high && low <= last
+
+    fn subtree(&self, rules: Vec<u32>, copies: usize, depth: usize) -> Tree {
+        if rules.len() <= FEW || depth == 0 {
+            return Tree::Run(rules);
+        }
+        let Some(split) = split::best(&rules, self, copies) else {
+            return Tree::Run(rules);
         };
-        let inside: Vec<u32> = rules.iter().copied().filter(meets).collect();
-        low = high.saturating_add(1);
-        let share = copies * inside.len() / split.copies;
-        subtree(inside, all, inner, fields, share, depth - 1)
-    });
-    let next = next.collect();
-    Tree::Node {
-        field,
-        last: split.last,
-        next,
+        let (entries, lists) = lists(&rules, self.all, &split);
+        let sum: usize = lists.iter().map(Vec::len).sum();
+        if sum > copies.saturating_mul(2) {
+            return Tree::Run(rules);
+        }
+        let part = |inside: Vec<u32>| {
+            let share = copies * inside.len() / sum.max(1);
+            self.subtree(inside, share, depth - 1)
+        };
+        let next: Vec<Tree> = lists.into_iter().map(part).collect();
+        let words = split.len() + next.iter().map(|it| it.words(self.rules)).sum::<usize>();
+        Tree::Table {
+            split,
+            entries,
+            next,
+            words,
+        }
     }
+}
+
+/// The rules of each entry, and which entry has which of these lists: neighbours that have the same
+/// share one.
+fn lists(rules: &[u32], all: &[Spans], split: &Split) -> (Vec<usize>, Vec<Vec<u32>>) {
+    let of = |rule: &u32| split.entries(all[*rule as usize][split.field]);
+    let mut own = vec![false; split.len()];
+    let some = rules.iter().map(of).filter(Option::is_some);
+    some.flat_map(|it| split.each(it))
+        .for_each(|entry| own[entry] = true);
+    // The first list is that of entries with no rule of their own.
+    let mut lists = vec![Vec::new()];
+    let mut entries = vec![0; split.len()];
+    for (entry, _) in own.iter().enumerate().filter(|(_, own)| **own) {
+        entries[entry] = lists.len();
+        lists.push(Vec::new());
+    }
+    for rule in rules {
+        match of(rule) {
+            None => lists.iter_mut().for_each(|list| list.push(*rule)),
+            some => split
+                .each(some)
+                .for_each(|entry| lists[entries[entry]].push(*rule)),
+        }
+    }
+    // Neighbours share.
+    let mut kept: Vec<Vec<u32>> = Vec::with_capacity(lists.len());
+    let mut moved = Vec::with_capacity(lists.len());
+    for list in lists {
+        if kept.last() != Some(&list) {
+            kept.push(list);
+        }
+        moved.push(kept.len() - 1);
+    }
+    let entries = entries.iter().map(|entry| moved[*entry]).collect();
+    (entries, kept)
 }

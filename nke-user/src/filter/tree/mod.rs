@@ -13,6 +13,7 @@
 
 mod group;
 mod grow;
+mod later;
 mod pack;
 mod spans;
 mod split;
@@ -21,12 +22,16 @@ mod split;
 mod tests;
 
 use nke_ebpf::abi::{
-    At, COUNTS_IN_PAGE, FORMAT, Header, LINE_WORDS, PAGE_LINES, PAGE_WORDS, RULE_WORDS,
-    RULES_IN_PAGE, Root, Rule, TREES, Test,
+    At, COUNTS_IN_PAGE, FORMAT, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS, PAGE_WORDS,
+    ROOTS, RULES_IN_PAGE, Root, Rule, Test,
 };
 
+pub(super) use later::{copies, later};
 use pack::Pages;
-use spans::Family;
+use spans::{Family, Spans};
+
+/// Where trees begin, by family.
+type Roots = [[Root; ROOTS]; 4];
 
 /// A rule set in memory: the pages that have something to say, and how many there are with those
 /// that are zero at first.
@@ -38,54 +43,46 @@ pub(super) struct Built {
 }
 
 /// Builds a rule set; nothing if it does not fit. Each rule has its place as its number, and says where
-/// its tests are among these.
-pub(super) fn build(rules: &[Rule], tests: &[Test], default: u32, cpus: u32) -> Option<Built> {
+/// its tests are among these. Here they get their orders.
+pub(super) fn build(rules: &mut [Rule], tests: &[Test], default: u32, cpus: u32) -> Option<Built> {
     let length = u32::try_from(rules.len()).ok()?;
+    // As far apart as may be, for those that come between them.
+    let step = ((u32::MAX / 2) / (length + 1)).clamp(1, 1 << 16);
+    for (place, rule) in (1..=length).zip(&mut *rules) {
+        rule.order = place.checked_mul(step)?;
+        rule.place = [place; 2];
+    }
+    let rules = &*rules;
     let all: Vec<_> = rules.iter().map(spans::spans).collect();
-    let mut trees = Vec::new();
-    for family in Family::ALL {
-        let has = (0..length).filter(|rule| family.has(&rules[*rule as usize]));
-        let mine: Vec<u32> = has.collect();
-        for tree in group::trees(&mine, &all, family)? {
-            if let Some(first) = first(&tree) {
-                trees.push((family, first + 1, tree));
-            }
-        }
-    }
-    // The search stops at a tree that can no more have the first match.
-    trees.sort_by_key(|(_, first, _)| *first);
-    let mut pages = Pages::new(rules, tests);
-    let at = pages.lay_all(&trees.iter().map(|(_, _, tree)| tree).collect::<Vec<_>>())?;
-    let mut roots = [[Root::NONE; TREES]; 4];
-    for ((family, first, _), at) in trees.iter().zip(at) {
-        let free = roots[*family as usize]
-            .iter_mut()
-            .find(|root| **root == Root::NONE)?;
-        *free = Root { first: *first, at };
-    }
+    // Where large tables do not fit into the first page, smaller ones do.
+    let (mut pages, roots) = (1..=MOST_BITS)
+        .rev()
+        .step_by(3)
+        .find_map(|most_bits| trees((rules, tests), &all, most_bits))?;
+
     let few = pages.lay_few().unwrap_or(At::NOTHING);
-    let row = length.checked_add(2)?.next_multiple_of(4);
+    // Rules that come later find room in the list and among the counts.
+    let more = u32::try_from(super::edit::MOST).ok()?;
+    let row = length.checked_add(more + 2)?.next_multiple_of(4);
     let of_cpus = u64::from(row) * u64::from(cpus);
-    let in_first = pages.line_of_counts(of_cpus);
+    let in_first = pages.place_of_counts(of_cpus);
 
     let mut words = pages.words;
     let page = |words: usize| u32::try_from(words / PAGE_WORDS).ok();
     let list = page(words.len())?;
-    for rules in rules.chunks(RULES_IN_PAGE) {
-        let from = words.len();
-        words.extend(rules.iter().flat_map(|rule| rule.to_words()));
-        words.resize(from + PAGE_WORDS, 0);
-    }
+    words.extend(rules.iter().flat_map(Rule::to_words));
+    let listed = (row as usize).div_ceil(RULES_IN_PAGE) * PAGE_WORDS;
+    words.resize(list as usize * PAGE_WORDS + listed, 0);
     let tests_page = page(words.len())?;
-    for tests in tests.chunks(PAGE_LINES) {
-        let from = words.len();
+    if !tests.is_empty() {
         words.extend(tests.iter().flat_map(Test::to_words));
-        words.resize(from + PAGE_WORDS, 0);
+        let all = words.len() + super::edit::MOST * LINE_WORDS;
+        words.resize(all.next_multiple_of(PAGE_WORDS), 0);
     }
     let pages_of = |counts: u64| u32::try_from(counts.div_ceil(COUNTS_IN_PAGE as u64)).ok();
     let carried = page(words.len())?;
     let behind = carried + pages_of(row.into())?;
-    let (counts, pages) = match in_first {
+    let (counts, room) = match in_first {
         Some(counts) => (counts, behind),
         None => (
             behind.checked_mul(u32::try_from(COUNTS_IN_PAGE).ok()?)?,
@@ -93,49 +90,74 @@ pub(super) fn build(rules: &[Rule], tests: &[Test], default: u32, cpus: u32) -> 
         ),
     };
     let header = Header {
-        format: FORMAT,
+        edition: 0,
         length,
         default,
+        row,
         list,
         carried,
         counts,
-        row,
+        room,
+        taken: 0,
+        built: length,
         tests: tests_page,
+        tested: u32::try_from(tests.len()).ok()?,
         few,
-        spare: [0; 7],
+        spare: [0; 2],
         roots,
+        rest: [0; 16],
     };
-    let head = header.to_words();
-    words[..head.len()].copy_from_slice(&head);
+    let front = Front {
+        format: FORMAT,
+        current: 1,
+    };
+    words[0] = front.to_word();
+    words[HEADER_WORDS..2 * HEADER_WORDS].copy_from_slice(&header.to_words());
     Some(Built {
         header,
         words,
-        pages,
+        pages: room + 1 + list / 32,
     })
+}
+
+/// The trees of rules, in pages, and where they begin; nothing if they do not fit.
+fn trees<'a>(
+    (rules, tests): (&'a [Rule], &'a [Test]),
+    all: &[Spans],
+    most_bits: u32,
+) -> Option<(Pages<'a>, Roots)> {
+    let mut trees = Vec::new();
+    for family in Family::ALL {
+        let mine = (0u32..).zip(rules).filter(|(_, rule)| family.has(rule));
+        let mine: Vec<u32> = mine.map(|(index, _)| index).collect();
+        for tree in group::trees(&mine, (rules, all), family, most_bits)? {
+            if let Some(first) = first(&tree) {
+                trees.push((family, rules[first as usize].order, tree));
+            }
+        }
+    }
+    // The search stops at a tree that can no more have the first match.
+    trees.sort_by_key(|(_, first, _)| *first);
+    let mut pages = Pages::new(rules, tests);
+    let at = pages.lay_all(&trees.iter().map(|(_, _, tree)| tree).collect::<Vec<_>>())?;
+    let mut roots = [[Root::NONE; ROOTS]; 4];
+    for ((family, first, _), at) in trees.iter().zip(at) {
+        let mut mine = roots[*family as usize].iter_mut();
+        *mine.find(|root| **root == Root::NONE)? = Root::built(at, *first);
+    }
+    Some((pages, roots))
 }
 
 /// The first rule of a tree.
 fn first(tree: &grow::Tree) -> Option<u32> {
     match tree {
         grow::Tree::Run(rules) => rules.first().copied(),
-        grow::Tree::Node { next, .. } => next.iter().filter_map(first).min(),
+        grow::Tree::Table { next, .. } => next.iter().filter_map(first).min(),
     }
 }
 
 /// The tests of a rule of the list among those of all; nothing if they are not there.
 pub(super) fn tests_of<'a>(rule: &Rule, tests: &'a [Test]) -> Option<&'a [Test]> {
     let from = rule.listed as usize;
-    tests.get(from..from + pack::tests_of(rule))
-}
-
-/// The tests that lie in these words.
-pub(super) fn tests_in(words: &[u64]) -> impl Iterator<Item = Test> {
-    let (tests, _) = words.as_chunks::<LINE_WORDS>();
-    tests.iter().map(Test::from_words)
-}
-
-/// The rules of a list that lies in these words.
-pub(super) fn list(words: &[u64]) -> impl Iterator<Item = Rule> {
-    let (rules, _) = words.as_chunks::<RULE_WORDS>();
-    rules.iter().map(Rule::from_words)
+    tests.get(from..from.checked_add(pack::tests_of(rule))?)
 }

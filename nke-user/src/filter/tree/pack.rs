@@ -1,60 +1,78 @@
 //! Trees laid out in pages.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use nke_ebpf::abi::{
-    At, Count, FEW, HEADER_LINES, LINE_WORDS, Node, PAGE_LINES, PAGE_WORDS, PAGES, RULE_WORDS,
-    RULES_IN_PAGE, Rule, Test, WAYS,
+    At, Count, FEW, FRONT_WORDS, LINE_WORDS, PAGE_WORDS, PAGES, RULE_WORDS, Rule, Test,
 };
 use nke_ebpf::rules::TOP_DEPTH;
 
 use super::grow::Tree;
+use super::split::Split;
 
-const COUNTS_IN_LINE: u64 = (LINE_WORDS * 8 / size_of::<Count>()) as u64;
+/// How many words a count has.
+const COUNT_WORDS: usize = size_of::<Count>() / 8;
 
-/// Pages that are being filled: nodes and tests from the front, rules from the back.
+/// Pages that are being filled: tables from the front, rules with their tests from the back.
 pub(super) struct Pages<'a> {
     rules: &'a [Rule],
     tests: &'a [Test],
     pub(super) words: Vec<u64>,
     pages: Vec<Filled>,
+    /// The number of the first of them.
+    first: usize,
 }
 
 /// How far a page is filled.
 struct Filled {
-    /// The first line that is free.
-    line: usize,
-    /// The first rule that is there.
-    rule: usize,
+    /// The first word that is free.
+    front: usize,
+    /// The first word of the rules.
+    back: usize,
     /// Runs that lie here, by their rules.
     runs: HashMap<Vec<u32>, At>,
 }
 
 impl Filled {
     const fn free(&self) -> usize {
-        self.rule * 2 - self.line
+        self.back - self.front
     }
 }
 
 impl<'a> Pages<'a> {
-    /// One page with room for the header.
+    /// One page with room for the headers.
     pub(super) fn new(rules: &'a [Rule], tests: &'a [Test]) -> Self {
         let mut pages = Self {
             rules,
             tests,
             words: Vec::new(),
             pages: Vec::new(),
+            first: 0,
         };
         pages.add();
-        pages.pages[0].line = HEADER_LINES;
+        pages.pages[0].front = FRONT_WORDS;
+        pages
+    }
+
+    /// One page of this number, of which these words are free.
+    pub(super) fn within(
+        (rules, tests): (&'a [Rule], &'a [Test]),
+        page: usize,
+        free: Range<usize>,
+    ) -> Self {
+        let mut pages = Self::new(rules, tests);
+        pages.first = page;
+        pages.pages[0].front = free.start;
+        pages.pages[0].back = free.end;
         pages
     }
 
     fn add(&mut self) -> usize {
         self.words.resize(self.words.len() + PAGE_WORDS, 0);
         self.pages.push(Filled {
-            line: 0,
-            rule: RULES_IN_PAGE,
+            front: 0,
+            back: PAGE_WORDS,
             runs: HashMap::new(),
         });
         self.pages.len() - 1
@@ -62,8 +80,8 @@ impl<'a> Pages<'a> {
 
     /// Lays out all trees, and says where each begins; nothing if there is no room.
     pub(super) fn lay_all(&mut self, trees: &[&Tree]) -> Option<Vec<At>> {
-        let lines: usize = trees.iter().map(|tree| tree.lines(self.rules)).sum();
-        if lines <= self.pages[0].free() {
+        let words: usize = trees.iter().map(|tree| tree.words(self.rules)).sum();
+        if words <= self.pages[0].free() {
             return trees.iter().map(|tree| self.lay(tree, 0)).collect();
         }
         trees
@@ -76,134 +94,145 @@ impl<'a> Pages<'a> {
     /// room.
     pub(super) fn lay_few(&mut self) -> Option<At> {
         let plain = self.rules.iter().all(|rule| tests_of(rule) == 0);
-        if !plain || self.rules.len() > FEW || self.rules.len() * 2 > self.pages[0].free() {
+        let words = self.rules.len() * RULE_WORDS;
+        if !plain || self.rules.len() > FEW || words > self.pages[0].free() {
             return None;
         }
         let all: Vec<u32> = (0..u32::try_from(self.rules.len()).ok()?).collect();
         self.put_run(0, &all)
     }
 
-    /// Where so many counts begin if they are in the first page, behind its nodes; nothing if they do
+    /// Where so many counts begin if they are in the first page, behind its tables; nothing if they do
     /// not fit.
-    pub(super) fn line_of_counts(&mut self, counts: u64) -> Option<u32> {
+    pub(super) fn place_of_counts(&mut self, counts: u64) -> Option<u32> {
         let filled = &mut self.pages[0];
-        let lines = usize::try_from(counts.div_ceil(COUNTS_IN_LINE)).ok()?;
-        if lines > filled.free() {
+        // A processor's own line.
+        let from = filled.front.next_multiple_of(LINE_WORDS);
+        let words = usize::try_from(counts).ok()?.checked_mul(COUNT_WORDS)?;
+        let end = from.checked_add(words)?;
+        if end > filled.back {
             return None;
         }
-        let line = u64::try_from(filled.line).ok()?;
-        filled.line += lines;
-        u32::try_from(line * COUNTS_IN_LINE).ok()
+        filled.front = end;
+        u32::try_from(from / COUNT_WORDS).ok()
     }
 
     /// Lays out a tree that need not fit into one page.
     fn spread(&mut self, tree: &Tree, depth: usize) -> Option<At> {
-        let lines = tree.lines(self.rules);
-        let Tree::Node { field, last, next } = tree else {
-            let page = self.page_for(lines)?;
+        let Tree::Table {
+            split,
+            entries,
+            next,
+            words,
+        } = tree
+        else {
+            let page = self.page_for(tree.words(self.rules))?;
             return self.lay(tree, page);
         };
-        if lines <= PAGE_LINES {
-            let page = self.page_for(lines)?;
+        if *words <= PAGE_WORDS {
+            let page = self.page_for(*words)?;
             return self.lay(tree, page);
         }
-        let line = self.line_of(0)?;
         if depth == 0 {
             return None;
         }
+        let word = self.take(0, split.len())?;
         let next = next
             .iter()
             .map(|next| self.spread(next, depth - 1))
             .collect::<Option<Vec<At>>>()?;
-        self.put_node(0, line, *field, last, &next)
+        self.put_table(0, word, split, entries, &next)
     }
 
-    /// A page that has so many lines free, not the first.
-    fn page_for(&mut self, lines: usize) -> Option<usize> {
+    /// A page that has so many words free, not the first.
+    fn page_for(&mut self, words: usize) -> Option<usize> {
         // What has been left long ago is full.
         let from = self.pages.len().saturating_sub(8).max(1);
-        let found = (from..self.pages.len()).find(|page| self.pages[*page].free() >= lines);
+        let found = (from..self.pages.len()).find(|page| self.pages[*page].free() >= words);
         let page = found.unwrap_or_else(|| self.add());
         (page < PAGES).then_some(page)
     }
 
     /// Lays out a tree in a page that has room for it.
-    fn lay(&mut self, tree: &Tree, page: usize) -> Option<At> {
+    pub(super) fn lay(&mut self, tree: &Tree, page: usize) -> Option<At> {
         match tree {
             Tree::Run(rules) => self.put_run(page, rules),
-            Tree::Node { field, last, next } => {
-                let line = self.line_of(page)?;
+            Tree::Table {
+                split,
+                entries,
+                next,
+                words: _,
+            } => {
+                let word = self.take(page, split.len())?;
                 let next = next
                     .iter()
                     .map(|next| self.lay(next, page))
                     .collect::<Option<Vec<At>>>()?;
-                self.put_node(page, line, *field, last, &next)
+                self.put_table(page, word, split, entries, &next)
             }
         }
     }
 
-    fn line_of(&mut self, page: usize) -> Option<usize> {
+    /// The place of so many words from now on taken.
+    fn take(&mut self, page: usize, words: usize) -> Option<usize> {
         let filled = &mut self.pages[page];
-        let line = filled.line;
-        filled.line += 1;
-        (filled.line <= filled.rule * 2).then_some(line)
+        let word = filled.front;
+        filled.front += words;
+        (filled.front <= filled.back).then_some(word)
     }
 
-    fn put_node(
+    fn put_table(
         &mut self,
         page: usize,
-        line: usize,
-        field: usize,
-        last: &[u32],
+        word: usize,
+        split: &Split,
+        entries: &[usize],
         next: &[At],
     ) -> Option<At> {
-        let mut node = Node {
-            last: [u32::MAX; WAYS - 1],
-            field: u32::try_from(field).ok()?,
-            next: [At::NOTHING; WAYS],
-        };
-        node.last[..last.len()].copy_from_slice(last);
-        node.next[..next.len()].copy_from_slice(next);
-        let at = page * PAGE_WORDS + line * LINE_WORDS;
-        self.words[at..at + LINE_WORDS].copy_from_slice(&node.to_words());
-        Some(At::node(
-            u32::try_from(page).ok()?,
-            u32::try_from(line).ok()?,
-        ))
+        let from = page * PAGE_WORDS + word;
+        let table = &mut self.words[from..from + entries.len()];
+        for (word, entry) in table.iter_mut().zip(entries) {
+            *word = next[*entry].0;
+        }
+        let page = self.first + page;
+        let [page, word, field] = [page, word, split.field].map(u32::try_from);
+        let Split { shift, bits, .. } = *split;
+        Some(At::table(page.ok()?, word.ok()?, field.ok()?, shift, bits))
     }
 
     fn put_run(&mut self, page: usize, rules: &[u32]) -> Option<At> {
+        let filled = &mut self.pages[page];
         if rules.is_empty() {
             return Some(At::NOTHING);
         }
-        let filled = &mut self.pages[page];
         if let Some(at) = filled.runs.get(rules) {
             return Some(*at);
         }
-        filled.rule = filled.rule.checked_sub(rules.len())?;
-        let (first, mut line) = (filled.rule, filled.line);
-        filled.line += rules
-            .iter()
-            .map(|rule| tests_of(&self.rules[*rule as usize]))
-            .sum::<usize>();
-        if filled.rule * 2 < filled.line {
+        // Rules lie at multiples of their length, as the back does at first; their tests behind them.
+        filled.back = filled.back.checked_sub(words_of(rules, self.rules))?;
+        if filled.back < filled.front {
             return None;
         }
-        for (index, rule) in (first..).zip(rules) {
+        let (base, first) = (page * PAGE_WORDS, filled.back);
+        let mut test = first + rules.len() * RULE_WORDS;
+        for (nth, rule) in rules.iter().enumerate() {
             let mut rule = self.rules[*rule as usize];
-            let (listed, count) = (rule.listed as usize, tests_of(&rule));
-            for (line, test) in (line..).zip(&self.tests[listed..listed + count]) {
-                let at = page * PAGE_WORDS + line * LINE_WORDS;
-                self.words[at..at + LINE_WORDS].copy_from_slice(&test.to_words());
+            let count = tests_of(&rule);
+            if count > 0 {
+                rule.extra |= u32::try_from(test / LINE_WORDS).ok()?;
             }
-            rule.extra |= u32::try_from(if count == 0 { 0 } else { line }).ok()?;
-            line += count;
-            let at = page * PAGE_WORDS + index * RULE_WORDS;
+            let listed = rule.listed as usize;
+            for it in self.tests.get(listed..listed + count)? {
+                self.words[base + test..][..LINE_WORDS].copy_from_slice(&it.to_words());
+                test += LINE_WORDS;
+            }
+            let at = base + first + nth * RULE_WORDS;
             self.words[at..at + RULE_WORDS].copy_from_slice(&rule.to_words());
         }
-        let [page, first, count] = [page, first, rules.len()].map(u32::try_from);
-        let at = At::run(page.ok()?, first.ok()?, count.ok()?);
-        filled.runs.insert(rules.to_vec(), at);
+        let number = self.first + page;
+        let [number, first, count] = [number, first / RULE_WORDS, rules.len()].map(u32::try_from);
+        let at = At::run(number.ok()?, first.ok()?, count.ok()?);
+        self.pages[page].runs.insert(rules.to_vec(), at);
         Some(at)
     }
 }
@@ -212,4 +241,10 @@ impl<'a> Pages<'a> {
 pub(super) fn tests_of(rule: &Rule) -> usize {
     let (_, count) = Test::place(rule.extra);
     count as usize
+}
+
+/// How many words a run of these rules takes, with their tests.
+pub(super) fn words_of(run: &[u32], all: &[Rule]) -> usize {
+    let tests: usize = run.iter().map(|rule| tests_of(&all[*rule as usize])).sum();
+    (run.len() * RULE_WORDS + tests * LINE_WORDS).next_multiple_of(RULE_WORDS)
 }

@@ -1,9 +1,10 @@
 //! Trees against the plain search: whatever the rules, the first that matches decides.
 
-use nke_ebpf::abi::{HEADER_LINES, Page, Subject, facts};
+use nke_ebpf::abi::{Page, Subject, facts};
 use nke_ebpf::{
     Flow, Frame,
     rules::{decide, decide_few},
+    set::Answer,
     tests_hold,
 };
 use proptest::prelude::*;
@@ -13,24 +14,31 @@ use crate::filter::shapes::{Dice, Drawn, Shape, packet};
 use crate::filter::{Decider, Direction, RuleSet, arbitrary, dissect, encode};
 
 fn built(rules: &RuleSet) -> Vec<Page> {
-    let (encoded, tests) = encode::encode_all(&rules.rules);
-    let built = build(&encoded, &tests, encode::default_outcome(rules), 2).expect("it fits");
+    let (mut encoded, tests) = encode::encode_all(&rules.rules);
+    let default = encode::default_outcome(rules);
+    let built = build(&mut encoded, &tests, default, 2).expect("it fits");
     let (pages, rest) = built.words.as_chunks();
     assert!(rest.is_empty() && pages.len() <= built.pages as usize);
     pages.iter().map(|words| Page { words: *words }).collect()
+}
+
+/// There are no sets beside those of an extension.
+fn no_set(_: &Test, _: &Subject) -> u32 {
+    Answer::Nothing as u32
 }
 
 #[track_caller]
 fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
     let frame = Frame::new(bytes, nke_ebpf::Direction::In);
     let mut flow = Flow::of(&frame).expect("it is plain");
-    if pages[0].asks_more() {
+    let header = pages[0].header();
+    if header.asks_more() {
         flow = flow.with_more(&frame);
     }
     let subject = Subject::of(&frame, &flow, facts::IN);
-    let tests = |page: &Page, rule: &Rule| tests_hold(page, rule.extra, &subject);
-    let decision = decide(pages, &pages[0], &flow, facts::IN, tests);
-    if let Some(few) = decide_few(&pages[0], &flow, facts::IN) {
+    let tests = |page: &Page, rule: &Rule| tests_hold(page, &subject, rule.extra, no_set);
+    let decision = decide(pages, (&pages[0], header), &subject, tests);
+    if let Some(few) = decide_few(&pages[0], header, &subject) {
         assert_eq!(few, decision, "{bytes:02x?}");
     }
     let expected = match rules.judge(&dissect(bytes, Direction::In)).by {
@@ -104,8 +112,8 @@ fn both_families_live_in_one_set() {
 #[test]
 fn rules_that_no_field_tells_apart_are_held_up_to_a_limit() {
     let encoded = |count| vec![Rule::ANY; count];
-    assert!(build(&encoded(1024), &[], 0, 2).is_some());
-    assert!(build(&encoded(1025), &[], 0, 2).is_none());
+    assert!(build(&mut encoded(640), &[], 0, 2).is_some());
+    assert!(build(&mut encoded(641), &[], 0, 2).is_none());
 }
 
 #[test]
@@ -113,10 +121,11 @@ fn a_header_is_read_back() {
     let mut set: RuleSet = "drop proto udp\ndefault drop".parse().expect("rules");
     set.rules.truncate(1);
     let pages = built(&set);
-    let words = pages[0].words.first_chunk().expect("long enough");
+    let words = pages[0].words[HEADER_WORDS..].first_chunk();
+    let words = words.expect("long enough");
     let header = Header::from_words(words);
     assert_eq!((header.length, header.default, header.list), (1, 1, 1));
-    assert_eq!(header.to_words()[..], words[..HEADER_LINES * 8]);
+    assert_eq!(header.to_words(), *words);
     assert_eq!(*pages[0].header(), header);
 }
 

@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::AsFd,
     ptr::NonNull,
+    slice,
     sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering},
 };
 
@@ -44,9 +45,26 @@ impl Memory {
         if all.is_none_or(|all| end.is_none_or(|end| end > all)) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        Self::of(array, offset, length)
+    }
+
+    /// Maps all values of an array, one behind the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::map`].
+    pub fn map_all(array: impl AsFd) -> io::Result<Self> {
+        let described = describe(&array)?;
+        let step = (described.value_size as usize).next_multiple_of(8);
+        Self::map_part(array, 0, step * described.max_entries as usize)
+    }
+
+    /// Maps so many bytes from this one on. Of an array, the kernel maps no more than it has, rounded up to
+    /// pages.
+    pub(crate) fn of(array: impl AsFd, offset: usize, length: usize) -> io::Result<Self> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: the kernel chooses where, so that nothing that is mapped goes. An array's memory is
-        // never shorter than its values, rounded up to pages.
+        // SAFETY: the kernel chooses where, so that nothing that is mapped goes, and maps no more than
+        // there is.
         let start = unsafe {
             mmap(
                 std::ptr::null_mut(),
@@ -59,6 +77,14 @@ impl Memory {
         };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Self { start, length })
+    }
+
+    /// All of it as numbers of eight bytes, but for bytes at the end that are fewer.
+    #[must_use]
+    pub fn words(&self) -> &[AtomicU64] {
+        // SAFETY: it stays mapped as long as `self` lives, begins at a page, and so is aligned; who else
+        // has it mapped writes it atomically, and BPF programs run in the kernel.
+        unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.length / 8) }
     }
 
     /// Writes many words, one behind the other, each at once.

@@ -37,8 +37,8 @@ use self::{
 };
 use crate::{arguments::Format, failure::Manner, open, output};
 
-/// More rules than this fit into no rule set.
-const LARGEST_FILE: u64 = 4 << 20;
+/// A file that is larger is none of rules: some million of them.
+const LARGEST_FILE: u64 = 64 << 20;
 
 /// What only packets have.
 #[derive(Debug, Subcommand)]

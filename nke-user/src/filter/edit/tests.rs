@@ -1,0 +1,177 @@
+//! Edits in place against the plain search: after each of them, the first rule that matches decides.
+
+use nke_ebpf::abi::{Page, Subject, facts};
+use nke_ebpf::{Flow, Frame, rules, set::Answer, tests_hold};
+use proptest::prelude::*;
+
+use super::*;
+use crate::filter::shapes::{Dice, Drawn, Shape};
+use crate::filter::table::rules_of;
+use crate::filter::{Decider, Direction, arbitrary, dissect};
+
+#[test]
+fn rules_come_between_their_neighbours() {
+    let old = [100, 200, 300];
+    let check = |staying: &[Option<usize>], expected: Option<&[u32]>| {
+        assert_eq!(orders(&old, staying).as_deref(), expected, "{staying:?}");
+    };
+    check(&[Some(0), Some(1), Some(2)], Some(&[]));
+    check(&[Some(0), None, Some(1), Some(2)], Some(&[150]));
+    check(&[None, None, None, Some(0)], Some(&[25, 50, 75]));
+    check(&[Some(2), None, None], Some(&[300 + STEP, 300 + 2 * STEP]));
+    check(&[None; 1], Some(&[STEP]));
+    let many = [&[None; 100][..], &[Some(0)]].concat();
+    check(&many, None);
+}
+
+/// A set that holds these rules and no trace of others.
+fn anew(rules: &RuleSet) -> Set {
+    let (mut encoded, tests) = encode::encode_all(&rules.rules);
+    let default = encode::default_outcome(rules);
+    let built = tree::build(&mut encoded, &tests, default, 2).expect("it fits");
+    Set::in_memory(built.pages, &built.words)
+}
+
+/// Makes these rules of those that are there; whether it could be done in place.
+fn edited(set: Set, new: &RuleSet) -> (Set, bool) {
+    let (old, places) = rules_of(&set).expect("they are rules");
+    let staying = carry::staying(&old, &new.rules);
+    match prepare(&set, &places, new, &staying) {
+        Some(edit) => {
+            // Until then, nothing has changed.
+            let set = set.again();
+            assert_eq!(rules_of(&set).expect("rules").0, old);
+            set.put_in_force(edit.behind);
+            (set.again(), true)
+        }
+        None => (anew(new), false),
+    }
+}
+
+#[track_caller]
+fn check(set: &Set, new: &RuleSet, packets: &[Vec<u8>]) {
+    let (rules, places) = rules_of(set).expect("they are rules");
+    assert_eq!(rules, new.rules);
+    let words: Vec<u64> = set.words(0, usize::MAX).collect();
+    let (pages, _) = words.as_chunks();
+    let pages: Vec<Page> = pages.iter().map(|words| Page { words: *words }).collect();
+    let header = pages[0].header();
+    for bytes in packets {
+        let frame = Frame::new(bytes, nke_ebpf::Direction::In);
+        let mut flow = Flow::of(&frame).expect("it is plain");
+        if header.asks_more() {
+            flow = flow.with_more(&frame);
+        }
+        let subject = Subject::of(&frame, &flow, facts::IN);
+        let no_set = |_: &Test, _: &Subject| Answer::Nothing as u32;
+        let tests = |page: &Page, rule: &Rule| tests_hold(page, &subject, rule.extra, no_set);
+        let decision = rules::decide(&pages[..], (&pages[0], header), &subject, tests);
+        let judgement = new.judge(&dissect(bytes, Direction::In));
+        let number = match judgement.by {
+            Decider::Rule(index) => places.numbers[index],
+            Decider::Default => 0,
+            Decider::Obscured => unreachable!("it is plain"),
+        };
+        assert_eq!(decision.number, number, "{judgement:?} of {bytes:02x?}");
+        assert_eq!(encode::action(decision.outcome), judgement.action);
+        let place = number.checked_sub(1).map(|index| {
+            let page = &pages[header.list as usize + index as usize / abi::RULES_IN_PAGE];
+            page.place(index as usize, header.edition) as usize
+        });
+        let expected = places.numbers.iter().position(|it| *it == number);
+        assert_eq!(place, expected.map(|place| place + 1));
+    }
+}
+
+fn parsed(drawn: &Drawn) -> crate::filter::Rule {
+    drawn.to_string().parse().expect("it is a rule")
+}
+
+#[test]
+fn shapes_that_are_edited_are_judged_as_they_say() {
+    let mut dice = Dice::new(3);
+    for shape in Shape::ALL {
+        for count in [1, 20, 1000] {
+            let mut drawn = shape.draw(&mut dice, count + 60, false);
+            drawn.extend(shape.draw(&mut dice, 20, true));
+            let packets: Vec<_> = drawn.iter().map(|rule| rule.packet(&mut dice)).collect();
+            let mut rules = RuleSet {
+                rules: drawn[..count].iter().map(parsed).collect(),
+                ..RuleSet::default()
+            };
+            let mut set = anew(&rules);
+            let mut in_place = 0;
+            for new in &drawn[count..] {
+                let at = dice.below(rules.rules.len() as u64 + 1) as usize;
+                if dice.percent(60) || at == rules.rules.len() {
+                    rules.rules.insert(at, parsed(new));
+                } else {
+                    rules.rules.remove(at);
+                }
+                let done;
+                (set, done) = edited(set, &rules);
+                in_place += usize::from(done);
+                check(&set, &rules, &packets);
+            }
+            assert!(in_place > 20, "{shape:?} of {count}: {in_place} of 80");
+        }
+    }
+}
+
+#[test]
+fn an_edit_that_was_interrupted_changes_nothing() {
+    let rules: RuleSet =
+        "drop proto 1\ndrop proto 2\ndrop proto 3\ndrop proto 4\ndrop proto 5\npass"
+            .parse()
+            .expect("rules");
+    let mut fewer = rules.clone();
+    fewer.rules.remove(0);
+    let set = anew(&rules);
+    let (old, places) = rules_of(&set).expect("rules");
+    let staying = carry::staying(&old, &fewer.rules);
+    assert!(prepare(&set, &places, &fewer, &staying).is_some());
+    // And so it ends. The next one sees it, and goes another way.
+    let set = set.again();
+    let (old, places) = rules_of(&set).expect("rules");
+    assert_eq!(old, rules.rules);
+    assert!(!places.whole);
+    assert!(!edited(set, &fewer).1);
+}
+
+#[test]
+fn rules_that_change_places_are_written_anew() {
+    let rules: RuleSet =
+        "drop proto 1\ndrop proto 2\ndrop proto 3\ndrop proto 4\ndrop proto 5\npass"
+            .parse()
+            .expect("rules");
+    let mut others = rules.clone();
+    others.rules.swap(0, 1);
+    assert!(!edited(anew(&rules), &others).1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn any_rules_that_are_edited_are_judged_as_they_say(
+        first in arbitrary::rule_set(),
+        edits in prop::collection::vec(
+            (prop::collection::vec(arbitrary::rule(), 0..4), any::<[prop::sample::Index; 2]>()),
+            1..40,
+        ),
+        seed in any::<u64>(),
+    ) {
+        let mut dice = Dice::new(seed);
+        let drawn = Shape::Fw.draw(&mut dice, 30, false);
+        let packets: Vec<_> = drawn.iter().map(|rule| rule.packet(&mut dice)).collect();
+        let mut rules = first;
+        let mut set = anew(&rules);
+        for (coming, [from, to]) in edits {
+            // A stretch of rules goes, and others come in its place.
+            let from = from.index(rules.rules.len() + 1);
+            let end = (from + to.index(4)).min(rules.rules.len());
+            rules.rules.splice(from..end, coming);
+            (set, _) = edited(set, &rules);
+            check(&set, &rules, &packets);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! One rule set in the kernel: a map of pages, which lie in this process's memory as well.
+//!
+//! What a map says is not believed: whatever is outside of it is not there.
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, OwnedFd},
+    sync::atomic::Ordering,
+};
+
+use nke_ebpf::abi::{
+    FORMAT, Front, HEADER_WORDS, HEADERS, Header, LINE_WORDS, PAGE_WORDS, RULE_WORDS, Rule, Test,
+    map,
+};
+
+use crate::sys::{
+    self,
+    map::{Memory, Shape},
+};
+
+/// `BPF_F_MMAPABLE`, so that pages are written as memory, and `BPF_F_INNER_MAP`, so that a set of any size can
+/// take the place of another.
+const FLAGS: u32 = 1 << 10 | 1 << 12;
+
+/// A rule set's own map.
+pub(super) struct Set {
+    map: OwnedFd,
+    memory: Memory,
+    /// The header in force when it was opened, and its place among the headers, from 1.
+    pub(super) header: Box<Header>,
+    pub(super) current: u32,
+}
+
+impl Set {
+    /// Makes the map of a new set, of so many pages, which begins with these words.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: `ENOMEM` and `E2BIG` if it is too large.
+    pub(super) fn create(pages: u32, words: &[u64], header: Header) -> io::Result<Self> {
+        let shape = Shape {
+            flags: FLAGS,
+            max_entries: pages,
+            ..Shape::array(map::RULES, (PAGE_WORDS * 8) as u32)
+        };
+        let map = sys::map::create(shape)?;
+        let memory = Memory::map_all(&map)?;
+        let set = Self {
+            map,
+            memory,
+            header: Box::new(header),
+            current: 1,
+        };
+        set.write(0, words);
+        Ok(set)
+    }
+
+    /// Opens the map of this number; nothing if it is none of a rule set of this version.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub(super) fn open(id: u32) -> io::Result<Option<Self>> {
+        let map = sys::map::open(id)?;
+        let memory = Memory::map_all(&map)?;
+        Ok(Self::over(map, memory))
+    }
+
+    /// The set that lies in this memory.
+    fn over(map: OwnedFd, memory: Memory) -> Option<Self> {
+        let words = memory.words();
+        let Front { format, current } = Front::from_word(words.first()?.load(Ordering::Acquire));
+        let place = current as usize;
+        if format != FORMAT || !(1..=HEADERS).contains(&place) {
+            return None;
+        }
+        let header = words.get(place * HEADER_WORDS..)?.first_chunk()?;
+        let header = header.each_ref().map(|word| word.load(Ordering::Relaxed));
+        Some(Self {
+            map,
+            memory,
+            header: Box::new(Header::from_words(&header)),
+            current,
+        })
+    }
+
+    /// The same in a file of memory, as a kernel's map would be.
+    #[cfg(test)]
+    pub(super) fn in_memory(pages: u32, words: &[u64]) -> Self {
+        use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+        let bytes = pages as usize * PAGE_WORDS * 8;
+        let file = memfd_create("set", MemfdFlags::CLOEXEC).expect("memory");
+        ftruncate(&file, bytes as u64).expect("memory");
+        let memory = Memory::of(&file, 0, bytes).expect("memory");
+        for (place, word) in memory.words().iter().zip(words) {
+            place.store(*word, Ordering::Relaxed);
+        }
+        Self::over(file, memory).expect("it is a set")
+    }
+
+    /// The same set as it is now.
+    #[cfg(test)]
+    pub(super) fn again(self) -> Self {
+        Self::over(self.map, self.memory).expect("it is a set")
+    }
+
+    /// The descriptor's number, which puts the set into a map of maps.
+    pub(super) fn key(&self) -> [u8; 4] {
+        self.map.as_raw_fd().to_ne_bytes()
+    }
+
+    /// How many bytes it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.memory.words().len() as u64 * 8
+    }
+
+    /// A word; nothing outside of the set.
+    pub(super) fn word(&self, at: usize) -> Option<u64> {
+        let word = self.memory.words().get(at)?;
+        Some(word.load(Ordering::Relaxed))
+    }
+
+    /// Words from this one on, so many or as many as there are.
+    pub(super) fn words(&self, from: usize, count: usize) -> impl Iterator<Item = u64> {
+        let words = self.memory.words();
+        let words = words.get(from..).unwrap_or_default().iter();
+        words.take(count).map(|word| word.load(Ordering::Relaxed))
+    }
+
+    /// Writes words, as far as there is room.
+    pub(super) fn write(&self, from: usize, words: &[u64]) {
+        let places = self.memory.words().get(from..).unwrap_or_default();
+        for (place, word) in places.iter().zip(words) {
+            place.store(*word, Ordering::Relaxed);
+        }
+    }
+
+    /// The rule that lies from this word on.
+    pub(super) fn rule(&self, at: usize) -> Option<Rule> {
+        let words = self.memory.words().get(at..at.checked_add(RULE_WORDS)?)?;
+        let (words, _) = words.as_chunks::<RULE_WORDS>();
+        let words = words.first()?;
+        Some(Rule::from_words(&std::array::from_fn(|word| {
+            words[word].load(Ordering::Relaxed)
+        })))
+    }
+
+    /// The tests of all rules.
+    pub(super) fn tests(&self) -> Vec<Test> {
+        let count = self.header.tested as usize * LINE_WORDS;
+        let words: Vec<u64> = self.words(self.test(0), count).collect();
+        let (tests, _) = words.as_chunks();
+        tests.iter().map(Test::from_words).collect()
+    }
+
+    /// The word where a test begins, by its number from 0.
+    pub(super) const fn test(&self, number: u32) -> usize {
+        self.header.tests as usize * PAGE_WORDS + number as usize * LINE_WORDS
+    }
+
+    /// The word of the list where the rule of this number begins, from 1.
+    pub(super) const fn listed(&self, number: u32) -> usize {
+        self.header.list as usize * PAGE_WORDS + (number as usize - 1) * RULE_WORDS
+    }
+
+    /// Puts another header in force, and with it all that was written before: by one word.
+    pub(super) fn put_in_force(&self, current: u32) {
+        let format = FORMAT;
+        if let Some(word) = self.memory.words().first() {
+            word.store(Front { format, current }.to_word(), Ordering::Release);
+        }
+    }
+}
