@@ -18,9 +18,9 @@ mod rule_set;
 mod test;
 
 pub use rule_set::{
-    At, COUNTS_IN_PAGE, FEW, FORMAT, FRONT_WORDS, Field, Front, HEADER_WORDS, HEADERS, Header,
-    LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page, ROOTS, RULES_IN_PAGE, RUN, Root,
-    TREES,
+    At, COUNTS_IN_PAGE, FEW, FEW_AT, FORMAT, FRONT_WORDS, Field, Front, HEADER_WORDS, HEADERS,
+    Header, LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page, ROOTS, RULES_IN_PAGE, RUN,
+    Root, TREES,
 };
 pub use test::{SUBJECT_WORDS, Subject, TESTS, Test, field};
 
@@ -234,6 +234,8 @@ impl Rule {
     pub const ASKS_MORE: u32 = 1 << 2;
     /// A bit of a rule set's default: some rule has [`Test`]s.
     pub const ASKS_TESTS: u32 = 1 << 3;
+    /// What rules ask for of a packet beside its flow.
+    pub const ASKS: u32 = Self::ASKS_MORE | Self::ASKS_TESTS;
 
     /// The rule that matches and passes every packet.
     pub const ANY: Self = Self {

@@ -452,6 +452,8 @@ mod towards;
 pub(crate) use more::tagged;
 pub(crate) use more::{ether, tag_behind_link};
 #[cfg(feature = "bpf")]
+pub(crate) use straight::Straight;
+#[cfg(feature = "bpf")]
 pub(crate) use towards::mapped;
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use aya_ebpf::{
 use crate::{
     Decision, Flow, Obscured, Packet, SocketCall,
     abi::{COUNTS_IN_PAGE, Count, Header, Page, RULES_IN_PAGE, Rule, Subject, facts},
+    flow::Straight,
     rules::{self, Pages},
     tally,
 };
@@ -44,8 +45,6 @@ pub struct InForce<'a> {
     set: &'a RuleSet,
     /// The first page, which the counts may be in.
     first: NonNull<Page>,
-    /// The header that was in force when this packet came.
-    header: &'a Header,
 }
 
 impl Pages for RuleSet {
@@ -62,9 +61,7 @@ impl<'a> InForce<'a> {
     pub fn of(sets: &'a RuleSets) -> Option<Self> {
         let set = sets.get(0)?;
         let first = NonNull::new(set.get_ptr_mut(0)?)?;
-        // SAFETY: a value of the map, which is there as long as the map is.
-        let header = unsafe { first.as_ref() }.header();
-        Some(Self { set, first, header })
+        Some(Self { set, first })
     }
 
     /// What the first rule says that matches a packet: its outcome. The packet is counted for it, or as one that
@@ -78,12 +75,16 @@ impl<'a> InForce<'a> {
         if let Some(outcome) = self.judge_straight(packet) {
             return Ok(outcome);
         }
+        let header = self.first().header();
         let mut case = MaybeUninit::uninit();
-        if !packet.read_case(&mut case) {
-            self.count(self.header.row.wrapping_sub(1), packet);
+        if !packet.read_case(&mut case, header.asks()) {
+            self.count(header, header.row.wrapping_sub(1), packet);
             return Err(Obscured);
         }
-        (by.judge)(case.as_mut_ptr());
+        // Between this look at the rule set and that, another one can have been put in force, which asks for more.
+        if (by.judge)(case.as_mut_ptr()) == AGAIN && packet.read_case(&mut case, Rule::ASKS) {
+            (by.judge)(case.as_mut_ptr());
+        }
         // SAFETY: a packet that could be read has made a case.
         let outcome = unsafe { case.assume_init_ref() }.decision.outcome;
         if outcome & Rule::LOG != 0 {
@@ -96,19 +97,25 @@ impl<'a> InForce<'a> {
     /// that which matches.
     #[inline(always)]
     fn judge_straight<P: Packet>(&self, packet: &P) -> Option<u32> {
-        if self.header.few.count() == 0 || !packet.has_link() {
+        let first = self.first();
+        let few = first.front().few;
+        if !packet.has_link() || few == 0 {
             return None;
         }
-        let flow = Flow::straight(packet, self.header.asks_more())?;
-        // Or the verifier walks through all behind this once for each way of finding it.
-        let noise = self.first().words[0];
-        let flow = flow.with_facts_forgotten(noise);
-        let subject = Subject::of_flow(&flow, facts::direction(packet.direction()));
-        let decision = rules::decide_few(self.first(), self.header, &subject)?;
+        let header = first.header_at(1);
+        let facts = facts::direction(packet.direction());
+        let decision = match Straight::of(packet, header.asks_more())? {
+            Straight::V4(flow) => {
+                rules::decide_few::<true>(first, few, &Subject::of_flow(&flow, facts))
+            }
+            Straight::V6(flow) => {
+                rules::decide_few::<false>(first, few, &Subject::of_flow(&flow, facts))
+            }
+        };
         if decision.outcome & Rule::LOG != 0 {
             return None;
         }
-        self.count(decision.number, packet);
+        self.count(header, decision.number, packet);
         Some(decision.outcome)
     }
 
@@ -116,15 +123,16 @@ impl<'a> InForce<'a> {
     #[inline(always)]
     #[must_use]
     pub fn judge_call(call: &impl SocketCall, judge: Judge) -> u32 {
-        let mut case = Case::new(Subject::of_flow(&call.flow(), call.facts()), 0);
+        let subject = Subject::of_flow(&call.flow(), call.facts());
+        let mut case = Case::new(subject, Rule::ASKS, 0);
         judge(&raw mut case);
         case.decision.outcome
     }
 
     /// Counts a packet for the rule of this number, or 0 for the default.
     #[inline(always)]
-    fn count<P: Packet>(&self, number: u32, packet: &P) {
-        if let Some(count) = self.count_of(number) {
+    fn count<P: Packet>(&self, header: &Header, number: u32, packet: &P) {
+        if let Some(count) = self.count_of(header, number) {
             tally::add(count, packet.len(), packet);
         }
     }
@@ -139,19 +147,18 @@ impl<'a> InForce<'a> {
 
     /// The place of a rule among those that are there, from 1, by its number; 0 of the default.
     #[inline(always)]
-    fn place(&self, number: u32) -> u32 {
+    fn place(&self, header: &Header, number: u32) -> u32 {
         let Some(index) = number.checked_sub(1) else {
             return 0;
         };
-        let page = u64::from(self.header.list) + u64::from(index) / RULES_IN_PAGE as u64;
+        let page = u64::from(header.list) + u64::from(index) / RULES_IN_PAGE as u64;
         let page = self.set.page(page as u32);
-        page.map_or(0, |page| page.place(index as usize, self.header.edition))
+        page.map_or(0, |page| page.place(index as usize, header.edition))
     }
 
     /// This CPU's count of this number.
     #[inline(always)]
-    fn count_of(&self, number: u32) -> Option<*mut Count> {
-        let header = self.header;
+    fn count_of(&self, header: &Header, number: u32) -> Option<*mut Count> {
         // SAFETY: the helper reads one number of the kernel.
         let cpu = unsafe { bpf_get_smp_processor_id() };
         let place =
@@ -184,21 +191,24 @@ pub struct Functions {
 #[repr(C)]
 pub struct Case {
     subject: Subject,
-    /// The bytes to count, in the low half; and [`Case::ALONE`].
-    weight: u64,
+    /// How many bytes to count.
+    bytes: u32,
+    /// Of [`Rule::ASKS`], what has been read; and [`Case::ALONE`].
+    asked: u32,
     decision: Decision,
 }
 
 impl Case {
-    /// A bit of its weight: nobody else counts on this CPU meanwhile.
-    const ALONE: u64 = 1 << 32;
+    /// A bit of what has been asked: nobody else counts on this CPU meanwhile.
+    const ALONE: u32 = 1 << 31;
 
     /// A case that is open: if rules have been taken away meanwhile, nothing is dropped.
     #[inline(always)]
-    const fn new(subject: Subject, weight: u64) -> Self {
+    const fn new(subject: Subject, asked: u32, bytes: u32) -> Self {
         Self {
             subject,
-            weight,
+            bytes,
+            asked,
             decision: Decision {
                 outcome: 0,
                 number: 0,
@@ -206,16 +216,23 @@ impl Case {
         }
     }
 
-    /// Makes a case of a packet, with everything that rules can ask for. False if it is obscured: see
+    /// Makes a case of a packet, with what is asked for of [`Rule::ASKS`]. False if it is obscured: see
     /// [`Obscured`].
     #[inline(always)]
-    pub(crate) fn read<P: Packet>(packet: &P, case: &mut MaybeUninit<Self>) -> bool {
-        let Ok(flow) = Flow::asked(packet, true) else {
+    pub(crate) fn read<P: Packet>(packet: &P, case: &mut MaybeUninit<Self>, asks: u32) -> bool {
+        let Ok(flow) = Flow::asked(packet, asks & Rule::ASKS_MORE != 0) else {
             return false;
         };
         let alone = if P::PREEMPTIBLE { 0 } else { Self::ALONE };
-        let subject = Subject::of(packet, &flow, facts::direction(packet.direction()));
-        case.write(Self::new(subject, u64::from(packet.len()) | alone));
+        let facts = facts::direction(packet.direction());
+        let case = case.write(Self::new(
+            Subject::of_flow(&flow, facts),
+            asks | alone,
+            packet.len(),
+        ));
+        if asks & Rule::ASKS_TESTS != 0 {
+            case.subject.read(packet);
+        }
         true
     }
 
@@ -238,11 +255,14 @@ impl Case {
     #[inline(always)]
     #[must_use]
     pub const fn bytes(&self) -> u32 {
-        self.weight as u32
+        self.bytes
     }
 }
 
-/// Decides a case by the rule set in force, and counts it.
+/// What a [`Judge`] answers of a case of which too little has been read.
+const AGAIN: u32 = 1;
+
+/// Decides a case by the rule set in force, and counts it; or says [`AGAIN`].
 ///
 /// # Safety
 ///
@@ -252,25 +272,33 @@ pub unsafe fn judge(
     sets: &RuleSets,
     case: *mut Case,
     tests: extern "C" fn(*const Page, *const Subject, u32) -> u32,
-) {
+) -> u32 {
     // SAFETY: promised by the caller. (Since Linux 6.8 the verifier wants it tested.)
     let (Some(case), Some(rules)) = (unsafe { case.as_mut() }, InForce::of(sets)) else {
-        return;
+        return 0;
     };
     let subject = &case.subject;
-    let (first, header) = (rules.first(), rules.header);
-    let few = rules::decide_few(first, header, subject);
-    let mut decision = few.unwrap_or_else(|| {
+    let first = rules.first();
+    // Once: a moment later it can be another.
+    let header = first.header();
+    if header.asks() & !case.asked != 0 {
+        return AGAIN;
+    }
+    let few = first.front().few;
+    let mut decision = if few == 0 {
         let tests = |page: &Page, rule: &Rule| tests(page, subject, rule.extra) != 0;
         rules::decide(rules.set, (first, header), subject, tests)
-    });
-    if let Some(count) = rules.count_of(decision.number) {
-        tally::add_case(count, case.weight as u32, case.weight & Case::ALONE != 0);
+    } else {
+        rules::decide_few::<false>(first, few, subject)
+    };
+    if let Some(count) = rules.count_of(header, decision.number) {
+        tally::add_case(count, case.bytes, case.asked & Case::ALONE != 0);
     }
     if decision.outcome & Rule::LOG != 0 {
-        decision.number = rules.place(decision.number);
+        decision.number = rules.place(header, decision.number);
     }
     case.decision = decision;
+    0
 }
 
 /// Declares the rule sets of an extension, its named sets, and the function that judges by them:
@@ -293,8 +321,7 @@ macro_rules! rules {
         #[inline(never)]
         extern "C" fn $judge(case: *mut $crate::Case) -> u32 {
             // SAFETY: null, or a case of the caller's: the verifier knows its size.
-            unsafe { $crate::judge(&$rules, case, nke_tests_hold) };
-            0
+            unsafe { $crate::judge(&$rules, case, nke_tests_hold) }
         }
 
         #[unsafe(no_mangle)]

@@ -191,8 +191,8 @@ impl Sealed for IpPacket<'_> {
     }
 
     #[inline(always)]
-    fn read_case(&self, case: &mut MaybeUninit<Case>) -> bool {
-        read_case(self.context, self.dynptr, self.length, case)
+    fn read_case(&self, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
+        read_case(self.context, self.dynptr, (self.length, asks), case)
     }
 }
 
@@ -202,7 +202,7 @@ impl Sealed for IpPacket<'_> {
 fn read_case(
     context: *mut Context,
     dynptr: &Dynptr,
-    length: u32,
+    (length, asks): (u32, u32),
     case: &mut MaybeUninit<Case>,
 ) -> bool {
     let packet = IpPacket {
@@ -212,7 +212,7 @@ fn read_case(
         used: Cell::new(0),
         length,
     };
-    Case::read(&packet, case)
+    Case::read(&packet, case, asks)
 }
 
 impl Packet for IpPacket<'_> {

@@ -110,7 +110,7 @@ pub(crate) mod sealed {
 
         /// Makes a case of it, and says whether that could be done: see [`Case::read`].
         #[cfg(feature = "bpf")]
-        fn read_case(&self, case: &mut MaybeUninit<Case>) -> bool;
+        fn read_case(&self, case: &mut MaybeUninit<Case>, asks: u32) -> bool;
 
         /// As [`super::Packet::header`], with room to copy a header to that does not lie in
         /// one place.
@@ -159,8 +159,8 @@ impl<'a> Frame<'a> {
 
 impl sealed::Sealed for Frame<'_> {
     #[cfg(feature = "bpf")]
-    fn read_case(&self, case: &mut MaybeUninit<Case>) -> bool {
-        Case::read(self, case)
+    fn read_case(&self, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
+        Case::read(self, case, asks)
     }
 
     fn has_link(&self) -> bool {
@@ -249,8 +249,8 @@ unsafe fn header_between<'a, T: Header>(start: usize, end: usize, offset: usize)
 /// judged.
 #[cfg(feature = "bpf")]
 #[inline(never)]
-fn read_case(packet: impl Packet, case: &mut MaybeUninit<Case>) -> bool {
-    Case::read(&packet, case)
+fn read_case(packet: impl Packet, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
+    Case::read(&packet, case, asks)
 }
 
 /// A packet in an XDP program.
@@ -286,8 +286,8 @@ impl XdpPacket {
 #[cfg(feature = "bpf")]
 impl sealed::Sealed for XdpPacket {
     #[inline(always)]
-    fn read_case(&self, case: &mut MaybeUninit<Case>) -> bool {
-        read_case(Self(self.0), case)
+    fn read_case(&self, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
+        read_case(Self(self.0), case, asks)
     }
 
     #[inline(always)]
@@ -394,8 +394,8 @@ impl<const OUT: bool> TcPacket<OUT> {
 #[cfg(feature = "bpf")]
 impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
     #[inline(always)]
-    fn read_case(&self, case: &mut MaybeUninit<Case>) -> bool {
-        read_case(Self(self.0), case)
+    fn read_case(&self, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
+        read_case(Self(self.0), case, asks)
     }
 
     #[inline(always)]

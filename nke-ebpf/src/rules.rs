@@ -12,8 +12,8 @@
 
 use crate::{
     abi::{
-        At, Ends, FEW, Field, Front, HEADER_WORDS, Header, PAGE_WORDS, PORT_GUARD, Page, ROOTS,
-        RULES_IN_PAGE, RUN, Rule, Subject, facts, field,
+        At, Ends, FEW, FEW_AT, Field, Front, HEADER_WORDS, Header, PAGE_WORDS, PORT_GUARD, Page,
+        ROOTS, RULES_IN_PAGE, RUN, Rule, Subject, facts, field,
     },
     branchless::{forget, is_below},
 };
@@ -61,10 +61,26 @@ impl Page {
     #[inline(always)]
     #[must_use]
     pub fn header(&self) -> &Header {
+        self.header_at(self.front().current as usize)
+    }
+
+    /// The header at this place, from 1.
+    #[inline(always)]
+    pub(crate) fn header_at(&self, place: usize) -> &Header {
         const PLACES: usize = PAGE_WORDS / HEADER_WORDS;
-        let place = Front::from_word(self.words[0]).current as usize & (PLACES - 1);
         // SAFETY: a page has room for so many headers, is as much aligned, and any words are one.
-        unsafe { &*core::ptr::from_ref(self).cast::<Header>().add(place) }
+        unsafe {
+            &*core::ptr::from_ref(self)
+                .cast::<Header>()
+                .add(place & (PLACES - 1))
+        }
+    }
+
+    /// Its first word; only the first page has one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn front(&self) -> Front {
+        Front::from_word(self.words[0])
     }
 
     #[inline(always)]
@@ -100,11 +116,11 @@ impl Header {
         self.default & Rule::ASKS_MORE != 0
     }
 
-    /// Whether some rule has tests: see [`crate::tests_hold`].
+    /// What its rules ask for beside the flow: of [`Rule::ASKS`].
     #[inline(always)]
     #[must_use]
-    pub const fn asks_tests(&self) -> bool {
-        self.default & Rule::ASKS_TESTS != 0
+    pub const fn asks(&self) -> u32 {
+        self.default & Rule::ASKS
     }
 }
 
@@ -135,7 +151,7 @@ pub fn decide(
         let Some((page, at)) = run_of(pages, first, root.at, fields) else {
             continue;
         };
-        if let Some(rule) = first_match::<RUN>(page, at, subject, |rule| {
+        if let Some(rule) = first_match(page, at, subject, |rule| {
             gone(rule, header.edition) == 0 && (rule.extra == 0 || tests(page, rule))
         }) && rule.order < order
         {
@@ -149,21 +165,24 @@ pub fn decide(
     best
 }
 
-/// The same where the rules are few and have no tests ([`Header::few`]); else nothing.
+/// The same by the first so many rules of those that are few ([`Front::few`]), which none has tests. `V4` says that the
+/// subject is known to be IPv4, whose addresses have no second half.
 #[inline(always)]
 #[must_use]
-pub fn decide_few(first: &Page, header: &Header, subject: &Subject) -> Option<Decision> {
-    if header.few.count() == 0 {
-        return None;
+pub fn decide_few<const V4: bool>(first: &Page, few: u16, subject: &Subject) -> Decision {
+    for index in 0..FEW {
+        if index >= usize::from(few) {
+            break;
+        }
+        let rule = first.rule(FEW_AT + index);
+        if difference(rule, subject) == 0 && (V4 || apart(&rule.back, subject, 1) == 0) {
+            return Decision::by(rule);
+        }
     }
-    let rule = first_match::<FEW>(first, header.few, subject, |rule| {
-        gone(rule, header.edition) == 0
-    });
-    let default = Decision {
-        outcome: header.default,
+    Decision {
+        outcome: first.header_at(1).default,
         number: 0,
-    };
-    Some(rule.map_or(default, Decision::by))
+    }
 }
 
 /// The run that a flow comes to in a tree, and the page where it lies.
@@ -193,16 +212,16 @@ fn run_of<'a>(
     Some((page, at))
 }
 
-/// The first rule of a run that matches and of which this is true, too, of `MOST` that it has at most.
+/// The first rule of a run that matches and of which this is true, too.
 #[inline(always)]
-fn first_match<'a, const MOST: usize>(
+fn first_match<'a>(
     page: &'a Page,
     at: At,
     subject: &Subject,
     also: impl Fn(&Rule) -> bool,
 ) -> Option<&'a Rule> {
     let count = at.count() as usize;
-    for index in 0..MOST {
+    for index in 0..RUN {
         if index >= count {
             break;
         }

@@ -29,10 +29,17 @@ impl Subject {
     #[inline(always)]
     #[must_use]
     pub fn of(packet: &impl Packet, flow: &Flow, facts: u64) -> Self {
+        let mut subject = Self::of_flow(flow, facts);
+        subject.read(packet);
+        subject
+    }
+
+    /// Reads of a packet what only tests ask for ([`Rule::ASKS_TESTS`](crate::abi::Rule::ASKS_TESTS)).
+    #[inline(always)]
+    pub(crate) fn read(&mut self, packet: &impl Packet) {
         let length = u64::from(packet.len());
         let behind_link = packet.network().map_or(length, |(_, offset)| offset as u64);
-        let mut subject = Self::of_flow(flow, facts);
-        let mut set = |field: u16, word| subject.words[usize::from(field)] = word;
+        let mut set = |field: u16, word| self.words[usize::from(field)] = word;
         let length = length.wrapping_sub(forget(behind_link, length));
         let mark = u64::from(packet.mark()) << 32;
         set(field::LENGTH, length & u64::from(u32::MAX) | mark);
@@ -40,27 +47,25 @@ impl Subject {
             set(field::ETHER_FROM, forget(from, length));
             set(field::ETHER_TO, forget(to, length));
         }
-        subject
     }
 
-    /// What is known of a flow alone, and these facts beside its own.
+    /// What is known of a flow alone, and these facts beside its own: the words of [`field`], in order.
     #[inline(always)]
     #[must_use]
     pub fn of_flow(flow: &Flow, facts: u64) -> Self {
-        let mut words = [0; SUBJECT_WORDS];
-        let mut set = |field: u16, word| words[usize::from(field)] = word;
-        set(field::SOURCE, flow.source[0]);
-        set(field::SOURCE + 1, flow.source[1]);
-        set(field::DESTINATION, flow.destination[0]);
-        set(field::DESTINATION + 1, flow.destination[1]);
-        set(field::PORTS, flow.ports().to_be());
         let facts = flow.facts() | facts;
         // `NO_PROTOCOL` is the bit above a protocol's eight.
         let known = (facts & facts::PROTOCOL) >> facts::PROTOCOL.trailing_zeros();
         let number = facts >> facts::PROTOCOL_SHIFT & 0xff;
         let protocol = (number | (known ^ 1) << 8) as u32;
-        set(field::PROTOCOL, join(protocol.to_be(), 0));
-        set(field::FACTS, facts);
+        // What the compiler knows to be zeros becomes a call of a function that fills bytes.
+        let nothing = forget(0, facts);
+        let ([a, b], [c, d]) = (flow.source, flow.destination);
+        let ports = flow.ports().to_be();
+        let protocol = join(protocol.to_be(), 0);
+        let front = [a, b, c, d, ports, protocol, facts];
+        let mut words = [nothing; SUBJECT_WORDS];
+        words[..front.len()].copy_from_slice(&front);
         Self { words }
     }
 

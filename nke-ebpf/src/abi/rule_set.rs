@@ -72,11 +72,17 @@ pub const HEADERS: usize = 32;
 /// The words in front of the trees of page 0: [`Front`], and the headers.
 pub const FRONT_WORDS: usize = HEADER_WORDS * (HEADERS + 1);
 
-/// How many rules are few: so many are compared one after the other, without a tree.
+/// How many rules are few: so many are compared one after the other, without a tree. They lie in place of the second
+/// header, for such a set is not edited in place.
 pub const FEW: usize = 4;
 
+/// The index in page 0 of the first of few rules.
+pub const FEW_AT: usize = 2 * HEADER_WORDS / RULE_WORDS;
+
+const _: () = assert!(FEW * RULE_WORDS <= HEADER_WORDS);
+
 /// The number of this layout.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u16 = 4;
 
 /// A part of a rule set, and the value of its map.
 #[derive(Clone, Debug)]
@@ -86,13 +92,16 @@ pub struct Page {
     pub words: [u64; PAGE_WORDS],
 }
 
-/// The first words of page 0.
+/// The first word of page 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Front {
     /// [`FORMAT`].
-    pub format: u32,
-    /// The place of the header in force, from 1. The only word of all that changes.
+    pub format: u16,
+    /// How many rules there are, where they are few ([`FEW`]) and none has tests; else 0. The header is the first
+    /// one then.
+    pub few: u16,
+    /// The place of the header in force, from 1. The only number of all that changes.
     pub current: u32,
 }
 
@@ -100,14 +109,24 @@ impl Front {
     /// The word that this is in memory.
     #[must_use]
     pub const fn to_word(self) -> u64 {
-        join(self.format, self.current)
+        let Self {
+            format,
+            few,
+            current,
+        } = self;
+        join((few as u32) << 16 | format as u32, current)
     }
 
     /// What a word says.
+    #[inline(always)]
     #[must_use]
     pub const fn from_word(word: u64) -> Self {
-        let (format, current) = split(word);
-        Self { format, current }
+        let (first, current) = split(word);
+        Self {
+            format: first as u16,
+            few: (first >> 16) as u16,
+            current,
+        }
     }
 }
 
@@ -182,11 +201,8 @@ pub struct Header {
     pub tests: u32,
     /// How many tests there are.
     pub tested: u32,
-    /// All rules in one run of the first page, where they are few ([`FEW`]) and none has tests; else
-    /// nothing.
-    pub few: At,
     /// Nothing yet.
-    pub spare: [u32; 2],
+    pub spare: [u32; 4],
     /// The trees by family: of what is not IP, of IPv4, of IPv6, and none.
     pub roots: [[Root; ROOTS]; 4],
     /// Nothing yet.
@@ -334,7 +350,6 @@ impl Header {
         words[3] = join(self.counts, self.room);
         words[4] = join(self.taken, self.built);
         words[5] = join(self.tests, self.tested);
-        words[6] = self.few.0;
         let roots = self.roots.as_flattened();
         for (two, root) in words[8..SAID].chunks_exact_mut(2).zip(roots) {
             two.copy_from_slice(&[root.at.0, join(root.first, root.later)]);
@@ -374,8 +389,7 @@ impl Header {
             built,
             tests,
             tested,
-            few: At(words[6]),
-            spare: [0; 2],
+            spare: [0; 4],
             roots,
             rest: [0; 16],
         }

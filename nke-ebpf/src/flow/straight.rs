@@ -23,22 +23,38 @@ const V6_END: usize = IP + size_of::<Ipv6>();
 /// the offset.
 const PART: u64 = 0x3fff_u16.to_be() as u64;
 
-impl Flow {
-    /// The flow of a packet that is as simple as nearly all are, and begins with its link header.
+/// The flow of a packet that is as simple as nearly all are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Straight {
+    V4(Flow),
+    V6(Flow),
+}
+
+impl Straight {
+    /// The flow of such a packet, which begins with its link header.
     #[inline(always)]
-    pub(crate) fn straight(packet: &impl Packet, more: bool) -> Option<Self> {
+    pub(crate) fn of(packet: &impl Packet, more: bool) -> Option<Self> {
         // No IP packet that has ports is shorter.
         let first = packet.header::<StraightV4>(0)?;
         let kind = at::<12, 2, _>(first);
-        let flow = if kind == u64::from(ethertype::IPV4.to_be()) {
-            Self::straight_v4(packet, first, more)?
+        if kind == u64::from(ethertype::IPV4.to_be()) {
+            Flow::straight_v4(packet, first, more).map(Self::V4)
         } else if kind == u64::from(ethertype::IPV6.to_be()) {
-            Self::straight_v6(packet, packet.header(0)?, more)?
+            Flow::straight_v6(packet, packet.header(0)?, more).map(Self::V6)
         } else {
-            return None;
-        };
+            None
+        }
+    }
+}
+
+impl Flow {
+    /// The same, whatever its family.
+    #[inline(always)]
+    pub(super) fn straight(packet: &impl Packet, more: bool) -> Option<Self> {
+        let (Straight::V4(flow) | Straight::V6(flow)) = Straight::of(packet, more)?;
         // Whatever a packet begins with, the verifier knows nothing of it.
-        Some(flow.with_facts_forgotten(at::<0, 8, _>(first)))
+        let noise = at::<0, 8, _>(packet.header::<StraightV4>(0)?);
+        Some(flow.with_facts_forgotten(noise))
     }
 
     #[inline(always)]

@@ -17,7 +17,7 @@
 
 use std::slice;
 
-use nke_ebpf::abi::{self, At, FEW, HEADERS, Header, PAGE_WORDS, ROOTS, Root, Rule, Test, join};
+use nke_ebpf::abi::{self, FEW, HEADERS, Header, PAGE_WORDS, ROOTS, Root, Rule, Test, join};
 
 use super::rule::RuleSet;
 use super::stored::Set;
@@ -61,10 +61,10 @@ pub(super) fn prepare(
     let old: &Header = &set.header;
     let edition = old.edition.checked_add(1)?;
     // Few rules have a run of their own, without a tree, and are soon written.
-    if new.rules.len() <= FEW || old.few != At::NOTHING {
+    if new.rules.len() <= FEW || set.front.few != 0 {
         return None;
     }
-    if !places.whole || set.current as usize >= HEADERS || !carry::in_order(staying) {
+    if !places.whole || set.front.current as usize >= HEADERS || !carry::in_order(staying) {
         return None;
     }
     let mut stays = vec![false; places.numbers.len()];
@@ -126,10 +126,10 @@ pub(super) fn prepare(
         roots,
         ..*old
     };
-    let behind = set.current + 1;
+    let behind = set.front.current + 1;
     set.write(behind as usize * abi::HEADER_WORDS, &header.to_words());
     Some(Edit {
-        before: set.current,
+        before: set.front.current,
         behind,
     })
 }

@@ -26,9 +26,10 @@ const FLAGS: u32 = 1 << 10 | 1 << 12;
 pub(super) struct Set {
     map: OwnedFd,
     memory: Memory,
-    /// The header in force when it was opened, and its place among the headers, from 1.
+    /// The header in force when it was opened.
     pub(super) header: Box<Header>,
-    pub(super) current: u32,
+    /// What said so.
+    pub(super) front: Front,
 }
 
 impl Set {
@@ -49,7 +50,7 @@ impl Set {
             map,
             memory,
             header: Box::new(header),
-            current: 1,
+            front: Front::from_word(words.first().copied().unwrap_or_default()),
         };
         set.write(0, words);
         Ok(set)
@@ -69,9 +70,9 @@ impl Set {
     /// The set that lies in this memory.
     fn over(map: OwnedFd, memory: Memory) -> Option<Self> {
         let words = memory.words();
-        let Front { format, current } = Front::from_word(words.first()?.load(Ordering::Acquire));
-        let place = current as usize;
-        if format != FORMAT || !(1..=HEADERS).contains(&place) {
+        let front = Front::from_word(words.first()?.load(Ordering::Acquire));
+        let place = front.current as usize;
+        if front.format != FORMAT || !(1..=HEADERS).contains(&place) {
             return None;
         }
         let header = words.get(place * HEADER_WORDS..)?.first_chunk()?;
@@ -80,7 +81,7 @@ impl Set {
             map,
             memory,
             header: Box::new(Header::from_words(&header)),
-            current,
+            front,
         })
     }
 
@@ -166,9 +167,12 @@ impl Set {
 
     /// Puts another header in force, and with it all that was written before: by one word.
     pub(super) fn put_in_force(&self, current: u32) {
-        let format = FORMAT;
+        let front = Front {
+            current,
+            ..self.front
+        };
         if let Some(word) = self.memory.words().first() {
-            word.store(Front { format, current }.to_word(), Ordering::Release);
+            word.store(front.to_word(), Ordering::Release);
         }
     }
 }

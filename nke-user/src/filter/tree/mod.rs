@@ -22,8 +22,8 @@ mod split;
 mod tests;
 
 use nke_ebpf::abi::{
-    At, COUNTS_IN_PAGE, FORMAT, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS, PAGE_WORDS,
-    ROOTS, RULES_IN_PAGE, Root, Rule, Test,
+    COUNTS_IN_PAGE, FORMAT, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS, PAGE_WORDS, ROOTS,
+    RULES_IN_PAGE, Root, Rule, Test,
 };
 
 pub(super) use later::{copies, later};
@@ -55,12 +55,11 @@ pub(super) fn build(rules: &mut [Rule], tests: &[Test], default: u32, cpus: u32)
     let rules = &*rules;
     let all: Vec<_> = rules.iter().map(spans::spans).collect();
     // Where large tables do not fit into the first page, smaller ones do.
-    let (mut pages, roots) = (1..=MOST_BITS)
+    let (mut pages, few, roots) = (1..=MOST_BITS)
         .rev()
         .step_by(3)
         .find_map(|most_bits| trees((rules, tests), &all, most_bits))?;
 
-    let few = pages.lay_few().unwrap_or(At::NOTHING);
     // Rules that come later find room in the list and among the counts.
     let more = u32::try_from(super::edit::MOST).ok()?;
     let row = length.checked_add(more + 2)?.next_multiple_of(4);
@@ -102,13 +101,13 @@ pub(super) fn build(rules: &mut [Rule], tests: &[Test], default: u32, cpus: u32)
         built: length,
         tests: tests_page,
         tested: u32::try_from(tests.len()).ok()?,
-        few,
-        spare: [0; 2],
+        spare: [0; 4],
         roots,
         rest: [0; 16],
     };
     let front = Front {
         format: FORMAT,
+        few,
         current: 1,
     };
     words[0] = front.to_word();
@@ -125,7 +124,7 @@ fn trees<'a>(
     (rules, tests): (&'a [Rule], &'a [Test]),
     all: &[Spans],
     most_bits: u32,
-) -> Option<(Pages<'a>, Roots)> {
+) -> Option<(Pages<'a>, u16, Roots)> {
     let mut trees = Vec::new();
     for family in Family::ALL {
         let mine = (0u32..).zip(rules).filter(|(_, rule)| family.has(rule));
@@ -139,13 +138,14 @@ fn trees<'a>(
     // The search stops at a tree that can no more have the first match.
     trees.sort_by_key(|(_, first, _)| *first);
     let mut pages = Pages::new(rules, tests);
+    let few = pages.lay_few();
     let at = pages.lay_all(&trees.iter().map(|(_, _, tree)| tree).collect::<Vec<_>>())?;
     let mut roots = [[Root::NONE; ROOTS]; 4];
     for ((family, first, _), at) in trees.iter().zip(at) {
         let mut mine = roots[*family as usize].iter_mut();
         *mine.find(|root| **root == Root::NONE)? = Root::built(at, *first);
     }
-    Some((pages, roots))
+    Some((pages, few, roots))
 }
 
 /// The first rule of a tree.

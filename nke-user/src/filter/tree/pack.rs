@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use nke_ebpf::abi::{
-    At, Count, FEW, FRONT_WORDS, LINE_WORDS, PAGE_WORDS, PAGES, RULE_WORDS, Rule, Test,
+    At, Count, FEW, FEW_AT, FRONT_WORDS, LINE_WORDS, PAGE_WORDS, PAGES, RULE_WORDS, Rule, Test,
 };
 use nke_ebpf::rules::TOP_DEPTH;
 
@@ -90,16 +90,18 @@ impl<'a> Pages<'a> {
             .collect()
     }
 
-    /// Lays out all rules as one run of the first page, if they are few, without tests, and there is
-    /// room.
-    pub(super) fn lay_few(&mut self) -> Option<At> {
+    /// Lays out all rules in their own place of the first page, and says how many, if they are few and have no
+    /// tests; else 0.
+    pub(super) fn lay_few(&mut self) -> u16 {
         let plain = self.rules.iter().all(|rule| tests_of(rule) == 0);
-        let words = self.rules.len() * RULE_WORDS;
-        if !plain || self.rules.len() > FEW || words > self.pages[0].free() {
-            return None;
+        if !plain || self.rules.len() > FEW {
+            return 0;
         }
-        let all: Vec<u32> = (0..u32::try_from(self.rules.len()).ok()?).collect();
-        self.put_run(0, &all)
+        let places = self.words[FEW_AT * RULE_WORDS..].chunks_exact_mut(RULE_WORDS);
+        for (place, rule) in places.zip(self.rules) {
+            place.copy_from_slice(&rule.to_words());
+        }
+        u16::try_from(self.rules.len()).unwrap_or(0)
     }
 
     /// Where so many counts begin if they are in the first page, behind its tables; nothing if they do

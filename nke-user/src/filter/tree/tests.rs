@@ -2,7 +2,7 @@
 
 use nke_ebpf::abi::{Page, Subject, facts};
 use nke_ebpf::{
-    Flow, Frame,
+    Family, Flow, Frame,
     rules::{decide, decide_few},
     set::Answer,
     tests_hold,
@@ -38,8 +38,13 @@ fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
     let subject = Subject::of(&frame, &flow, facts::IN);
     let tests = |page: &Page, rule: &Rule| tests_hold(page, &subject, rule.extra, no_set);
     let decision = decide(pages, (&pages[0], header), &subject, tests);
-    if let Some(few) = decide_few(&pages[0], header, &subject) {
-        assert_eq!(few, decision, "{bytes:02x?}");
+    let few = pages[0].front().few;
+    if few != 0 {
+        let by = decide_few::<false>(&pages[0], few, &subject);
+        assert_eq!(by, decision, "{bytes:02x?}");
+        if flow.family() == Family::V4 {
+            assert_eq!(decide_few::<true>(&pages[0], few, &subject), decision);
+        }
     }
     let expected = match rules.judge(&dissect(bytes, Direction::In)).by {
         Decider::Rule(index) => index + 1,
@@ -87,7 +92,7 @@ fn shapes_of_all_sizes_are_judged_as_they_say() {
                 let drawn = shape.draw(&mut dice, count, six);
                 let rules = rules(&drawn);
                 let pages = built(&rules);
-                let is_few = pages[0].header().few != At::NOTHING;
+                let is_few = pages[0].front().few != 0;
                 assert_eq!(is_few, count <= 4);
                 for bytes in packets(&drawn, &mut dice, 200) {
                     check(&rules, &pages, &bytes);
