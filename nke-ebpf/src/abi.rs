@@ -13,6 +13,7 @@
 //!
 //! Nothing here may have padding, or a meaning that depends on who reads it.
 
+pub mod classic;
 pub mod records;
 mod rule_set;
 mod test;

@@ -79,6 +79,27 @@ pub(crate) fn below_1024(number: usize) -> usize {
     number
 }
 
+/// The same number, which must be below 32,768. See [`below_1024`].
+#[cfg(feature = "bpf")]
+#[inline(always)]
+pub(crate) fn below_32768(number: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: arithmetic in one register.
+        unsafe {
+            core::arch::asm!(
+                "{number} &= 32767",
+                number = inout(reg) number,
+                options(pure, nomem, nostack),
+            );
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    number
+}
+
 /// The same number, of which the verifier has forgotten what it knew.
 ///
 /// Ways that come together again are walked on only once if they look alike, and a constant looks

@@ -23,7 +23,8 @@ use aya_ebpf::{
 
 use crate::{
     Decision, Flow, Obscured, Packet, SocketCall,
-    abi::{COUNTS_IN_PAGE, Count, Header, Page, RULES_IN_PAGE, Rule, Subject, facts},
+    abi::{COUNTS_IN_PAGE, Count, Header, Page, RULES_IN_PAGE, Rule, Subject, facts, field},
+    classic::answers,
     flow::Straight,
     rules::{self, Pages},
     tally,
@@ -42,6 +43,7 @@ pub type RuleSets = ArrayOfMaps<RuleSet, 1>;
 /// The rule set in force. A packet is judged and counted by one.
 #[derive(Clone, Copy)]
 pub struct InForce<'a> {
+    sets: &'a RuleSets,
     set: &'a RuleSet,
     /// The first page, which the counts may be in.
     first: NonNull<Page>,
@@ -61,7 +63,7 @@ impl<'a> InForce<'a> {
     pub fn of(sets: &'a RuleSets) -> Option<Self> {
         let set = sets.get(0)?;
         let first = NonNull::new(set.get_ptr_mut(0)?)?;
-        Some(Self { set, first })
+        Some(Self { sets, set, first })
     }
 
     /// What the first rule says that matches a packet: its outcome. The packet is counted for it, or as one that
@@ -77,20 +79,44 @@ impl<'a> InForce<'a> {
         }
         let header = self.first().header();
         let mut case = MaybeUninit::uninit();
-        if !packet.read_case(&mut case, header.asks()) {
+        if !self.read(packet, &mut case, header.asks()) {
             self.count(header, header.row.wrapping_sub(1), packet);
             return Err(Obscured);
         }
-        // Between this look at the rule set and that, another one can have been put in force, which asks for more.
-        if (by.judge)(case.as_mut_ptr()) == AGAIN && packet.read_case(&mut case, Rule::ASKS) {
+        // Between this look at the rule set and that, another one can have been put in force, which asks for more, or
+        // other expressions. Who does that waits until no packet goes by the old one any more: it happens once.
+        if (by.judge)(case.as_mut_ptr()) == AGAIN
+            && let Some(rules) = Self::of(self.sets)
+            && rules.read(packet, &mut case, Rule::ASKS)
+        {
             (by.judge)(case.as_mut_ptr());
         }
         // SAFETY: a packet that could be read has made a case.
-        let outcome = unsafe { case.assume_init_ref() }.decision.outcome;
+        let case = unsafe { case.assume_init_ref() };
+        let outcome = case.decision.outcome;
         if outcome & Rule::LOG != 0 {
-            (by.log)(case.as_ptr());
+            (by.log)(case);
         }
         Ok(outcome)
+    }
+
+    /// Makes a case of a packet, with what is asked for, and asks the expressions of the rules, where there are any.
+    /// False if it is obscured: see [`Obscured`].
+    #[inline(always)]
+    fn read(&self, packet: &impl Packet, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
+        if !packet.read_case(case, asks) {
+            return false;
+        }
+        let header = self.first().header();
+        if header.stamp != 0
+            && let Some(page) = self.set.page(header.expressions)
+        {
+            // SAFETY: a packet that could be read has made a case.
+            let case = unsafe { case.assume_init_mut() };
+            case.subject.words[usize::from(field::EXPRESSIONS)] = answers(packet, page);
+            case.stamp = header.stamp.into();
+        }
+        true
     }
 
     /// The same for a packet as nearly all are, where rules are few, and nothing else follows from
@@ -195,6 +221,8 @@ pub struct Case {
     bytes: u32,
     /// Of [`Rule::ASKS`], what has been read; and [`Case::ALONE`].
     asked: u32,
+    /// The [`Header::stamp`] of the expressions that have been asked; 0 if none have.
+    stamp: u64,
     decision: Decision,
 }
 
@@ -209,6 +237,7 @@ impl Case {
             subject,
             bytes,
             asked,
+            stamp: 0,
             decision: Decision {
                 outcome: 0,
                 number: 0,
@@ -259,7 +288,8 @@ impl Case {
     }
 }
 
-/// What a [`Judge`] answers of a case of which too little has been read.
+/// What a [`Judge`] answers of a case of which too little has been read, or which has asked the expressions of
+/// another rule set than is in force.
 const AGAIN: u32 = 1;
 
 /// Decides a case by the rule set in force, and counts it; or says [`AGAIN`].
@@ -281,7 +311,8 @@ pub unsafe fn judge(
     let first = rules.first();
     // Once: a moment later it can be another.
     let header = first.header();
-    if header.asks() & !case.asked != 0 {
+    let stamp = u64::from(header.stamp);
+    if header.asks() & !case.asked != 0 || stamp != 0 && stamp != case.stamp {
         return AGAIN;
     }
     let few = first.front().few;

@@ -44,6 +44,8 @@ mod flow;
 
 mod branchless;
 
+mod classic;
+
 pub mod abi;
 
 pub mod set;
@@ -82,6 +84,7 @@ mod tally;
 #[cfg(feature = "bpf")]
 pub use aya_ebpf;
 pub use branchless::forget;
+pub use classic::answers;
 #[cfg(feature = "bpf")]
 pub use existing::{Existing, TcpIteration, UdpIteration};
 pub use flow::{EXTENSION_HEADERS, Family, Flow, Obscured, REACH, VLAN_TAGS};

@@ -18,7 +18,9 @@ use core::{cell::Cell, ffi::c_void, mem::MaybeUninit, ptr};
 
 use crate::{
     Case, Direction, Packet,
+    abi::Page,
     branchless::is_below,
+    classic,
     headers::{Header, ethertype},
     kernel,
     packet::{Scratch, sealed::Sealed},
@@ -52,8 +54,8 @@ pub(crate) struct Dynptr(MaybeUninit<[u64; 2]>);
 
 unsafe extern "C" {
     fn bpf_dynptr_from_skb(packet: *mut c_void, flags: u64, dynptr: *mut Dynptr) -> i32;
-    fn bpf_dynptr_size(dynptr: *const Dynptr) -> u32;
-    fn bpf_dynptr_slice(
+    pub(crate) fn bpf_dynptr_size(dynptr: *const Dynptr) -> u32;
+    pub(crate) fn bpf_dynptr_slice(
         dynptr: *const Dynptr,
         offset: u64,
         buffer: *mut c_void,
@@ -188,6 +190,11 @@ impl Sealed for IpPacket<'_> {
         const { assert!(size_of::<T>() <= size_of::<Scratch>()) };
         // SAFETY: long enough, and borrowed exclusively for as long as the header.
         unsafe { self.slice(offset, scratch.as_mut_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn answers(&self, page: &Page) -> u64 {
+        classic::run(classic::Ip(self.dynptr), page)
     }
 
     #[inline(always)]

@@ -26,6 +26,8 @@ use aya_ebpf::bindings::{__sk_buff, xdp_md};
 #[cfg(feature = "bpf")]
 use crate::{Case, branchless::load};
 use crate::{
+    abi::Page,
+    classic::{self, Plain},
     flow,
     headers::{Header, ethertype},
 };
@@ -76,7 +78,7 @@ pub(crate) mod sealed {
     use super::Scratch;
     #[cfg(feature = "bpf")]
     use crate::Case;
-    use crate::headers::Header;
+    use crate::{abi::Page, headers::Header};
 
     /// Only this crate says what is a packet.
     pub trait Sealed {
@@ -119,6 +121,9 @@ pub(crate) mod sealed {
             offset: usize,
             scratch: &'a mut Scratch,
         ) -> Option<&'a T>;
+
+        /// What expressions say of it: see [`crate::answers`].
+        fn answers(&self, page: &Page) -> u64;
     }
 }
 
@@ -197,6 +202,14 @@ impl sealed::Sealed for Frame<'_> {
 
     fn header_in<'a, T: Header>(&'a self, offset: usize, _: &'a mut Scratch) -> Option<&'a T> {
         self.header(offset)
+    }
+
+    fn answers(&self, page: &Page) -> u64 {
+        if self.has_link {
+            classic::run(Plain::<true>(self.bytes), page)
+        } else {
+            classic::run(Plain::<false>(self.bytes), page)
+        }
     }
 }
 
@@ -308,6 +321,11 @@ impl sealed::Sealed for XdpPacket {
     #[inline(always)]
     fn header_in<'a, T: Header>(&'a self, offset: usize, _: &'a mut Scratch) -> Option<&'a T> {
         self.header(offset)
+    }
+
+    #[inline(always)]
+    fn answers(&self, page: &Page) -> u64 {
+        classic::run(classic::Xdp(self.0), page)
     }
 }
 
@@ -426,6 +444,11 @@ impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
     #[inline(always)]
     fn header_in<'a, T: Header>(&'a self, offset: usize, _: &'a mut Scratch) -> Option<&'a T> {
         self.header(offset)
+    }
+
+    #[inline(always)]
+    fn answers(&self, page: &Page) -> u64 {
+        classic::run(classic::Skb(self.0), page)
     }
 }
 

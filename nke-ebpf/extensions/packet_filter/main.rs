@@ -24,6 +24,9 @@ license = "MIT OR Apache-2.0"
 hooks = ["interface/xdp"]
 attachment-maps = ["RULES"]
 
+[requires]
+optional-helpers = ["bpf_loop"]
+
 [settings.log-lines]
 type = "u32"
 default = 100

@@ -10,6 +10,7 @@
 //! then          the tests of all rules, a line each
 //! then          counts that old rule sets have left, by number; then those of each CPU, unless
 //!               there is room for them in page 0
+//! then          a page of expressions, if there are any
 //! then          room for the trees of rules that come later
 //! ```
 //!
@@ -201,8 +202,13 @@ pub struct Header {
     pub tests: u32,
     /// How many tests there are.
     pub tested: u32,
+    /// The page of expressions: see [`super::classic::Place`]; 0 if there are none.
+    pub expressions: u32,
+    /// Which expressions these are: another number than those have of the set before or of the one that follows;
+    /// 0 if there are none.
+    pub stamp: u32,
     /// Nothing yet.
-    pub spare: [u32; 4],
+    pub spare: [u32; 2],
     /// The trees by family: of what is not IP, of IPv4, of IPv6, and none.
     pub roots: [[Root; ROOTS]; 4],
     /// Nothing yet.
@@ -350,6 +356,7 @@ impl Header {
         words[3] = join(self.counts, self.room);
         words[4] = join(self.taken, self.built);
         words[5] = join(self.tests, self.tested);
+        words[6] = join(self.expressions, self.stamp);
         let roots = self.roots.as_flattened();
         for (two, root) in words[8..SAID].chunks_exact_mut(2).zip(roots) {
             two.copy_from_slice(&[root.at.0, join(root.first, root.later)]);
@@ -366,6 +373,7 @@ impl Header {
         let (counts, room) = split(words[3]);
         let (taken, built) = split(words[4]);
         let (tests, tested) = split(words[5]);
+        let (expressions, stamp) = split(words[6]);
         let mut roots = [[Root::NONE; ROOTS]; 4];
         let pairs = words[8..SAID].chunks_exact(2);
         for (root, two) in roots.as_flattened_mut().iter_mut().zip(pairs) {
@@ -389,7 +397,9 @@ impl Header {
             built,
             tests,
             tested,
-            spare: [0; 4],
+            expressions,
+            stamp,
+            spare: [0; 2],
             roots,
             rest: [0; 16],
         }

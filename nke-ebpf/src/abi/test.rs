@@ -52,6 +52,8 @@ pub mod field {
     pub const ETHER_FROM: u16 = 8;
     /// Where the frame goes, alike.
     pub const ETHER_TO: u16 = 9;
+    /// What each expression says of the packet, a bit each: see [`super::super::classic`].
+    pub const EXPRESSIONS: u16 = 10;
 }
 
 /// One thing that is asked of a packet.

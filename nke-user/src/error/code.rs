@@ -169,6 +169,8 @@ codes! { Error:
 
 codes! { filter::Error:
     60 "rules-full" Full,
+    39 "expressions-full" ExpressionsFull,
+    38 "no-expressions" NoExpressions,
     61 "no-rules-map" NoMap,
     62 "rules-map" Map,
     63 "foreign-rule" ForeignRule,

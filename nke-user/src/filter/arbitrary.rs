@@ -298,6 +298,8 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
                 transport,
                 conditions: fitting(transport, conditions),
                 tests,
+                // Its text is another's language, and its program another's work.
+                expression: None,
             };
             // ARP has none of the others.
             match addresses {

@@ -12,6 +12,7 @@
 //! never says that something is covered that is not.
 
 use super::conditions::Bits;
+use super::expression::Expression;
 use super::further::Test;
 use super::rule::{Addresses, PortProtocol, PortRange, Rule, Transport, Way};
 
@@ -36,6 +37,7 @@ pub(super) struct Region {
     bits: Bits,
     /// What else is asked of them.
     tests: Vec<Test>,
+    expression: Option<Expression>,
 }
 
 /// There were more pieces than are followed.
@@ -64,10 +66,12 @@ impl Region {
         };
         let cuboids = region;
         let tests = rule.tests.clone();
+        let expression = rule.expression.clone();
         Self {
             cuboids,
             bits,
             tests,
+            expression,
         }
     }
 
@@ -101,7 +105,8 @@ impl Region {
 
     /// Takes the packets of another away, if it has all of those in its corners.
     pub(super) fn subtract(&mut self, other: &Self) -> Result<(), TooMany> {
-        let asks_more = other.tests.iter().any(|test| !self.tests.contains(test));
+        let asks_more = other.tests.iter().any(|test| !self.tests.contains(test))
+            || other.expression.is_some() && other.expression != self.expression;
         if asks_more || other.bits.mask & !self.bits.mask != 0 || !self.meets(other) {
             return Ok(());
         }

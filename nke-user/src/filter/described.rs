@@ -219,6 +219,7 @@ impl fmt::Display for Packet {
             length,
             mark,
             ether,
+            frame: _,
         } = self;
         write!(f, "{way} ")?;
         match ends {

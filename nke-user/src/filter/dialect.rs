@@ -70,6 +70,7 @@ impl Dialect {
                 "length",
                 "mark",
                 "ether",
+                "expr",
                 "not",
             ],
             Self::Calls => &[
@@ -86,7 +87,8 @@ impl Dialect {
             Self::Packets => {
                 "pass|drop [in|out] [log] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
                  [to ADDRESS [port N]] [flags F/G] [icmp-type T [code C]] [fragment] [dscp D] \
-                 [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC]"
+                 [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
+                 [expr 'TCPDUMP']"
             }
             Self::Calls => {
                 "pass|drop [out|connect|sendmsg|bind] [inet|inet6] [proto P] [to ADDRESS] [port N]"

@@ -31,6 +31,7 @@ impl fmt::Display for Rule {
             transport,
             conditions,
             tests: _,
+            expression,
         } = self;
         write!(f, "{action}")?;
         if let Some(way) = way {
@@ -88,7 +89,10 @@ impl fmt::Display for Rule {
             ..*conditions
         };
         write!(f, "{conditions}")?;
-        self.fmt_tests(f)
+        self.fmt_tests(f)?;
+        expression
+            .as_ref()
+            .map_or(Ok(()), |expression| write!(f, " expr {expression}"))
     }
 }
 

@@ -6,11 +6,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::conditions::{Dscp, Fragment, VlanId};
+use super::expression::Frame;
 use super::further::Mac;
 use super::rule::{Direction, PortProtocol, Protocol, Way};
 
 /// What the rules can ask of a packet; or of a call, which is like a packet from nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Which way it goes.
     pub way: Way,
@@ -38,6 +39,8 @@ pub struct Packet {
     pub mark: Option<u32>,
     /// Where its frame comes from and goes, if it has one and that is said.
     pub ether: Option<(Mac, Mac)>,
+    /// Its bytes, where they are known: expressions ask for any of them.
+    pub frame: Option<Frame>,
 }
 
 impl Packet {
@@ -58,6 +61,7 @@ impl Packet {
             length: None,
             mark: None,
             ether: None,
+            frame: None,
         }
     }
 }

@@ -19,6 +19,7 @@ use std::slice;
 
 use nke_ebpf::abi::{self, FEW, HEADERS, Header, PAGE_WORDS, ROOTS, Root, Rule, Test, join};
 
+use super::expression::page::Page;
 use super::rule::RuleSet;
 use super::stored::Set;
 use super::{carry, encode, tree};
@@ -167,11 +168,14 @@ impl Coming {
                     }
                     number
                 }
-                // Where sets lie is found for all rules at once.
-                None if rule.memberships().next().is_some() => return None,
+                // Where sets lie is found for all rules at once, and so is what expressions there are.
+                None if rule.memberships().next().is_some() || rule.expression.is_some() => {
+                    return None;
+                }
                 None => {
                     let number = set.header.length + 1 + u32::try_from(coming.new.len()).ok()?;
-                    let (encoded, tests) = encode::encode_all(slice::from_ref(rule));
+                    let (encoded, tests) =
+                        encode::encode_all(slice::from_ref(rule), &Page::default());
                     let rule = Rule {
                         number,
                         order: *orders.next()?,

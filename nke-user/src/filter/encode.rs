@@ -9,21 +9,31 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use nke_ebpf::abi::{self, Ends, PORT_GUARD, facts};
 
 use super::conditions::{Bits, Conditions, IcmpKind, TcpFlags};
+use super::expression::{
+    Expression,
+    page::{self, Page},
+};
 use super::further::Test;
 use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way,
 };
 
-/// The kernel's form of rules, and of the tests of all of them, one behind the other.
-pub(super) fn encode_all(rules: &[Rule]) -> (Vec<abi::Rule>, Vec<abi::Test>) {
+/// The kernel's form of rules whose expressions lie in this page, and of the tests of all of them, one
+/// behind the other.
+pub(super) fn encode_all(
+    rules: &[Rule],
+    expressions: &Page<'_>,
+) -> (Vec<abi::Rule>, Vec<abi::Test>) {
     let (mut encoded, mut tests) = (Vec::with_capacity(rules.len()), Vec::new());
     for (number, rule) in (1..).zip(rules) {
         let mut rule_encoded = encode(rule, number);
-        if !rule.tests.is_empty() {
+        if asks_tests(rule) {
             rule_encoded.listed = u32::try_from(tests.len()).unwrap_or(u32::MAX);
         }
         encoded.push(rule_encoded);
         tests.extend(rule.tests.iter().map(Test::encode));
+        // Last, as it is written.
+        tests.extend(rule.expression.iter().map(|it| expressions.test(it)));
     }
     (encoded, tests)
 }
@@ -38,10 +48,12 @@ pub(super) fn encode(rule: &Rule, number: u32) -> abi::Rule {
         transport,
         conditions,
         tests,
+        expression,
     } = rule;
+    let count = tests.len() + usize::from(expression.is_some());
     let mut encoded = abi::Rule {
         number,
-        extra: abi::Test::extra(0, u32::try_from(tests.len()).unwrap_or(u32::MAX)),
+        extra: abi::Test::extra(0, u32::try_from(count).unwrap_or(u32::MAX)),
         outcome: outcome(*action),
         ..abi::Rule::ANY
     };
@@ -123,12 +135,17 @@ pub(super) fn default_outcome(RuleSet { default, rules }: &RuleSet) -> u32 {
     } else {
         0
     };
-    let tests = if rules.iter().any(|rule| !rule.tests.is_empty()) {
+    let tests = if rules.iter().any(asks_tests) {
         abi::Rule::ASKS_TESTS
     } else {
         0
     };
     outcome(*default) | more | tests
+}
+
+/// Whether a rule has tests in the kernel.
+const fn asks_tests(rule: &Rule) -> bool {
+    !rule.tests.is_empty() || rule.expression.is_some()
 }
 
 /// The kernel's form of an action.
@@ -149,7 +166,12 @@ pub(super) const fn action(outcome: u32) -> Action {
 }
 
 /// The rule of which this is the kernel's form, and these that of its tests; nothing if they are of none.
-pub(super) fn decode(encoded: &abi::Rule, tests: &[abi::Test]) -> Option<Rule> {
+/// `expressions` has those of the rule set.
+pub(super) fn decode(
+    encoded: &abi::Rule,
+    tests: &[abi::Test],
+    expressions: &[Expression],
+) -> Option<Rule> {
     let wanted = |fact: u64| encoded.facts_mask & fact != 0;
     let ways = [Way::In, Way::Out, Way::Connect, Way::Sendmsg, Way::Bind];
     // One at most: the comparison at the end refuses a rule that says more.
@@ -175,6 +197,13 @@ pub(super) fn decode(encoded: &abi::Rule, tests: &[abi::Test]) -> Option<Rule> {
         false => None,
     };
     let transport = transport(encoded, protocol)?;
+    let (mut tests, mut expression) = (tests, None);
+    if let Some((last, others)) = tests.split_last()
+        && let Some(number) = page::number(last)
+    {
+        expression = Some(expressions.get(number)?.clone());
+        tests = others;
+    }
     let tests = tests
         .iter()
         .map(|test| Test::decode(test, &addresses, protocol));
@@ -190,6 +219,7 @@ pub(super) fn decode(encoded: &abi::Rule, tests: &[abi::Test]) -> Option<Rule> {
             value: encoded.facts,
         }),
         tests,
+        expression,
     };
     let again = abi::Rule {
         listed: encoded.listed,

@@ -5,6 +5,7 @@ use std::{io, path::PathBuf};
 use aya::maps::MapError;
 
 use super::{MemberError, ParseError, Rule, Unreadable, import};
+use crate::kernel::Version;
 
 /// Why rules could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,27 @@ pub enum Error {
         wanted: usize,
         /// How many there can be of which a packet may match any.
         limit: usize,
+    },
+
+    /// There are more expressions of tcpdump in the rules than there can be, or they are too long.
+    #[error(
+        "rules: write: they have {wanted} expressions, and {most} are the most, of 64 KiB together: say in \
+         words of the language what can be said so",
+        most = nke_ebpf::abi::classic::EXPRESSIONS
+    )]
+    ExpressionsFull {
+        /// How many different ones there are, or one more than there can be.
+        wanted: usize,
+    },
+
+    /// The kernel cannot run expressions of tcpdump.
+    #[error(
+        "rules: write: this kernel (Linux {running}) runs no expressions, which takes Linux 5.17 (bpf_loop): \
+         say it in words of the language"
+    )]
+    NoExpressions {
+        /// The running kernel.
+        running: Version,
     },
 
     /// A map of the attachment is missing, or is no such map.

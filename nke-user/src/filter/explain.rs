@@ -74,6 +74,7 @@ impl Rule {
             transport,
             conditions,
             tests,
+            expression,
         } = self;
         let mut misses = Misses::default();
         if let Some(wanted) = way.filter(|_| !self.applies(packet.way)) {
@@ -88,6 +89,9 @@ impl Rule {
                 true => misses.add(what.name(), found, format_args!("anything but {what}")),
                 false => misses.add(what.name(), found, what),
             }
+        }
+        if let Some(wanted) = expression.as_ref().filter(|it| !it.matches(packet)) {
+            misses.add("expression", Some("otherwise"), wanted);
         }
         misses.0
     }

@@ -130,7 +130,8 @@ fn read_by_all(bytes: &[u8]) {
             let _: Result<_, _> = dissect(&packet.bytes, Direction::In);
         }
     }
-    let text = String::from_utf8_lossy(bytes);
+    // Compiling an expression is another program's work, and takes that long.
+    let text = String::from_utf8_lossy(bytes).replace("expr", "exp");
     for dialect in [Dialect::Packets, Dialect::Calls] {
         match dialect.source(&text) {
             Ok(source) => {

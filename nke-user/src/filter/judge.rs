@@ -79,12 +79,14 @@ impl Rule {
             transport,
             conditions,
             tests,
+            expression,
         } = self;
         self.applies(packet.way)
             && addresses.matches(packet)
             && transport.matches(packet)
             && conditions.match_packet(packet)
             && tests.iter().all(|test| test.holds(packet, known))
+            && expression.as_ref().is_none_or(|it| it.matches(packet))
     }
 }
 

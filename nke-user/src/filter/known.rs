@@ -89,7 +89,7 @@ mod tests {
             // Wherever the set lies, it is the same rule.
             tests.iter_mut().for_each(|test| test.slot = 7);
             assert_eq!(
-                encode::decode(&encoded, &tests).as_ref(),
+                encode::decode(&encoded, &tests, &[]).as_ref(),
                 Some(rule),
                 "{text}"
             );

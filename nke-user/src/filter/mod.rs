@@ -30,6 +30,7 @@ mod names;
 mod rule;
 
 mod conditions;
+mod expression;
 mod further;
 
 mod display;
@@ -85,6 +86,7 @@ pub use dialect::Dialect;
 pub use dissect::{Ends, Obscured, Packet, dissect};
 pub use error::Error;
 pub use explain::Miss;
+pub use expression::{Expression, Frame, LONGEST_TEXT, Malformed, Program, Refused};
 pub use further::{Asked, LengthRange, Mac, Mark, Membership, Net, Side, Test};
 pub use hint::Hint;
 pub(crate) use hint::nearest;

@@ -185,6 +185,8 @@ impl List<'_> {
                 // What tests keep apart does not show here.
                 let apart = one.action == other.action
                     || !(one.tests.is_empty() && other.tests.is_empty())
+                    || one.expression.is_some()
+                    || other.expression.is_some()
                     || ways.is_some_and(|(one, other)| one != other)
                     || !self.regions[first].meets(&self.regions[second]);
                 // A rule and its exceptions in front of it are how lists are written.

@@ -3,6 +3,7 @@
 use super::conditions::{Conditions, Dscp, Fragment, IcmpKind, LETTERS, TcpFlags, Vlan, VlanId};
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
+use super::expression::Expression;
 use super::further::{Asked, LengthRange, Mac, Mark, Test};
 use super::parse::{is_number, within_capacity};
 use super::parse_error::{ParseError, Problem};
@@ -22,6 +23,7 @@ pub(super) struct Options<'a> {
     vlan: Vec<Said<'a, Vlan>>,
     /// What else is asked, by the word that asks: alternatives, each of which is some tests.
     further: Vec<(&'static str, Vec<Vec<Test>>)>,
+    pub expression: Option<Expression>,
 }
 
 impl<'a> Options<'a> {
@@ -78,6 +80,8 @@ impl<'a> Options<'a> {
             self.ask("mark", all);
         } else if !(self.has("from") && self.has("to")) && cursor.keyword("ether") {
             self.ether(cursor)?;
+        } else if self.expression.is_none() && cursor.keyword("expr") {
+            self.expression = Some(expression(cursor)?);
         } else {
             return Ok(false);
         }
@@ -195,6 +199,26 @@ impl<'a> Options<'a> {
         }
         all
     }
+}
+
+/// What stands between quotes, compiled.
+fn expression(cursor: &mut Cursor<'_>) -> Result<Expression, ParseError> {
+    let what = "an expression of tcpdump in quotes, as in `'tcp[13] & 2 != 0'`";
+    cursor.thing(
+        what,
+        |_| None,
+        |text| {
+            let inside = quoted(text)?;
+            Some(Expression::compile(inside).map_err(Problem::Expression))
+        },
+    )
+}
+
+/// What is between two quotes of the same kind.
+fn quoted(text: &str) -> Option<&str> {
+    ['\'', '"']
+        .into_iter()
+        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
 }
 
 /// The tests that a list stands for: with `not` all of them together, else each for itself.

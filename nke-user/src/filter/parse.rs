@@ -214,7 +214,8 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
                     addresses,
                     transport,
                     conditions: *conditions,
-                    tests: in_order(cursor, tests)?,
+                    tests: in_order(cursor, tests, &options)?,
+                    expression: options.expression.clone(),
                 });
             }
         }
@@ -223,11 +224,17 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
 }
 
 /// Tests as a rule has them.
-fn in_order(cursor: &Cursor<'_>, mut tests: Vec<Test>) -> Result<Vec<Test>, ParseError> {
+fn in_order(
+    cursor: &Cursor<'_>,
+    mut tests: Vec<Test>,
+    options: &Options<'_>,
+) -> Result<Vec<Test>, ParseError> {
     tests.sort_unstable();
     tests.dedup();
-    if tests.len() > TESTS {
-        let many = Problem::TooManyTests { tests: tests.len() };
+    // An expression is one more.
+    let count = tests.len() + usize::from(options.expression.is_some());
+    if count > TESTS {
+        let many = Problem::TooManyTests { tests: count };
         return Err(cursor.problem(many, None, None));
     }
     Ok(tests)
@@ -249,7 +256,8 @@ fn arp(
             log,
             addresses: Addresses::Arp,
             conditions,
-            tests: in_order(cursor, tests)?,
+            tests: in_order(cursor, tests, &options)?,
+            expression: options.expression.clone(),
             ..Rule::all(action)
         })
     };

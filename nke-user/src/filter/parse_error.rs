@@ -14,6 +14,7 @@
 
 use std::fmt;
 
+use super::expression::Refused;
 use super::hint::Hint;
 use super::rule::Protocol;
 
@@ -148,6 +149,9 @@ pub enum Problem {
         /// How many they stand for.
         rules: usize,
     },
+    /// An expression that has no program.
+    #[error(transparent)]
+    Expression(Refused),
     /// Two defaults.
     #[error("there is a default already, on line {earlier}")]
     SecondDefault {

@@ -21,6 +21,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::conditions::{Conditions, IcmpKind, TcpFlags};
+use super::expression::Expression;
 use super::further::Test;
 
 /// What happens to a packet, or to a call.
@@ -183,6 +184,8 @@ pub struct Rule {
     pub conditions: Conditions,
     /// What else is asked of it, where all of that fits: in order, each once.
     pub tests: Vec<Test>,
+    /// The expression of tcpdump that it must fit beside all of that.
+    pub expression: Option<Expression>,
 }
 
 /// An ordered list of rules, and what happens to a packet that none of them matches.
@@ -206,6 +209,7 @@ impl Rule {
             transport: Transport::Any,
             conditions: Conditions::NONE,
             tests: Vec::new(),
+            expression: None,
         }
     }
 

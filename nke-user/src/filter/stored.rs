@@ -155,6 +155,14 @@ impl Set {
         tests.iter().map(Test::from_words).collect()
     }
 
+    /// The page of expressions; no words if there are none.
+    pub(super) fn expressions(&self) -> Vec<u64> {
+        match self.header.expressions as usize {
+            0 => Vec::new(),
+            page => self.words(page * PAGE_WORDS, PAGE_WORDS).collect(),
+        }
+    }
+
     /// The word where a test begins, by its number from 0.
     pub(super) const fn test(&self, number: u32) -> usize {
         self.header.tests as usize * PAGE_WORDS + number as usize * LINE_WORDS

@@ -32,6 +32,7 @@ use nke_ebpf::abi::{self, ROOTS, RUN, map};
 use super::counts::Counts;
 use super::edit::{self, Edit, Places};
 use super::error::Error;
+use super::expression;
 use super::further::Asked;
 use super::rule::{Rule, RuleSet};
 use super::stored::Set;
@@ -265,10 +266,15 @@ impl Table {
             limit: RUN * ROOTS,
         };
         let cpus = sys::map::cpu_ids().map_err(failed("count the processors"))?;
-        let (mut encoded, mut tests) = encode::encode_all(&new.rules);
+        let (expressions, page) = expression::page::laid_out(&new.rules)?;
+        let (mut encoded, mut tests) = encode::encode_all(&new.rules, &expressions);
         self.find_sets(new, &mut tests)?;
         let default = encode::default_outcome(new);
-        let built = tree::build(&mut encoded, &tests, default, cpus).ok_or_else(full)?;
+        let mut built = tree::build(&mut encoded, &tests, default, cpus).ok_or_else(full)?;
+        if !page.is_empty() {
+            let before = old.as_ref().map_or(0, |old| old.header.stamp);
+            built.add_expressions(&page, before.checked_add(1).unwrap_or(1));
+        }
         let set = Set::create(built.pages, &built.words, built.header);
         let set = set.map_err(failed("make a map for the new rules"))?;
         let made = Made::Anew { set, old, staying };
@@ -285,11 +291,13 @@ impl Table {
         let none = Error::NoSets;
         let named = self.named.as_ref().ok_or(none)?.all()?;
         let of_rules = new.rules.iter().flat_map(|rule| {
-            let tests = rule.tests.iter();
+            // An expression is one more, behind the others.
+            let expression = rule.expression.iter().map(|_| None);
+            let tests = rule.tests.iter().map(Some).chain(expression);
             tests.map(move |test| (rule, test))
         });
         for ((rule, test), encoded) in of_rules.zip(tests) {
-            if let Asked::In(membership) = &test.what {
+            if let Some(Asked::In(membership)) = test.map(|test| &test.what) {
                 encoded.slot = sets::slot_for(&named, membership, rule)?;
             }
         }
@@ -379,6 +387,7 @@ pub(super) fn rules_of(set: &Set) -> Result<(Vec<Rule>, Places), Error> {
     }
     listed.sort_by_key(|rule| rule.order);
     let tests = set.tests();
+    let expressions = expression::page::all(&set.expressions());
     let mut rules = Vec::with_capacity(listed.len());
     for (number, encoded) in (1..).zip(&listed) {
         let plain = abi::Rule {
@@ -388,7 +397,7 @@ pub(super) fn rules_of(set: &Set) -> Result<(Vec<Rule>, Places), Error> {
             ..*encoded
         };
         let own = tree::tests_of(&plain, &tests);
-        let rule = own.and_then(|tests| encode::decode(&plain, tests));
+        let rule = own.and_then(|tests| encode::decode(&plain, tests, &expressions));
         rules.push(rule.ok_or(Error::ForeignRule { number })?);
     }
     let places = Places {

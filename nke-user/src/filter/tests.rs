@@ -160,7 +160,7 @@ fn errors_name_what_cannot_stand_behind() {
     check_error(
         "drop arp proto tcp",
         10,
-        "expected `vlan`, `length`, `mark`, `ether` or the end",
+        "expected `vlan`, `length`, `mark`, `ether`, `expr` or the end",
     );
     check_error(
         "drop proto not tcp flags S/S",
@@ -254,21 +254,22 @@ fn errors_name_the_place_and_the_way_out() {
         3,
         "expected `pass` or `drop`, found `tcp`; the order is: pass|drop [in|out] [log] \
          [arp|inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]] [flags F/G] \
-         [icmp-type T [code C]] [fragment] [dscp D] [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC]",
+         [icmp-type T [code C]] [fragment] [dscp D] [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
+         [expr 'TCPDUMP']",
     );
     check_error(
         "drop quick",
         6,
         5,
         "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
-         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `ether` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `ether`, `expr` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
     );
     check_error(
         "drop frm any",
         6,
         3,
         "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
-         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `ether` or the end of the line, found `frm`; did you mean `from`?",
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `ether`, `expr` or the end of the line, found `frm`; did you mean `from`?",
     );
     check_error(
         "drop from 10/8",
@@ -582,7 +583,7 @@ proptest! {
     #[test]
     fn what_is_printed_of_calls_is_read_back(rule in arbitrary::call_rule(), slot in 0u32..1024) {
         prop_assert_eq!(Dialect::Calls.rules(&rule.to_string()), Ok(vec![rule.clone()]));
-        prop_assert_eq!(encode::decode(&encode::encode(&rule, slot), &[]), Some(rule));
+        prop_assert_eq!(encode::decode(&encode::encode(&rule, slot), &[], &[]), Some(rule));
     }
 
     #[test]
@@ -630,7 +631,7 @@ proptest! {
 
     #[test]
     fn the_first_match_decides(rules in arbitrary::rule_set(), packet in arbitrary::packet()) {
-        let judgement = rules.judge(&Ok(packet));
+        let judgement = rules.judge(&Ok(packet.clone()));
         match judgement.by {
             Decider::Rule(index) => {
                 prop_assert!(rules.rules[index].matches(&packet));
@@ -652,7 +653,7 @@ proptest! {
         for test in &tests {
             prop_assert_eq!(&nke_ebpf::abi::Test::from_words(&test.to_words()), test);
         }
-        prop_assert_eq!(encode::decode(&encoded, &tests), Some(rule));
+        prop_assert_eq!(encode::decode(&encoded, &tests, &[]), Some(rule));
         let again = nke_ebpf::abi::Rule::from_words(&encoded.to_words());
         prop_assert_eq!(again, encoded);
     }
@@ -660,7 +661,7 @@ proptest! {
     #[test]
     fn any_words_are_a_rule_or_none(words in any::<[u64; nke_ebpf::abi::RULE_WORDS]>()) {
         let encoded = nke_ebpf::abi::Rule::from_words(&words);
-        if let Some(rule) = encode::decode(&encoded, &[]) {
+        if let Some(rule) = encode::decode(&encoded, &[], &[]) {
             prop_assert_eq!(encode::encode(&rule, encoded.number), encoded);
         }
     }

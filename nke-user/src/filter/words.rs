@@ -20,9 +20,22 @@ impl Word<'_> {
 pub(super) fn words(line: &str) -> Vec<Word<'_>> {
     let mut words = Vec::new();
     let mut start = None;
+    // The quote that a word began with, until it comes again.
+    let mut quote = None;
     // One character more than there is, to end the last word.
     let ends = line.char_indices().chain([(line.len(), ' ')]);
     for (column, (index, character)) in (1..).zip(ends) {
+        if let Some(closing) = quote
+            && index < line.len()
+        {
+            if character == closing {
+                quote = None;
+            }
+            continue;
+        }
+        if start.is_none() && matches!(character, '\'' | '"') {
+            quote = Some(character);
+        }
         let alone = matches!(character, '{' | '}' | ',');
         let ended = alone || character == '#' || character.is_whitespace();
         if !ended {
@@ -76,6 +89,11 @@ mod tests {
                 (12, "}"),
             ],
         );
+        check(
+            "drop expr 'a # {b}' # c",
+            &[(1, "drop"), (6, "expr"), (11, "'a # {b}'")],
+        );
+        check("a'b c \"d e", &[(1, "a'b"), (5, "c"), (7, "\"d e")]);
         check("é ü", &[(1, "é"), (3, "ü")]);
         check("pass#all", &[(1, "pass")]);
     }

@@ -52,6 +52,12 @@ pub(crate) fn since(kind: Kind, name: &str) -> Option<Version> {
         .map(|(_, version)| version)
 }
 
+/// The number of a name, if it is known. Not for functions that are called by name.
+pub(crate) fn number(kind: Kind, name: &str) -> Option<u32> {
+    let at = entries(kind).position(|(known, _)| known == name)?;
+    u32::try_from(at + 1).ok()
+}
+
 /// What the kernel calls a number of its enumeration, if it is known. Not for functions.
 pub(crate) fn name(kind: Kind, number: u32) -> Option<&'static str> {
     let at = usize::try_from(number).ok()?.checked_sub(1)?;
@@ -226,6 +232,7 @@ mod tests {
     fn numbers_are_those_of_the_kernel() {
         let check = |kind, number, expected: &str, major, minor| {
             assert_eq!(name(kind, number), Some(expected));
+            assert_eq!(super::number(kind, expected), Some(number));
             assert_eq!(since(kind, expected), Some(Version::new(major, minor)));
         };
         check(Kind::Helper, 1, "map_lookup_elem", 3, 19);

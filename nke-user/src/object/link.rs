@@ -25,7 +25,9 @@ use aya_obj::{
     generated::{bpf_func_info, bpf_insn, bpf_line_info},
 };
 
-use super::{Object, btf, causes, elf, externs::resolve, guard::guarded, kconfig};
+use super::{
+    Object, btf, causes, elf, externs::resolve, guard::guarded, kconfig, optional::leave_out,
+};
 use crate::{
     error::{Error, Result},
     place::{self, Body},
@@ -230,6 +232,7 @@ impl Object {
                 .ok_or_else(|| failed("CO-RE", "malformed relocation".to_owned(), remedy))?
                 .map_err(|error| failed("CO-RE", causes(&error), remedy))?;
         }
+        leave_out(parsed, &self.done_without());
         let remedy = "compile it again, with a current clang or bpf-linker";
         let found: Vec<_> = self
             .parsed

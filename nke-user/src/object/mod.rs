@@ -28,6 +28,7 @@ mod layout;
 mod link;
 mod manifest;
 mod needs;
+mod optional;
 mod rename;
 mod serving;
 mod settings;
@@ -53,6 +54,7 @@ pub(crate) use self::{
     choose::Iteration,
     initial::{Initial, Value},
     kernel_types::{Function, Place, function, place},
+    optional::has_helper,
     settings::{Preset, Settable},
     shared::map_difference,
     variables::Variable,

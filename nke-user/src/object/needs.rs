@@ -133,7 +133,7 @@ fn kernel_has(kind: Kind, name: &str) -> Option<bool> {
 }
 
 /// As [`kernel_has`]; where the kernel shows no types, by its version.
-fn has_or_is_newer(kind: Kind, name: &str) -> Option<bool> {
+pub(super) fn has_or_is_newer(kind: Kind, name: &str) -> Option<bool> {
     kernel_has(kind, name)
         .or_else(|| known::since(kind, name).map(|since| Version::running() >= since))
 }
@@ -229,7 +229,7 @@ impl Object {
             programs: Vec::new(),
             program_types: Vec::new(),
             map_types: maps.iter().map(|kind| numbered(Kind::Map, *kind)).collect(),
-            helpers: all.iter().map(|id| numbered(Kind::Helper, *id)).collect(),
+            helpers: all.iter().map(|id| self.helper(*id)).collect(),
             kfuncs,
             variables,
             types: self.kernel_types(),
@@ -250,6 +250,13 @@ impl Object {
             .filter(|program| program.kind.is_some());
         needs.kernel = runnable.map(|program| program.since).min();
         needs
+    }
+
+    fn helper(&self, number: u32) -> Need {
+        Need {
+            optional: self.does_without(number),
+            ..numbered(Kind::Helper, number)
+        }
     }
 
     /// The helpers that each section of code calls, by number.
@@ -284,6 +291,7 @@ impl Object {
             .iter()
             .filter(|(index, _)| **index == section || !is_program(**index));
         let called = called.flat_map(|(_, ids)| ids);
+        let called = called.filter(|id| !self.does_without(**id));
         let helper = |id: &u32| known::since(Kind::Helper, known::name(Kind::Helper, *id)?);
         let strong = self.externs_of(section).filter(|e| !e.weak);
         let kfunc = |symbol: &str| known::since(Kind::Kfunc, symbol);

@@ -6,6 +6,7 @@
 
 mod any;
 mod edits;
+mod expressions;
 mod filter;
 mod fuzz;
 mod hostile;

@@ -26,6 +26,7 @@ pub(super) const TESTS: &[&str] = &[
     "libbpf-dev",
     "linux-libc-dev",
     "nftables",
+    "tcpdump",
 ];
 /// What the benchmarks compare with.
 pub(super) const BENCH: &[&str] = &["bpftool", "ipset", "iptables", "strace", "xdp-tools"];

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::filter::shapes::{Dice, Drawn, Shape};
 use crate::filter::table::rules_of;
-use crate::filter::{Decider, Direction, arbitrary, dissect};
+use crate::filter::{Decider, Direction, arbitrary, dissect, expression};
 
 #[test]
 fn rules_come_between_their_neighbours() {
@@ -26,7 +26,7 @@ fn rules_come_between_their_neighbours() {
 
 /// A set that holds these rules and no trace of others.
 fn anew(rules: &RuleSet) -> Set {
-    let (mut encoded, tests) = encode::encode_all(&rules.rules);
+    let (mut encoded, tests) = encode::encode_all(&rules.rules, &expression::page::Page::default());
     let default = encode::default_outcome(rules);
     let built = tree::build(&mut encoded, &tests, default, 2).expect("it fits");
     Set::in_memory(built.pages, &built.words)

@@ -42,6 +42,21 @@ pub(super) struct Built {
     pub(super) pages: u32,
 }
 
+impl Built {
+    /// Adds the page of expressions, by this stamp.
+    pub(super) fn add_expressions(&mut self, page: &[u64], stamp: u32) {
+        let header = &mut self.header;
+        header.expressions = header.room;
+        header.stamp = stamp;
+        header.room += 1;
+        self.pages += 1;
+        self.words[HEADER_WORDS..2 * HEADER_WORDS].copy_from_slice(&header.to_words());
+        let from = header.expressions as usize * PAGE_WORDS;
+        self.words.resize(from + PAGE_WORDS, 0);
+        self.words[from..][..page.len()].copy_from_slice(page);
+    }
+}
+
 /// Builds a rule set; nothing if it does not fit. Each rule has its place as its number, and says where
 /// its tests are among these. Here they get their orders.
 pub(super) fn build(rules: &mut [Rule], tests: &[Test], default: u32, cpus: u32) -> Option<Built> {
@@ -101,7 +116,9 @@ pub(super) fn build(rules: &mut [Rule], tests: &[Test], default: u32, cpus: u32)
         built: length,
         tests: tests_page,
         tested: u32::try_from(tests.len()).ok()?,
-        spare: [0; 4],
+        expressions: 0,
+        stamp: 0,
+        spare: [0; 2],
         roots,
         rest: [0; 16],
     };

@@ -11,10 +11,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::filter::shapes::{Dice, Drawn, Shape, packet};
-use crate::filter::{Decider, Direction, RuleSet, arbitrary, dissect, encode};
+use crate::filter::{Decider, Direction, RuleSet, arbitrary, dissect, encode, expression};
 
 fn built(rules: &RuleSet) -> Vec<Page> {
-    let (mut encoded, tests) = encode::encode_all(&rules.rules);
+    let (mut encoded, tests) = encode::encode_all(&rules.rules, &expression::page::Page::default());
     let default = encode::default_outcome(rules);
     let built = build(&mut encoded, &tests, default, 2).expect("it fits");
     let (pages, rest) = built.words.as_chunks();

@@ -28,7 +28,7 @@ use std::{
 
 pub use self::capture::{Capture, Captured, Unreadable};
 use super::dissect::dissect_behind_link;
-use super::{Action, Direction, Obscured, Packet, SETS_MAP, Sets, Table, dissect};
+use super::{Action, Direction, Frame, Obscured, Packet, SETS_MAP, Sets, Table, dissect};
 use crate::{
     error::{Error, Result},
     find::{Wanted, find},
@@ -189,12 +189,20 @@ impl Trial {
     /// [`Obscured`] if the packet hides what it carries behind too many extension headers.
     pub fn dissect(&self, packet: &[u8]) -> std::result::Result<Packet, Obscured> {
         let packet = &packet[..packet.len().min(LONGEST)];
+        let whole = |bytes: &[u8], has_link, read: Packet| Packet {
+            frame: Some(Frame {
+                bytes: bytes.into(),
+                has_link,
+            }),
+            ..read
+        };
         match (self.hook.row().program_type, packet) {
             (ProgramType::Netfilter, [_, _, _, _, _, _, _, _, _, _, _, _, high, low, ip @ ..]) => {
                 let kind = u16::from_be_bytes([*high, *low]);
-                dissect_behind_link(kind, ip, self.way())
+                let read = dissect_behind_link(kind, ip, self.way())?;
+                Ok(whole(ip, false, read))
             }
-            _ => dissect(packet, self.way()),
+            _ => Ok(whole(packet, true, dissect(packet, self.way())?)),
         }
     }
 

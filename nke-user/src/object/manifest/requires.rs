@@ -16,6 +16,10 @@ pub struct Requires {
     /// What else.
     #[serde(default)]
     pub features: Vec<Feature>,
+    /// Functions that programs call by number, and that it can do without: where the kernel lacks one, functions that
+    /// call it answer 0 instead.
+    #[serde(default)]
+    pub optional_helpers: Vec<String>,
 }
 
 /// A feature of the kernel, as `kind:name`.

@@ -9,7 +9,7 @@
 //! fuzz` gives it minutes, and other cases each time (`NKE_FUZZ_SECONDS`).
 
 mod found;
-mod mutate;
+pub(crate) mod mutate;
 
 use std::{
     env, process, thread,
@@ -46,7 +46,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    fn at(hook: &'static str) -> Self {
+    pub(crate) fn at(hook: &'static str) -> Self {
         let file = binaries::extensions().join("packet-filter.o");
         let trial = Trial::load_file(hook.parse().expect("a hook"), &file);
         let trial = trial.unwrap_or_else(|error| fail(format!("{hook}: {error}")));
@@ -54,8 +54,17 @@ impl Bench {
         Self { hook, trial, table }
     }
 
-    fn write(&mut self, rules: &RuleSet) {
+    pub(crate) fn write(&mut self, rules: &RuleSet) {
         self.table.write(rules).expect("the kernel takes the rules");
+    }
+
+    pub(crate) fn refuses(&mut self, rules: &RuleSet) -> bool {
+        self.table.write(rules).is_err()
+    }
+
+    pub(crate) fn rules(&self) -> RuleSet {
+        let listing = self.table.read();
+        listing.expect("the kernel shows the rules").rules()
     }
 
     fn read(&self) -> Counts {
@@ -63,7 +72,7 @@ impl Bench {
     }
 
     /// What the kernel says of a packet; nothing where it does not run the program.
-    fn run(&self, packet: &[u8]) -> Option<Action> {
+    pub(crate) fn run(&self, packet: &[u8]) -> Option<Action> {
         match self.trial.run(packet) {
             Ok(Tried::Judged(action)) => Some(action),
             Ok(Tried::NotThere | Tried::Refused) => None,
@@ -72,7 +81,7 @@ impl Bench {
     }
 
     /// What the rules say of it, read plainly.
-    fn judge(&self, rules: &RuleSet, packet: &[u8]) -> Judgement {
+    pub(crate) fn judge(&self, rules: &RuleSet, packet: &[u8]) -> Judgement {
         rules.judge(&self.trial.dissect(packet))
     }
 
@@ -179,7 +188,7 @@ impl Counts {
 }
 
 /// The packets that are committed, without their names.
-fn corpus() -> Vec<Vec<u8>> {
+pub(crate) fn corpus() -> Vec<Vec<u8>> {
     let lines = include_str!("corpus.txt").lines();
     let packets = lines.filter(|line| !line.starts_with('#'));
     packets

@@ -79,7 +79,7 @@ fn before<'a>(looked: &'a Looked, by: &Decider) -> &'a [Rule] {
 }
 
 fn print(looked: &Looked, packet: &Packet, manner: Manner) {
-    let judgement = looked.rules.judge_with(&Ok(*packet), &looked.known);
+    let judgement = looked.rules.judge_with(&Ok(packet.clone()), &looked.known);
     if manner.verbose {
         for (index, rule) in before(looked, &judgement.by).iter().enumerate() {
             line(format_args!("{}: {rule}", looked.name(index)));
@@ -108,7 +108,7 @@ fn print(looked: &Looked, packet: &Packet, manner: Manner) {
 }
 
 fn explained(looked: &Looked, packet: &Packet) -> Value {
-    let judgement = looked.rules.judge_with(&Ok(*packet), &looked.known);
+    let judgement = looked.rules.judge_with(&Ok(packet.clone()), &looked.known);
     let rule = match judgement.by {
         Decider::Rule(index) => Some(index),
         Decider::Default | Decider::Obscured => None,
