@@ -23,7 +23,7 @@ pub use rule_set::{
     Header, LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page, ROOTS, RULES_IN_PAGE, RUN,
     Root, TREES,
 };
-pub use test::{SUBJECT_WORDS, Subject, TESTS, Test, field};
+pub use test::{SUBJECT_WORDS, Subject, TESTS, Test, field, limit};
 
 /// Packets and bytes. A map holds one for each CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -204,7 +204,7 @@ pub struct Rule {
     pub last_ports: u64,
     /// The last eight bytes of IPv6 addresses.
     pub back: Ends,
-    /// What follows from a match: [`Rule::DROP`] and [`Rule::LOG`].
+    /// What follows from a match: [`Rule::DROP`], [`Rule::LOG`], [`Rule::SAMPLED`], [`Rule::GO_ON`].
     pub outcome: u32,
     /// The number of the rule within its set, from 1: by it, the rule is counted and found in the
     /// list. It stays while rules come and go in front of it.
@@ -231,6 +231,11 @@ impl Rule {
     pub const DROP: u32 = 1;
     /// A bit of [`Rule::outcome`]: the packet is logged.
     pub const LOG: u32 = 1 << 1;
+    /// A bit of [`Rule::outcome`]: the packet is counted and perhaps marked, and the search goes on
+    /// behind the rule.
+    pub const GO_ON: u32 = 1 << 4;
+    /// A bit of [`Rule::outcome`]: only some packets are logged, as the first of the rule's tests says.
+    pub const SAMPLED: u32 = 1 << 5;
     /// A bit of a rule set's default: some rule asks for [`facts::MORE`].
     pub const ASKS_MORE: u32 = 1 << 2;
     /// A bit of a rule set's default: some rule has [`Test`]s.

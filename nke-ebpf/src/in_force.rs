@@ -18,12 +18,14 @@ use core::{mem::MaybeUninit, ptr::NonNull};
 
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps},
-    helpers::generated::bpf_get_smp_processor_id,
+    helpers::generated::{bpf_get_prandom_u32, bpf_get_smp_processor_id},
 };
 
 use crate::{
     Decision, Flow, Obscured, Packet, SocketCall,
-    abi::{COUNTS_IN_PAGE, Count, Header, Page, RULES_IN_PAGE, Rule, Subject, facts, field},
+    abi::{
+        COUNTS_IN_PAGE, Count, Header, PAGE_LINES, Page, RULES_IN_PAGE, Rule, Subject, facts, field,
+    },
     classic::answers,
     flow::Straight,
     rules::{self, Pages},
@@ -94,6 +96,9 @@ impl<'a> InForce<'a> {
         // SAFETY: a packet that could be read has made a case.
         let case = unsafe { case.assume_init_ref() };
         let outcome = case.decision.outcome;
+        if case.asked & Rule::ASKS_TESTS != 0 && case.mark() != packet.mark() {
+            packet.set_mark(case.mark());
+        }
         if outcome & Rule::LOG != 0 {
             (by.log)(case);
         }
@@ -171,24 +176,53 @@ impl<'a> InForce<'a> {
         unsafe { self.first.as_ref() }
     }
 
-    /// The place of a rule among those that are there, from 1, by its number; 0 of the default.
-    #[inline(always)]
-    fn place(&self, header: &Header, number: u32) -> u32 {
-        let Some(index) = number.checked_sub(1) else {
-            return 0;
+    /// Writes of a case that is to be logged which rule decides, by its place among those that are there, from 1, or 0
+    /// for the default; and perhaps that it is not to be logged after all, for the rule has one of so many logged.
+    //
+    // Not of this type, and not inline: the caller's stack is short.
+    #[inline(never)]
+    fn note_for_log(set: &RuleSet, header: &Header, decision: &mut Decision) {
+        let Some(index) = decision.number.checked_sub(1) else {
+            return;
         };
         let page = u64::from(header.list) + u64::from(index) / RULES_IN_PAGE as u64;
-        let page = self.set.page(page as u32);
-        page.map_or(0, |page| page.place(index as usize, header.edition))
+        let Some(page) = set.page(page as u32) else {
+            return;
+        };
+        let index = index as usize;
+        decision.number = page.place(index, header.edition);
+        if decision.outcome & Rule::SAMPLED == 0 {
+            return;
+        }
+        let line = page.rule(index).listed;
+        let tests = u64::from(header.tests) + u64::from(line) / PAGE_LINES as u64;
+        let Some(tests) = set.page(tests as u32) else {
+            return;
+        };
+        let one_of = tests.test(line as usize).first[0] as u32;
+        // SAFETY: the helper takes nothing and cannot fail.
+        let drawn = unsafe { bpf_get_prandom_u32() };
+        if one_of != 0 && drawn % one_of != 0 {
+            decision.outcome &= !Rule::LOG;
+        }
+    }
+
+    /// Counts a case for a rule that goes on. The verifier walks through this for every rule that there may be, and so the
+    /// first page is looked up like any other.
+    #[inline(never)]
+    fn count_and_go_on(set: &RuleSet, header: &Header, number: u32, (bytes, alone): (u32, bool)) {
+        let place = place_of_count(header, number);
+        if let Some(page) = set.get_ptr_mut((place / COUNTS_IN_PAGE as u64) as u32) {
+            // SAFETY: the index is below what fits into the page.
+            let count = unsafe { page.cast::<Count>().add(place as usize % COUNTS_IN_PAGE) };
+            tally::add_case(count, bytes, alone);
+        }
     }
 
     /// This CPU's count of this number.
     #[inline(always)]
     fn count_of(&self, header: &Header, number: u32) -> Option<*mut Count> {
-        // SAFETY: the helper reads one number of the kernel.
-        let cpu = unsafe { bpf_get_smp_processor_id() };
-        let place =
-            u64::from(cpu) * u64::from(header.row) + u64::from(number) + u64::from(header.counts);
+        let place = place_of_count(header, number);
         let page = if place < COUNTS_IN_PAGE as u64 {
             self.first.as_ptr()
         } else {
@@ -198,6 +232,14 @@ impl<'a> InForce<'a> {
         // SAFETY: the index is below what fits into the page.
         Some(unsafe { page.cast::<Count>().add(place as usize % COUNTS_IN_PAGE) })
     }
+}
+
+/// Where this CPU's count of this number lies, in counts from the beginning of the first page on.
+#[inline(always)]
+fn place_of_count(header: &Header, number: u32) -> u64 {
+    // SAFETY: the helper reads one number of the kernel.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    u64::from(cpu) * u64::from(header.row) + u64::from(number) + u64::from(header.counts)
 }
 
 /// The function that [`rules!`](crate::rules) declares: it judges a case, and counts it.
@@ -280,6 +322,12 @@ impl Case {
         self.decision
     }
 
+    /// The mark that the packet has, or is to get, if it was read.
+    #[inline(always)]
+    const fn mark(&self) -> u32 {
+        (self.subject.word(field::MARK) >> 32) as u32
+    }
+
     /// How many bytes it has, as they are counted.
     #[inline(always)]
     #[must_use]
@@ -301,13 +349,14 @@ const AGAIN: u32 = 1;
 pub unsafe fn judge(
     sets: &RuleSets,
     case: *mut Case,
-    tests: extern "C" fn(*const Page, *const Subject, u32) -> u32,
+    tests: extern "C" fn(*const Page, *mut Page, *mut Subject, u32) -> u32,
 ) -> u32 {
     // SAFETY: promised by the caller. (Since Linux 6.8 the verifier wants it tested.)
     let (Some(case), Some(rules)) = (unsafe { case.as_mut() }, InForce::of(sets)) else {
         return 0;
     };
-    let subject = &case.subject;
+    let (bytes, alone) = (case.bytes, case.asked & Case::ALONE != 0);
+    let subject = &mut case.subject;
     let first = rules.first();
     // Once: a moment later it can be another.
     let header = first.header();
@@ -316,19 +365,26 @@ pub unsafe fn judge(
         return AGAIN;
     }
     let few = first.front().few;
-    let mut decision = if few == 0 {
-        let tests = |page: &Page, rule: &Rule| tests(page, subject, rule.extra) != 0;
-        rules::decide(rules.set, (first, header), subject, tests)
+    let decision = if few == 0 {
+        let decides = |page: &Page, rule: &Rule, subject: &mut Subject| {
+            let holds = tests(page, rules.first.as_ptr(), subject, rule.extra) != 0;
+            if holds && rule.outcome & Rule::GO_ON != 0 {
+                InForce::count_and_go_on(rules.set, header, rule.number, (bytes, alone));
+                return false;
+            }
+            holds
+        };
+        rules::decide(rules.set, (first, header), subject, decides)
     } else {
         rules::decide_few::<false>(first, few, subject)
     };
     if let Some(count) = rules.count_of(header, decision.number) {
-        tally::add_case(count, case.bytes, case.asked & Case::ALONE != 0);
-    }
-    if decision.outcome & Rule::LOG != 0 {
-        decision.number = rules.place(header, decision.number);
+        tally::add_case(count, bytes, alone);
     }
     case.decision = decision;
+    if decision.outcome & Rule::LOG != 0 {
+        InForce::note_for_log(rules.set, header, &mut case.decision);
+    }
     0
 }
 
@@ -359,17 +415,32 @@ macro_rules! rules {
         #[inline(never)]
         extern "C" fn nke_tests_hold(
             page: *const $crate::abi::Page,
-            subject: *const $crate::abi::Subject,
+            first: *mut $crate::abi::Page,
+            subject: *mut $crate::abi::Subject,
             extra: u32,
         ) -> u32 {
             // SAFETY: the caller's references; the verifier knows nothing of that, and wants to see it tested.
-            let (Some(page), Some(subject)) = (unsafe { (page.as_ref(), subject.as_ref()) }) else {
+            let (Some(page), Some(subject)) = (unsafe { (page.as_ref(), subject.as_mut()) }) else {
                 return 0;
             };
             let holds = $crate::tests_hold(page, subject, extra, |test, subject| {
+                if test.kind == $crate::abi::Test::LIMIT {
+                    return nke_within(first, test, subject.length());
+                }
                 nke_set_answer(subject, $crate::sets::question(test))
             });
             holds.into()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn nke_within(
+            first: *mut $crate::abi::Page,
+            limit: *const $crate::abi::Test,
+            bytes: u32,
+        ) -> u32 {
+            // SAFETY: as above.
+            unsafe { $crate::within(first, limit, bytes) }.into()
         }
 
         #[unsafe(no_mangle)]

@@ -70,6 +70,8 @@ mod netfilter;
 #[cfg(feature = "bpf")]
 mod observer;
 #[cfg(feature = "bpf")]
+mod rate;
+#[cfg(feature = "bpf")]
 #[doc(hidden)]
 pub mod routine;
 #[cfg(feature = "bpf")]
@@ -101,6 +103,9 @@ pub use observer::{
 pub use packet::{Direction, Frame, Packet};
 #[cfg(feature = "bpf")]
 pub use packet::{InPacket, OutPacket, XdpPacket};
+#[cfg(feature = "bpf")]
+#[doc(hidden)]
+pub use rate::within;
 pub use rules::Decision;
 #[cfg(feature = "bpf")]
 pub use setting::Setting;

@@ -104,6 +104,10 @@ pub(crate) mod sealed {
             0
         }
 
+        /// Has the kernel keep another mark with the packet, where it can be told.
+        #[inline(always)]
+        fn set_mark(&self, _: u32) {}
+
         /// The addresses of the frame, receiver's first, each with its first byte highest.
         #[inline(always)]
         fn ether(&self) -> Option<[u64; 2]> {
@@ -420,6 +424,12 @@ impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
     fn mark(&self) -> u32 {
         // SAFETY: the context is the kernel's.
         unsafe { (*self.0).mark }
+    }
+
+    #[inline(always)]
+    fn set_mark(&self, mark: u32) {
+        // SAFETY: the context is the kernel's, which lets programs write this of it.
+        unsafe { (*self.0).mark = mark }
     }
 
     #[inline(always)]

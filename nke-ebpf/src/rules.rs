@@ -83,8 +83,9 @@ impl Page {
         Front::from_word(self.words[0])
     }
 
+    /// A rule by its index; one within the page.
     #[inline(always)]
-    fn rule(&self, index: usize) -> &Rule {
+    pub(crate) fn rule(&self, index: usize) -> &Rule {
         // SAFETY: the rule lies within the page, and any words are a rule.
         unsafe {
             &*core::ptr::from_ref(self)
@@ -125,18 +126,18 @@ impl Header {
 }
 
 /// What the first rule says that matches the subject. `first` is the first of the pages, and `header` its
-/// header; `tests` says whether the tests of a rule hold that lies in a page.
+/// header; `tests` says whether a rule that lies in a page decides: its tests hold. Whatever else the rule does, it
+/// does there. No rule is asked behind one that is known to decide.
 #[inline(always)]
 pub fn decide(
     pages: &(impl Pages + ?Sized),
     (first, header): (&Page, &Header),
-    subject: &Subject,
-    tests: impl Fn(&Page, &Rule) -> bool,
+    subject: &mut Subject,
+    mut tests: impl FnMut(&Page, &Rule, &mut Subject) -> bool,
 ) -> Decision {
     // Any word will do that the verifier knows nothing of.
     let noise = header.roots[0][0].at.0;
     let facts = subject.word(field::FACTS);
-    let fields = subject.halves();
     let mut best = Decision {
         outcome: header.default,
         number: 0,
@@ -146,13 +147,14 @@ pub fn decide(
     for tree in 0..ROOTS {
         let root = header.roots[family & 3][tree];
         if root.first >= order {
-            break;
+            continue;
         }
-        let Some((page, at)) = run_of(pages, first, root.at, fields) else {
+        let Some((page, at)) = run_of(pages, first, root.at, subject.halves()) else {
             continue;
         };
-        if let Some(rule) = first_match(page, at, subject, |rule| {
-            gone(rule, header.edition) == 0 && (rule.extra == 0 || tests(page, rule))
+        if let Some(rule) = first_match(page, at, subject, |rule, subject| {
+            gone(rule, header.edition) == 0
+                && (rule.extra == 0 || rule.order >= order || tests(page, rule, subject))
         }) && rule.order < order
         {
             order = rule.order;
@@ -217,8 +219,8 @@ fn run_of<'a>(
 fn first_match<'a>(
     page: &'a Page,
     at: At,
-    subject: &Subject,
-    also: impl Fn(&Rule) -> bool,
+    subject: &mut Subject,
+    mut also: impl FnMut(&Rule, &mut Subject) -> bool,
 ) -> Option<&'a Rule> {
     let count = at.count() as usize;
     for index in 0..RUN {
@@ -227,7 +229,8 @@ fn first_match<'a>(
         }
         let rule = page.rule(at.rule() + index);
         // One line of the cache decides about nearly all of them.
-        if difference(rule, subject) == 0 && apart(&rule.back, subject, 1) == 0 && also(rule) {
+        let is_so = difference(rule, subject) == 0 && apart(&rule.back, subject, 1) == 0;
+        if is_so && also(rule, subject) {
             return Some(rule);
         }
     }

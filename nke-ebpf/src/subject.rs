@@ -76,6 +76,13 @@ impl Subject {
         u64::from_be(self.word(field::PORTS))
     }
 
+    /// How many bytes the packet has behind its link header and tags.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(&self) -> u32 {
+        self.word(field::LENGTH) as u32
+    }
+
     /// What tables ask for.
     #[inline(always)]
     pub(crate) fn halves(&self) -> &[u32; Field::COUNT] {
@@ -93,27 +100,34 @@ impl Subject {
 }
 
 /// Whether all tests of a rule hold, which lies in this page and has this
-/// [`Rule::extra`](crate::abi::Rule::extra). `ask` asks the named set of a test.
+/// [`Rule::extra`](crate::abi::Rule::extra). `ask` says whether a test holds that is about more than the
+/// subject: [`Test::IN`], [`Test::LIMIT`]. If all hold, and the rule sets a mark, the subject has it.
 #[inline(always)]
 #[must_use]
 pub fn tests_hold(
     page: &Page,
-    subject: &Subject,
+    subject: &mut Subject,
     extra: u32,
     ask: impl Fn(&Test, &Subject) -> u32,
 ) -> bool {
     // In one number, for the stack is short: the line, and above it how many tests are left.
     let mut left = extra;
-    for _ in 0..TESTS {
+    for _ in 0..=TESTS {
         let (line, count) = Test::place(left);
         if count == 0 {
             break;
         }
         left = Test::extra(line + 1, count - 1);
         let test = page.test(line as usize);
-        if holds(test, subject, &ask) ^ u64::from(test.not) != 1 {
+        if test.kind < Test::NOTHING && holds(test, subject, &ask) ^ u64::from(test.not) != 1 {
             return false;
         }
+    }
+    let (line, _) = Test::place(extra);
+    let front = page.test(line as usize);
+    if front.kind == Test::SET_MARK {
+        let word = &mut subject.words[usize::from(field::MARK)];
+        *word = *word & !front.second[0] | front.first[0];
     }
     true
 }
@@ -134,15 +148,16 @@ fn holds(test: &Test, subject: &Subject, ask: impl Fn(&Test, &Subject) -> u32) -
     let holds = match test.kind {
         Test::MASKED => differs == 0,
         Test::RANGE => (test.first[0]..=test.second[0]).contains(&(first & test.first[1])),
-        Test::IN => return u64::from(ask(test, subject)),
+        Test::IN | Test::LIMIT => return u64::from(ask(test, subject)),
         _ => return NEITHER,
     };
     forget(u64::from(holds), first)
 }
 
 impl Page {
+    /// A test by the line where it lies.
     #[inline(always)]
-    fn test(&self, line: usize) -> &Test {
+    pub(crate) fn test(&self, line: usize) -> &Test {
         // SAFETY: the line lies within the page, and any words are a test.
         unsafe {
             &*core::ptr::from_ref(self)

@@ -277,7 +277,7 @@ fn mistakes_are_told_and_change_nothing() {
     );
     check(
         &["add", ""],
-        "expected `pass` or `drop`, found the end of the line",
+        "expected `pass`, `drop`, `count` or `mark`, found the end of the line",
     );
     check(&["add", "drop out"], "can never match");
     check(

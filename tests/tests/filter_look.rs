@@ -24,7 +24,7 @@ fn check_shows_every_mistake() {
         .nke(&["filter", "check", &bad])
         .fails("malformed-rules");
     assert!(
-        told.contains("line 1, column 1: expected `default`, `pass` or `drop`"),
+        told.contains("line 1, column 1: expected `default`, `pass`, `drop`, `count` or `mark`"),
         "{told}"
     );
     assert!(

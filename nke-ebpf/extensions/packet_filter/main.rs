@@ -4,7 +4,7 @@
 //! `nke_ebpf::abi`. An edit replaces the whole rule set by one pointer, so that a packet is judged
 //! by the old one or the new one. Until there is a rule set, everything passes.
 //!
-//! It never waits, never changes a packet, and never passes one that it cannot see through: a
+//! It never waits, never changes a byte of a packet, and never passes one that it cannot see through: a
 //! packet that hides its protocol behind too many extension headers is dropped, and counted.
 #![no_std]
 #![no_main]

@@ -3,8 +3,8 @@
 //! A rule set is an array of [`Page`]s, of as many as it needs:
 //!
 //! ```text
-//! page 0        which header is in force, the headers, then tables from the front, and rules with
-//!               their tests from the back
+//! page 0        which header is in force, the headers, then a word for each limit, tables from the front,
+//!               and rules with their tests from the back
 //! pages 1..     tables from the front, and rules with their tests from the back
 //! then          all rules by their numbers: the list that the user side reads back
 //! then          the tests of all rules, a line each
@@ -139,8 +139,9 @@ pub struct Root {
     pub at: At,
     /// The [`Rule::order`] of the first rule in it; `u32::MAX` behind the last tree.
     pub first: u32,
-    /// 1 if it is of rules that have come later. User space's alone.
-    pub later: u32,
+    /// What it is of: rules that were there when the set was written (0), that have come later (1), or that must be asked
+    /// in the order of the list (2), behind all other trees. User space's alone.
+    pub kind: u32,
 }
 
 impl Root {
@@ -148,27 +149,40 @@ impl Root {
     pub const NONE: Self = Self {
         at: At::NOTHING,
         first: u32::MAX,
-        later: 0,
+        kind: 0,
     };
 
     /// The tree of rules that were there when the set was written, of which the first has this order.
     #[must_use]
     pub const fn built(at: At, first: u32) -> Self {
-        let later = 0;
-        Self { at, first, later }
+        let kind = 0;
+        Self { at, first, kind }
     }
 
     /// The tree of rules that have come later.
     #[must_use]
     pub const fn later(at: At, first: u32) -> Self {
-        let later = 1;
-        Self { at, first, later }
+        let kind = 1;
+        Self { at, first, kind }
+    }
+
+    /// The tree of rules that must be asked in order.
+    #[must_use]
+    pub const fn ordered(at: At, first: u32) -> Self {
+        let kind = 2;
+        Self { at, first, kind }
     }
 
     /// Whether it is of rules that have come later.
     #[must_use]
     pub const fn is_later(&self) -> bool {
-        self.later != 0
+        self.kind == 1
+    }
+
+    /// Whether it is of rules that must be asked in order.
+    #[must_use]
+    pub const fn is_ordered(&self) -> bool {
+        self.kind == 2
     }
 }
 
@@ -209,7 +223,10 @@ pub struct Header {
     pub stamp: u32,
     /// Nothing yet.
     pub spare: [u32; 2],
-    /// The trees by family: of what is not IP, of IPv4, of IPv6, and none.
+    /// The trees by family: of what is not IP, of IPv4, of IPv6, and none. A search goes through them in this order.
+    /// Rules that do something even where they do not decide ([`Rule::GO_ON`], [`Test::LIMIT`](super::Test::LIMIT)), and
+    /// those that may see it, have trees of their own, which come last: what the other trees have says
+    /// how far down the list they are asked.
     pub roots: [[Root; ROOTS]; 4],
     /// Nothing yet.
     pub rest: [u64; 16],
@@ -359,7 +376,7 @@ impl Header {
         words[6] = join(self.expressions, self.stamp);
         let roots = self.roots.as_flattened();
         for (two, root) in words[8..SAID].chunks_exact_mut(2).zip(roots) {
-            two.copy_from_slice(&[root.at.0, join(root.first, root.later)]);
+            two.copy_from_slice(&[root.at.0, join(root.first, root.kind)]);
         }
         words
     }
@@ -377,11 +394,11 @@ impl Header {
         let mut roots = [[Root::NONE; ROOTS]; 4];
         let pairs = words[8..SAID].chunks_exact(2);
         for (root, two) in roots.as_flattened_mut().iter_mut().zip(pairs) {
-            let (first, later) = split(two[1]);
+            let (first, kind) = split(two[1]);
             *root = Root {
                 at: At(two[0]),
                 first,
-                later,
+                kind,
             };
         }
         Self {

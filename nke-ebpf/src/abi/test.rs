@@ -60,7 +60,8 @@ pub mod field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Test {
-    /// How it is compared: [`Test::MASKED`], [`Test::RANGE`], [`Test::IN`].
+    /// How it is compared: [`Test::MASKED`], [`Test::RANGE`], [`Test::IN`], [`Test::LIMIT`]. Or it is none, stands
+    /// first, and says what follows from a match: [`Test::NOTHING`], [`Test::SET_MARK`], [`Test::SAMPLE`].
     pub kind: u16,
     /// Which word of the subject, or which two: see [`field`].
     pub field: u16,
@@ -76,6 +77,25 @@ pub struct Test {
     pub more: [u64; 3],
 }
 
+/// Where a [`Test::LIMIT`] has its words.
+pub mod limit {
+    /// In [`super::Test::first`]: what one packet or byte costs, in nanoseconds times 2^16.
+    pub const COST: usize = 0;
+    /// In [`super::Test::first`]: 1 if bytes are counted, else 0.
+    pub const BYTES: usize = 1;
+    /// In [`super::Test::second`]: how far ahead of its time a packet may be, in nanoseconds.
+    pub const AHEAD: usize = 0;
+    /// In [`super::Test::second`]: the burst, as it was said.
+    pub const BURST: usize = 1;
+    /// In [`super::Test::more`]: how many, as it was said.
+    pub const RATE: usize = 0;
+    /// In [`super::Test::more`]: in how many seconds, as it was said.
+    pub const PERIOD: usize = 1;
+    /// In [`super::Test::more`]: the word of page 0 that is the time of the kernel's clock at which what
+    /// has come by so far had come by at the rate. Nobody but packets changes it.
+    pub const WORD: usize = 2;
+}
+
 const _: () = assert!(size_of::<Test>() == LINE_WORDS * 8);
 
 impl Test {
@@ -86,6 +106,15 @@ impl Test {
     /// The named set in the slot has the address of this side, the port, or both. `first` and `second`
     /// are the set's name; the first of `more` says whether the port is meant.
     pub const IN: u16 = 3;
+    /// No more comes by than at a rate: see [`limit`]. It is the last of a rule's tests, and looked at
+    /// where all others hold.
+    pub const LIMIT: u16 = 4;
+    /// No test: nothing follows from a match, but that it is counted.
+    pub const NOTHING: u16 = 16;
+    /// No test: these bits of the packet's mark are set, where the mask has ones.
+    pub const SET_MARK: u16 = 17;
+    /// No test: one of so many packets is logged.
+    pub const SAMPLE: u16 = 18;
 
     /// That two words have these values where the masks have ones.
     #[must_use]

@@ -8,13 +8,46 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{
-    Action, Addresses, Asked, Conditions, Dscp, Ends, Fragment, IcmpKind, LengthRange, Mac, Mark,
-    Net, Packet, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, TcpFlags, Test,
-    Transport, Vlan, VlanId, Way,
+    Action, Addresses, Asked, Conditions, Dscp, Ends, Fragment, IcmpKind, LengthRange, Limit, Mac,
+    Mark, Net, Packet, Period, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, TcpFlags,
+    Test, Transport, Vlan, VlanId, Way,
 };
 
 fn action() -> impl Strategy<Value = Action> {
     select(vec![Action::Pass, Action::Drop])
+}
+
+/// What becomes of a packet that a rule is about, and one of how many is logged if any is.
+fn rule_action() -> impl Strategy<Value = (Action, bool, u32)> {
+    let mark = (0..4u32, prop_oneof![Just(u32::MAX), 1..4u32])
+        .prop_filter_map("no mark", |(value, mask)| Mark::new(value, mask));
+    prop_oneof![
+        4 => (action(), any::<bool>()).prop_map(|(action, log)| (action, log, 1)),
+        1 => (action(), 1..4u32).prop_map(|(action, sample)| (action, true, sample)),
+        1 => Just((Action::Count, false, 1)),
+        1 => mark.prop_map(|mark| (Action::Mark(mark), false, 1)),
+    ]
+}
+
+fn limit() -> impl Strategy<Value = Vec<Test>> {
+    let period = select(vec![
+        Period::Second,
+        Period::Minute,
+        Period::Hour,
+        Period::Day,
+    ]);
+    let counts = (
+        4000..1_000_000u64,
+        prop_oneof![Just(5), Just(65536), 1..100u64],
+    );
+    let limit = (counts, period, any::<bool>(), any::<bool>()).prop_filter_map(
+        "no limit",
+        |((rate, burst), period, bytes, not)| {
+            let what = Asked::Limit(Limit::new(rate, period, bytes, burst)?);
+            Some(vec![Test { what, not }])
+        },
+    );
+    prop_oneof![4 => Just(Vec::new()), 1 => limit]
 }
 
 fn way() -> impl Strategy<Value = Way> {
@@ -215,7 +248,8 @@ fn fitting_nots(rule: &Rule, nots: Vec<Asked>) -> Vec<Test> {
         | Asked::Length(_)
         | Asked::Mark(_)
         | Asked::EtherFrom(_)
-        | Asked::EtherTo(_) => false,
+        | Asked::EtherTo(_)
+        | Asked::Limit(_) => false,
     };
     let mut flags = 0;
     let once = |asked: &Asked| {
@@ -283,10 +317,23 @@ fn with_ends(addresses: Addresses, from: Vec<Net>, to: Vec<Net>) -> Vec<Test> {
 
 pub(super) fn rule() -> impl Strategy<Value = Rule> {
     let way = proptest::option::of(way());
-    let what = (addresses(), transport(), conditions());
-    let further = (tests(), nots(), nots(), header_nots());
-    (action(), way, any::<bool>(), what, further).prop_map(
-        |(action, way, log, (addresses, transport, conditions), (mut tests, from, to, nots))| {
+    let what = (
+        addresses().boxed(),
+        transport().boxed(),
+        conditions().boxed(),
+    );
+    // On the heap: together they are more than a test's stack holds.
+    let tests = (tests().boxed(), limit().boxed());
+    let further = (tests, nots().boxed(), nots().boxed(), header_nots().boxed());
+    (rule_action().boxed(), way, what, further).prop_map(
+        |(
+            action,
+            way,
+            (addresses, transport, conditions),
+            ((mut tests, limit), from, to, nots),
+        )| {
+            let (action, log, sample) = action;
+            tests.extend(limit);
             tests.extend(with_ends(addresses, from, to));
             tests.sort_unstable();
             tests.dedup();
@@ -294,6 +341,7 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
                 action,
                 way,
                 log,
+                sample,
                 addresses,
                 transport,
                 conditions: fitting(transport, conditions),
@@ -324,7 +372,7 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
 }
 
 pub(super) fn rule_set() -> impl Strategy<Value = RuleSet> {
-    (action(), prop::collection::vec(rule(), 0..12))
+    (action(), prop::collection::vec(rule().boxed(), 0..12))
         .prop_map(|(default, rules)| RuleSet { default, rules })
 }
 
@@ -389,11 +437,17 @@ pub(super) fn packet() -> impl Strategy<Value = Packet> {
 /// A rule of a guard: without `log` and a sender.
 pub(super) fn call_rule() -> impl Strategy<Value = Rule> {
     let way = select(vec![Way::Out, Way::Connect, Way::Sendmsg, Way::Bind]);
-    (rule(), proptest::option::of(way)).prop_map(|(rule, way)| Rule {
+    (rule().boxed(), proptest::option::of(way)).prop_map(|(rule, way)| Rule {
         way,
         log: false,
+        sample: 1,
+        action: match rule.action {
+            Action::Drop => Action::Drop,
+            Action::Pass | Action::Count | Action::Mark(_) => Action::Pass,
+        },
         conditions: Conditions::NONE,
         tests: Vec::new(),
+        expression: None,
         addresses: match rule.addresses {
             Addresses::Any | Addresses::Arp => Addresses::Any,
             Addresses::V4 { destination, .. } => Addresses::V4 {
@@ -418,6 +472,5 @@ pub(super) fn call_rule() -> impl Strategy<Value = Rule> {
             Transport::Tcp { .. } | Transport::Icmp(_) => Transport::Any,
             Transport::Any | Transport::Protocol(_) => rule.transport,
         },
-        ..rule
     })
 }

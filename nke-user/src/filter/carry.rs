@@ -7,7 +7,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use nke_ebpf::abi::{PAGE_WORDS, Test, limit};
+
 use super::rule::Rule;
+use super::stored::Set;
+use super::tree;
 
 /// For each new rule, the place in the old list of the rule that it is.
 pub(super) fn staying(old: &[Rule], new: &[Rule]) -> Vec<Option<usize>> {
@@ -33,6 +37,33 @@ pub(super) fn staying(old: &[Rule], new: &[Rule]) -> Vec<Option<usize>> {
 /// Whether the rules that stay do so in their order.
 pub(super) fn in_order(staying: &[Option<usize>]) -> bool {
     staying.iter().flatten().is_sorted()
+}
+
+/// Has the limits of rules that stay go on in another set from what has come by; each is there with the number that it
+/// had in the old one.
+pub(super) fn limits(old: &Set, new: &Set, staying: &[Option<u32>]) {
+    let tests = new.tests();
+    if !tests.iter().any(|test| test.kind == Test::LIMIT) {
+        return;
+    }
+    let old_tests = old.tests();
+    for (number, before) in (1..).zip(staying) {
+        let from = before.and_then(|before| word(old, before, &old_tests));
+        let word = word(new, number, &tests);
+        if let (Some(from), Some(to)) = (from.and_then(|word| old.word(word)), word)
+            && new.word(to).is_some_and(|word| word < from)
+        {
+            new.write(to, &[from]);
+        }
+    }
+}
+
+/// The word of the limit of the rule of this number, if it has one.
+fn word(set: &Set, number: u32, tests: &[Test]) -> Option<usize> {
+    let rule = set.rule(set.listed(number))?;
+    let test = tree::tests_of(&rule, tests)?.last()?;
+    let word = usize::try_from(test.more[limit::WORD]).ok()?;
+    (test.kind == Test::LIMIT && word < PAGE_WORDS).then_some(word)
 }
 
 #[cfg(test)]

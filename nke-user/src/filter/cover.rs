@@ -13,7 +13,7 @@
 
 use super::conditions::Bits;
 use super::expression::Expression;
-use super::further::Test;
+use super::further::{Asked, Test};
 use super::rule::{Addresses, PortProtocol, PortRange, Rule, Transport, Way};
 
 /// What a rule asks for, one range each: way, family, source, destination, protocol, ports.
@@ -105,8 +105,10 @@ impl Region {
 
     /// Takes the packets of another away, if it has all of those in its corners.
     pub(super) fn subtract(&mut self, other: &Self) -> Result<(), TooMany> {
-        let asks_more = other.tests.iter().any(|test| !self.tests.contains(test))
-            || other.expression.is_some() && other.expression != self.expression;
+        // Limits run out, and marks may be others further down.
+        let asks_more = other.tests.iter().any(|test| {
+            matches!(test.what, Asked::Limit(_) | Asked::Mark(_)) || !self.tests.contains(test)
+        }) || other.expression.is_some() && other.expression != self.expression;
         if asks_more || other.bits.mask & !self.bits.mask != 0 || !self.meets(other) {
             return Ok(());
         }

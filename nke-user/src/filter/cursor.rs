@@ -57,6 +57,11 @@ impl<'a> Cursor<'a> {
         word.is_some_and(|word| word.text.starts_with(first))
     }
 
+    /// Whether the next word begins like one of so many.
+    pub(super) fn is_sample(&self) -> bool {
+        ('0'..='9').any(|digit| self.begins_with(digit))
+    }
+
     /// Goes past a keyword, if it is the next word.
     pub(super) fn keyword(&mut self, keyword: &'static str) -> bool {
         let is_next = self

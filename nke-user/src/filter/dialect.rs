@@ -71,6 +71,10 @@ impl Dialect {
                 "mark",
                 "ether",
                 "expr",
+                "limit",
+                "over",
+                "burst",
+                "count",
                 "not",
             ],
             Self::Calls => &[
@@ -85,10 +89,10 @@ impl Dialect {
     pub const fn order(self) -> &'static str {
         match self {
             Self::Packets => {
-                "pass|drop [in|out] [log] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
+                "pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
                  [to ADDRESS [port N]] [flags F/G] [icmp-type T [code C]] [fragment] [dscp D] \
                  [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
-                 [expr 'TCPDUMP']"
+                 [limit [over] N/s [bytes] [burst N]] [expr 'TCPDUMP']"
             }
             Self::Calls => {
                 "pass|drop [out|connect|sendmsg|bind] [inet|inet6] [proto P] [to ADDRESS] [port N]"

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::conditions::{Conditions, IcmpKind};
-use super::further::{Asked, List, Membership, Side, Test};
+use super::further::{self, Asked, List, Membership, Side, Test};
 use super::names;
 use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way,
@@ -27,7 +27,8 @@ impl fmt::Display for Rule {
             action,
             way,
             log,
-            addresses,
+            sample,
+            addresses: _,
             transport,
             conditions,
             tests: _,
@@ -39,24 +40,11 @@ impl fmt::Display for Rule {
         }
         if *log {
             f.write_str(" log")?;
-        }
-        // An address says its family already.
-        match addresses {
-            Addresses::V4 {
-                source: Prefix::<Ipv4Addr>::ANY,
-                destination: Prefix::<Ipv4Addr>::ANY,
-            } if !self.names_a_host() => {
-                f.write_str(" inet")?;
+            if *sample != 1 {
+                write!(f, " 1/{sample}")?;
             }
-            Addresses::V6 {
-                source: Prefix::<Ipv6Addr>::ANY,
-                destination: Prefix::<Ipv6Addr>::ANY,
-            } if !self.names_a_host() => {
-                f.write_str(" inet6")?;
-            }
-            Addresses::Arp => f.write_str(" arp")?,
-            Addresses::Any | Addresses::V4 { .. } | Addresses::V6 { .. } => {}
         }
+        f.write_str(self.family())?;
         match transport {
             Transport::Protocol(protocol) => write!(f, " proto {protocol}")?,
             Transport::Ports {
@@ -89,7 +77,7 @@ impl fmt::Display for Rule {
             ..*conditions
         };
         write!(f, "{conditions}")?;
-        self.fmt_tests(f)?;
+        further::fmt_options(&self.tests, f)?;
         expression
             .as_ref()
             .map_or(Ok(()), |expression| write!(f, " expr {expression}"))
@@ -97,23 +85,26 @@ impl fmt::Display for Rule {
 }
 
 impl Rule {
+    /// The word of its family, with a blank in front. An address says its family already.
+    fn family(&self) -> &'static str {
+        match &self.addresses {
+            Addresses::V4 {
+                source: Prefix::<Ipv4Addr>::ANY,
+                destination: Prefix::<Ipv4Addr>::ANY,
+            } if !self.names_a_host() => " inet",
+            Addresses::V6 {
+                source: Prefix::<Ipv6Addr>::ANY,
+                destination: Prefix::<Ipv6Addr>::ANY,
+            } if !self.names_a_host() => " inet6",
+            Addresses::Arp => " arp",
+            Addresses::Any | Addresses::V4 { .. } | Addresses::V6 { .. } => "",
+        }
+    }
+
     /// Whether a test says of which family it is.
     fn names_a_host(&self) -> bool {
         let host = |test: &Test| matches!(test.what, Asked::Source(_) | Asked::Destination(_));
         self.tests.iter().any(host)
-    }
-
-    /// What its tests say behind its ends, each with a blank in front.
-    fn fmt_tests(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut last = None;
-        for word in self.tests.iter().filter_map(|test| test.what.option()) {
-            if last.replace(word) != Some(word)
-                && let Some(list) = List::of(self, |asked| asked.option() == Some(word))
-            {
-                write!(f, " {word}{list}")?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -212,6 +203,8 @@ impl fmt::Display for Action {
         f.write_str(match self {
             Self::Pass => "pass",
             Self::Drop => "drop",
+            Self::Count => "count",
+            Self::Mark(mark) => return write!(f, "mark {mark}"),
         })
     }
 }

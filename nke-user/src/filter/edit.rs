@@ -159,6 +159,7 @@ impl Coming {
             numbers: Vec::with_capacity(rules.rules.len()),
         };
         let mut orders = orders.iter();
+        let marks = tree::sets_marks(&set.tests());
         for (rule, place) in rules.rules.iter().zip(staying) {
             let number = match place {
                 Some(place) => {
@@ -176,6 +177,10 @@ impl Coming {
                     let number = set.header.length + 1 + u32::try_from(coming.new.len()).ok()?;
                     let (encoded, tests) =
                         encode::encode_all(slice::from_ref(rule), &Page::default());
+                    // What must be asked in order shares a tree with all others that must be.
+                    if tree::asks_for_order(encoded.first()?, &tests, marks) {
+                        return None;
+                    }
                     let rule = Rule {
                         number,
                         order: *orders.next()?,
@@ -244,7 +249,7 @@ fn roots(old: &[[Root; ROOTS]; 4], later: &[(usize, Root)]) -> Option<[[Root; RO
         if all.len() > ROOTS {
             return None;
         }
-        all.sort_by_key(|root| root.first);
+        all.sort_by_key(tree::place_of);
         all.resize(ROOTS, Root::NONE);
         roots.copy_from_slice(&all);
     }

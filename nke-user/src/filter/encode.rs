@@ -13,7 +13,7 @@ use super::expression::{
     Expression,
     page::{self, Page},
 };
-use super::further::Test;
+use super::further::{Asked, Mark, Test};
 use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way,
 };
@@ -27,15 +27,58 @@ pub(super) fn encode_all(
     let (mut encoded, mut tests) = (Vec::with_capacity(rules.len()), Vec::new());
     for (number, rule) in (1..).zip(rules) {
         let mut rule_encoded = encode(rule, number);
-        if asks_tests(rule) {
+        if rule_encoded.extra != 0 {
             rule_encoded.listed = u32::try_from(tests.len()).unwrap_or(u32::MAX);
         }
         encoded.push(rule_encoded);
-        tests.extend(rule.tests.iter().map(Test::encode));
-        // Last, as it is written.
-        tests.extend(rule.expression.iter().map(|it| expressions.test(it)));
+        tests.extend(encode_tests(rule, expressions));
     }
     (encoded, tests)
+}
+
+/// The kernel's form of a rule's tests, with its expression in this page; in front what its action needs, and last a limit.
+pub(super) fn encode_tests<'a>(
+    rule: &'a Rule,
+    expressions: &'a Page<'_>,
+) -> impl Iterator<Item = abi::Test> + 'a {
+    let is_limit = |test: &&Test| matches!(test.what, Asked::Limit(_));
+    let others = rule.tests.iter().filter(move |test| !is_limit(test));
+    let limit = rule.tests.iter().filter(is_limit);
+    let expression = rule.expression.iter().map(|it| expressions.test(it));
+    let tests = front(rule).into_iter().chain(others.map(Test::encode));
+    tests.chain(expression).chain(limit.map(Test::encode))
+}
+
+/// What stands in front of a rule's tests, if its action needs it.
+fn front(rule: &Rule) -> Option<abi::Test> {
+    let nothing = abi::Test::masked(0, [0; 2], [0; 2]);
+    match rule.action {
+        Action::Pass | Action::Drop if rule.sample == 1 => None,
+        Action::Pass | Action::Drop => Some(abi::Test {
+            kind: abi::Test::SAMPLE,
+            first: [rule.sample.into(), 0],
+            ..nothing
+        }),
+        Action::Count => Some(abi::Test {
+            kind: abi::Test::NOTHING,
+            ..nothing
+        }),
+        Action::Mark(mark) => Some(mark.encode()),
+    }
+}
+
+/// The action that the front of a rule's tests says, and one of how many is logged; and the tests behind.
+fn decode_front(outcome: u32, tests: &[abi::Test]) -> Option<(Action, u32, &[abi::Test])> {
+    if outcome & (abi::Rule::GO_ON | abi::Rule::SAMPLED) == 0 {
+        return Some((action(outcome), 1, tests));
+    }
+    let (front, behind) = tests.split_first()?;
+    match front.kind {
+        abi::Test::NOTHING => Some((Action::Count, 1, behind)),
+        abi::Test::SET_MARK => Some((Action::Mark(Mark::decode(front)?), 1, behind)),
+        abi::Test::SAMPLE => Some((action(outcome), u32::try_from(front.first[0]).ok()?, behind)),
+        _ => None,
+    }
 }
 
 /// The kernel's form of the rule of this number, without its tests: only how many they are.
@@ -44,13 +87,15 @@ pub(super) fn encode(rule: &Rule, number: u32) -> abi::Rule {
         action,
         way,
         log,
+        sample,
         addresses,
         transport,
         conditions,
         tests,
         expression,
     } = rule;
-    let count = tests.len() + usize::from(expression.is_some());
+    let beside = [front(rule).is_some(), expression.is_some()].map(usize::from);
+    let count = tests.len() + beside.iter().sum::<usize>();
     let mut encoded = abi::Rule {
         number,
         extra: abi::Test::extra(0, u32::try_from(count).unwrap_or(u32::MAX)),
@@ -59,6 +104,9 @@ pub(super) fn encode(rule: &Rule, number: u32) -> abi::Rule {
     };
     if *log {
         encoded.outcome |= abi::Rule::LOG;
+    }
+    if *sample != 1 {
+        encoded.outcome |= abi::Rule::SAMPLED;
     }
     if let Some(way) = way {
         let fact = fact(*way);
@@ -143,9 +191,10 @@ pub(super) fn default_outcome(RuleSet { default, rules }: &RuleSet) -> u32 {
     outcome(*default) | more | tests
 }
 
-/// Whether a rule has tests in the kernel.
+/// Whether something is read of packets for a rule's tests, or for its action.
 const fn asks_tests(rule: &Rule) -> bool {
-    !rule.tests.is_empty() || rule.expression.is_some()
+    let marks = matches!(rule.action, Action::Mark(_));
+    marks || !rule.tests.is_empty() || rule.expression.is_some()
 }
 
 /// The kernel's form of an action.
@@ -153,10 +202,11 @@ pub(super) const fn outcome(action: Action) -> u32 {
     match action {
         Action::Pass => 0,
         Action::Drop => abi::Rule::DROP,
+        Action::Count | Action::Mark(_) => abi::Rule::GO_ON,
     }
 }
 
-/// The action of which this is the kernel's form.
+/// The action that decides of which this is the kernel's form.
 pub(super) const fn action(outcome: u32) -> Action {
     if outcome & abi::Rule::DROP == 0 {
         Action::Pass
@@ -197,21 +247,25 @@ pub(super) fn decode(
         false => None,
     };
     let transport = transport(encoded, protocol)?;
-    let (mut tests, mut expression) = (tests, None);
+    let (action, sample, tests) = decode_front(encoded.outcome, tests)?;
+    let limits = tests.iter().rev();
+    let limits = limits.take_while(|test| test.kind == abi::Test::LIMIT);
+    let (mut tests, limit) = tests.split_at(tests.len() - limits.count());
+    let mut expression = None;
     if let Some((last, others)) = tests.split_last()
         && let Some(number) = page::number(last)
     {
         expression = Some(expressions.get(number)?.clone());
         tests = others;
     }
-    let tests = tests
-        .iter()
-        .map(|test| Test::decode(test, &addresses, protocol));
+    let tests = tests.iter().chain(limit);
+    let tests = tests.map(|test| Test::decode(test, &addresses, protocol));
     let tests = tests.collect::<Option<_>>()?;
     let rule = Rule {
-        action: action(encoded.outcome),
+        action,
         way,
         log: encoded.outcome & abi::Rule::LOG != 0,
+        sample,
         addresses,
         transport,
         conditions: Conditions::of_bits(Bits {

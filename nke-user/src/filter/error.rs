@@ -188,7 +188,8 @@ pub enum Error {
 
     /// A rule asks for what packets have not got at a hook.
     #[error(
-        "{place}: `{rule}`: packets have no `{what}` at {hook}; leave it out, or give the rule to          another hook"
+        "{place}: `{rule}`: there is no {what} at {hook}; leave it out, or give the rule to another \
+         hook"
     )]
     NotThere {
         /// Whose rules.
@@ -197,7 +198,7 @@ pub enum Error {
         rule: Box<Rule>,
         /// The hook.
         hook: &'static str,
-        /// The word of what it asks for.
+        /// What it asks for.
         what: &'static str,
     },
 

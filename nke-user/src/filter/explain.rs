@@ -70,6 +70,7 @@ impl Rule {
             action: _,
             way,
             log: _,
+            sample: _,
             addresses,
             transport,
             conditions,

@@ -16,12 +16,13 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use nke_ebpf::abi::{self, facts, field};
+use nke_ebpf::abi::{self, facts, field, limit};
 
 use super::conditions::{self, Bits, Dscp, IcmpKind, TcpFlags, VlanId};
 use super::dissect::{Ends, Packet};
 use super::encode;
 use super::known::KnownSets;
+use super::rate::Limit;
 use super::rule::{Addresses, PortProtocol, Prefix, Protocol, Rule};
 use super::set::{SetName, name_of};
 
@@ -61,6 +62,8 @@ pub enum Asked {
     EtherFrom(Mac),
     /// Its frame goes there.
     EtherTo(Mac),
+    /// No more comes by than so much; all else fits. It is the last test.
+    Limit(Limit),
 }
 
 /// The mark of a packet, and which of its bits are looked at.
@@ -76,6 +79,28 @@ impl Mark {
     pub fn new(value: u32, mask: u32) -> Option<Self> {
         let value = value & mask;
         (mask != 0).then_some(Self { value, mask })
+    }
+
+    /// The mark with these bits in the place of its own.
+    #[must_use]
+    pub const fn set(self, mark: u32) -> u32 {
+        mark & !self.mask | self.value
+    }
+
+    /// The kernel's form of setting it.
+    pub(super) fn encode(self) -> abi::Test {
+        let (value, mask) = (u64::from(self.value) << 32, u64::from(self.mask) << 32);
+        abi::Test {
+            kind: abi::Test::SET_MARK,
+            ..word(field::MARK, value, mask)
+        }
+    }
+
+    /// The mark of which this is the kernel's form.
+    pub(super) fn decode(test: &abi::Test) -> Option<Self> {
+        let half = |word: u64| u32::try_from(word >> 32).ok();
+        let mark = Self::new(half(test.first[0])?, half(test.second[0])?)?;
+        (mark.encode() == *test).then_some(mark)
     }
 
     /// Whether a mark is so.
@@ -197,6 +222,8 @@ impl Asked {
             Self::Mark(mark) => Some(mark.is(packet.mark?)),
             Self::EtherFrom(mac) => Some(packet.ether?.0 == *mac),
             Self::EtherTo(mac) => Some(packet.ether?.1 == *mac),
+            // Nobody knows what else comes by: it is taken for the first.
+            Self::Limit(_) => Some(true),
         }
     }
 
@@ -233,6 +260,7 @@ impl Asked {
             Self::Mark(_) => packet.mark.map(|it| format!("{it:#x}")),
             Self::EtherFrom(_) => packet.ether.map(|(from, _)| from.to_string()),
             Self::EtherTo(_) => packet.ether.map(|(_, to)| to.to_string()),
+            Self::Limit(_) => Some("within".to_owned()),
         }
     }
 
@@ -256,6 +284,7 @@ impl Asked {
             Self::Mark(_) => "mark",
             Self::EtherFrom(_) => "source of the frame",
             Self::EtherTo(_) => "destination of the frame",
+            Self::Limit(_) => "limit",
         }
     }
 
@@ -272,7 +301,8 @@ impl Asked {
             | Self::Length(_)
             | Self::Mark(_)
             | Self::EtherFrom(_)
-            | Self::EtherTo(_) => 0,
+            | Self::EtherTo(_)
+            | Self::Limit(_) => 0,
         }
     }
 
@@ -290,6 +320,7 @@ impl Asked {
             Self::Mark(_) => Some("mark"),
             Self::EtherFrom(_) => Some("ether from"),
             Self::EtherTo(_) => Some("ether to"),
+            Self::Limit(_) => Some("limit"),
         }
     }
 }
@@ -340,6 +371,7 @@ impl Test {
             Asked::In(Membership { side, port, set }) => {
                 abi::Test::member(side.field(), set.to_words(), *port)
             }
+            Asked::Limit(limit) => limit.encode(),
             Asked::Source(net) => address(field::SOURCE, net),
             Asked::Destination(net) => address(field::DESTINATION, net),
             Asked::Length(LengthRange { first, last }) => {
@@ -381,6 +413,7 @@ impl Test {
                     set: name_of(&[a, b, c, d])?,
                 })
             }
+            (abi::Test::LIMIT, 0) => Asked::Limit(Limit::decode(encoded)?),
             (abi::Test::RANGE, field::LENGTH) => {
                 let [first, last] = [encoded.first[0], encoded.second[0]].map(u32::try_from);
                 Asked::Length(LengthRange::new(first.ok()?, last.ok()?)?)
@@ -389,11 +422,14 @@ impl Test {
         };
         let not = encoded.not != 0;
         let test = Self { what, not };
-        // Where a set lies, it is found by its name.
-        let again = abi::Test {
+        // Where a set lies, it is found by its name; where a limit counts is another's to say.
+        let mut again = abi::Test {
             slot: encoded.slot,
             ..test.encode()
         };
+        if matches!(what, Asked::Limit(_)) {
+            again.more[limit::WORD] = encoded.more[limit::WORD];
+        }
         (again == *encoded).then_some(test)
     }
 }
@@ -456,11 +492,31 @@ pub(super) struct List<'a> {
 impl<'a> List<'a> {
     /// Nothing where no test is of that kind.
     pub(super) fn of(rule: &'a Rule, is: impl Fn(&Asked) -> bool) -> Option<Self> {
-        let tests = rule.tests.iter().filter(|test| is(&test.what));
+        Self::of_tests(&rule.tests, is)
+    }
+
+    /// The same of some tests.
+    pub(super) fn of_tests(tests: &'a [Test], is: impl Fn(&Asked) -> bool) -> Option<Self> {
+        let tests = tests.iter().filter(|test| is(&test.what));
         let not = tests.clone().next()?.not;
         let all = tests.map(|test| &test.what).collect();
         Some(Self { not, all })
     }
+}
+
+/// What tests say behind a rule's ends, each with a blank in front.
+pub(super) fn fmt_options(tests: &[Test], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut said = Vec::new();
+    for word in tests.iter().filter_map(|test| test.what.option()) {
+        if said.contains(&word) {
+            continue;
+        }
+        said.push(word);
+        if let Some(list) = List::of_tests(tests, |asked| asked.option() == Some(word)) {
+            write!(f, " {word}{list}")?;
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Display for List<'_> {
@@ -468,7 +524,8 @@ impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { not, all } = self;
         if *not {
-            f.write_str(" not")?;
+            let limit = all.iter().any(|asked| matches!(asked, Asked::Limit(_)));
+            f.write_str(if limit { " over" } else { " not" })?;
         }
         if let [one] = all.as_slice() {
             return write!(f, " {one}");
@@ -512,7 +569,8 @@ impl Rule {
             | Asked::Length(_)
             | Asked::Mark(_)
             | Asked::EtherFrom(_)
-            | Asked::EtherTo(_) => None,
+            | Asked::EtherTo(_)
+            | Asked::Limit(_) => None,
         })
     }
 }
@@ -534,6 +592,7 @@ impl fmt::Display for Asked {
             Self::Length(range) => range.fmt(f),
             Self::Mark(mark) => mark.fmt(f),
             Self::EtherFrom(mac) | Self::EtherTo(mac) => mac.fmt(f),
+            Self::Limit(limit) => limit.fmt(f),
         }
     }
 }

@@ -44,20 +44,46 @@ impl RuleSet {
                 by: Decider::Obscured,
             };
         };
-        match self
-            .rules
-            .iter()
-            .position(|rule| rule.matches_with(packet, known))
-        {
-            Some(index) => Judgement {
-                action: self.rules[index].action,
-                by: Decider::Rule(index),
-            },
-            None => Judgement {
-                action: self.default,
-                by: Decider::Default,
-            },
+        let mut packet = packet.clone();
+        for (index, rule) in self.rules.iter().enumerate() {
+            if !rule.matches_with(&packet, known) {
+                continue;
+            }
+            match rule.action {
+                Action::Pass | Action::Drop => {
+                    return Judgement {
+                        action: rule.action,
+                        by: Decider::Rule(index),
+                    };
+                }
+                Action::Count => {}
+                Action::Mark(mark) => packet.mark = packet.mark.map(|before| mark.set(before)),
+            }
         }
+        Judgement {
+            action: self.default,
+            by: Decider::Default,
+        }
+    }
+
+    /// The rules that count a packet and go on to the one that decides, by their indices; and the mark that it has in the
+    /// end, if it can be told.
+    #[must_use]
+    pub fn going_on(&self, packet: &Packet) -> (Vec<usize>, Option<u32>) {
+        let mut packet = packet.clone();
+        let mut all = Vec::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            if !rule.matches(&packet) {
+                continue;
+            }
+            match rule.action {
+                Action::Pass | Action::Drop => break,
+                Action::Count => {}
+                Action::Mark(mark) => packet.mark = packet.mark.map(|before| mark.set(before)),
+            }
+            all.push(index);
+        }
+        (all, packet.mark)
     }
 }
 
@@ -75,6 +101,7 @@ impl Rule {
             action: _,
             way: _,
             log: _,
+            sample: _,
             addresses,
             transport,
             conditions,

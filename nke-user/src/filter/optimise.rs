@@ -86,7 +86,7 @@ impl List<'_> {
     /// Whether two rules do the same to a packet.
     fn agree(&self, one: usize, other: usize) -> bool {
         let (one, other) = (&self.rules[one], &self.rules[other]);
-        one.action == other.action && one.log == other.log
+        one.action == other.action && one.log == other.log && one.sample == other.sample
     }
 
     /// Those of some rules that may meet another.
@@ -105,7 +105,8 @@ impl List<'_> {
         for rule in 0..self.rules.len() {
             let mut left = self.regions[rule].clone();
             let mut by = Vec::new();
-            for before in self.near(rule, 0..rule, stays) {
+            let decides = |before: &usize| !self.rules[*before].action.goes_on();
+            for before in self.near(rule, 0..rule, stays).filter(decides) {
                 if !left.meets(&self.regions[before]) {
                     continue;
                 }
@@ -156,9 +157,13 @@ impl List<'_> {
     }
 
     fn is_redundant(&self, rule: usize, stays: &[bool]) -> bool {
+        if self.rules[rule].action.goes_on() {
+            return false;
+        }
         // What it decides about.
         let mut left = self.regions[rule].clone();
-        for before in self.near(rule, 0..rule, stays) {
+        let decides = |before: &usize| !self.rules[*before].action.goes_on();
+        for before in self.near(rule, 0..rule, stays).filter(decides) {
             if left.subtract(&self.regions[before]).is_err() {
                 return false;
             }
@@ -184,6 +189,8 @@ impl List<'_> {
                 let ways = one.way.zip(other.way);
                 // What tests keep apart does not show here.
                 let apart = one.action == other.action
+                    || one.action.goes_on()
+                    || other.action.goes_on()
                     || !(one.tests.is_empty() && other.tests.is_empty())
                     || one.expression.is_some()
                     || other.expression.is_some()

@@ -7,6 +7,7 @@ use super::expression::Expression;
 use super::further::{Asked, LengthRange, Mac, Mark, Test};
 use super::parse::{is_number, within_capacity};
 use super::parse_error::{ParseError, Problem};
+use super::rate::Limit;
 use super::{hint, names};
 
 /// What stands there, each once at most. A list that is empty asks for nothing.
@@ -78,6 +79,10 @@ impl<'a> Options<'a> {
         } else if self.has_not("mark") && cursor.keyword("mark") {
             let all = tests(cursor, mark, Asked::Mark)?;
             self.ask("mark", all);
+        } else if self.has_not("limit") && cursor.keyword("limit") {
+            let (limit, not) = Limit::read(cursor)?;
+            let what = Asked::Limit(limit);
+            self.ask("limit", vec![vec![Test { what, not }]]);
         } else if !(self.has("from") && self.has("to")) && cursor.keyword("ether") {
             self.ether(cursor)?;
         } else if self.expression.is_none() && cursor.keyword("expr") {
@@ -364,7 +369,7 @@ fn length_range(cursor: &mut Cursor<'_>) -> Result<LengthRange, ParseError> {
 }
 
 /// `N` or `N/MASK`.
-fn mark(cursor: &mut Cursor<'_>) -> Result<Mark, ParseError> {
+pub(super) fn mark(cursor: &mut Cursor<'_>) -> Result<Mark, ParseError> {
     cursor.thing(
         "a mark, as in `1` or `0x10/0xff`",
         |_| None,

@@ -10,7 +10,7 @@ use nke_ebpf::abi::TESTS;
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
 use super::further::{Asked, Membership, Net, Side, Test};
-use super::options::Options;
+use super::options::{self, Options};
 use super::parse_error::{ParseError, Problem};
 use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, Transport, Way,
@@ -162,11 +162,11 @@ impl<'a> Protocols<'a> {
 }
 
 pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
-    let action = action(cursor)?;
     let packets = cursor.dialect == Dialect::Packets;
+    let action = rule_action(cursor)?;
     let mut ways = cursor.dialect.ways().iter();
     let way = ways.find_map(|(word, way)| cursor.keyword(word).then_some(*way));
-    let log = packets && cursor.keyword("log");
+    let log = log(cursor, action)?;
     if packets && cursor.keyword("arp") {
         return arp(cursor, action, way, log);
     }
@@ -210,7 +210,8 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
                 rules.push(Rule {
                     action,
                     way,
-                    log,
+                    log: log.is_some(),
+                    sample: log.unwrap_or(1),
                     addresses,
                     transport,
                     conditions: *conditions,
@@ -245,7 +246,7 @@ fn arp(
     cursor: &mut Cursor<'_>,
     action: Action,
     way: Option<Way>,
-    log: bool,
+    log: Option<u32>,
 ) -> Result<Vec<Rule>, ParseError> {
     let options = Options::of_link(cursor)?;
     cursor.end()?;
@@ -253,7 +254,8 @@ fn arp(
     let rule = |(conditions, tests)| {
         Ok(Rule {
             way,
-            log,
+            log: log.is_some(),
+            sample: log.unwrap_or(1),
             addresses: Addresses::Arp,
             conditions,
             tests: in_order(cursor, tests, &options)?,
@@ -264,6 +266,50 @@ fn arp(
     conditions.into_iter().map(rule).collect()
 }
 
+/// `log`, or `log 1/N`: one of how many is logged.
+fn log(cursor: &mut Cursor<'_>, action: Action) -> Result<Option<u32>, ParseError> {
+    if cursor.dialect != Dialect::Packets {
+        return Ok(None);
+    }
+    let said = cursor.said(|cursor| Ok(cursor.keyword("log")))?;
+    if !said.thing {
+        return Ok(None);
+    }
+    if action.goes_on() {
+        return Err(cursor.problem(Problem::LogGoesOn, said.word, None));
+    }
+    if !cursor.is_sample() {
+        return Ok(Some(1));
+    }
+    let one_of = |text: &str| {
+        let number = text.strip_prefix("1/")?;
+        let count = number.parse().ok().filter(|count| *count != 0);
+        is_number(number).then(|| count.ok_or(Problem::NoSample))
+    };
+    cursor
+        .thing("one of so many, as in `1/100`", |_| None, one_of)
+        .map(Some)
+}
+
+/// What becomes of a packet that a rule is about.
+fn rule_action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
+    if cursor.dialect == Dialect::Calls {
+        return action(cursor);
+    }
+    if cursor.keyword("pass") {
+        Ok(Action::Pass)
+    } else if cursor.keyword("drop") {
+        Ok(Action::Drop)
+    } else if cursor.keyword("count") {
+        Ok(Action::Count)
+    } else if cursor.keyword("mark") {
+        options::mark(cursor).map(Action::Mark)
+    } else {
+        Err(cursor.unexpected_word())
+    }
+}
+
+/// What becomes of a packet that no rule is about, or of a call.
 pub(super) fn action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
     if cursor.keyword("pass") {
         Ok(Action::Pass)

@@ -119,6 +119,17 @@ pub enum Problem {
     /// A mask without ones.
     #[error("no bit of the mark is looked at: leave `mark` out")]
     MarkOfNothing,
+    /// A rate that cannot be counted.
+    #[error(
+        "a rate, and what it takes at once, must be at least one, and not more than is counted; bytes at least 4/s or 240/m"
+    )]
+    NoLimit,
+    /// None of how many packets are logged.
+    #[error("a sample is one of so many, from 1 to 4294967295")]
+    NoSample,
+    /// A rule that decides nothing, and would log.
+    #[error("`count` and `mark` go on to the rules behind: give `log` to one that decides")]
+    LogGoesOn,
     /// Every tag and none, and not any of them.
     #[error("no packet is left: it has a tag or none")]
     NoVlanLeft,

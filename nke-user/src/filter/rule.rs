@@ -22,7 +22,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::conditions::{Conditions, IcmpKind, TcpFlags};
 use super::expression::Expression;
-use super::further::Test;
+use super::further::{Mark, Test};
 
 /// What happens to a packet, or to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +31,18 @@ pub enum Action {
     Pass,
     /// It is gone; the call fails.
     Drop,
+    /// It is counted, and the rules behind decide. Of rules about packets only.
+    Count,
+    /// It is counted and marked, and the rules behind decide. Of rules about packets only.
+    Mark(Mark),
+}
+
+impl Action {
+    /// Whether the rules behind decide.
+    #[must_use]
+    pub const fn goes_on(self) -> bool {
+        matches!(self, Self::Count | Self::Mark(_))
+    }
 }
 
 /// Which way a packet goes, as its interface sees it.
@@ -176,6 +188,8 @@ pub struct Rule {
     pub way: Option<Way>,
     /// Whether a line is written for it.
     pub log: bool,
+    /// For one of how many a line is written: 1 for all.
+    pub sample: u32,
     /// Whose packet it must be.
     pub addresses: Addresses,
     /// What it must carry.
@@ -205,6 +219,7 @@ impl Rule {
             action,
             way: None,
             log: false,
+            sample: 1,
             addresses: Addresses::Any,
             transport: Transport::Any,
             conditions: Conditions::NONE,

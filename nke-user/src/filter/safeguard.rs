@@ -62,7 +62,7 @@ impl RuleSet {
             let judgement = self.judge(&Ok(packet));
             match (judgement.action, judgement.by) {
                 (Action::Drop, Decider::Rule(index)) => Some(index),
-                (Action::Drop | Action::Pass, _) => None,
+                (Action::Drop | Action::Pass | Action::Count | Action::Mark(_), _) => None,
             }
         })
     }

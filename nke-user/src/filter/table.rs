@@ -33,7 +33,6 @@ use super::counts::Counts;
 use super::edit::{self, Edit, Places};
 use super::error::Error;
 use super::expression;
-use super::further::Asked;
 use super::rule::{Rule, RuleSet};
 use super::stored::Set;
 use super::{Sets, carry, encode, sets, tree};
@@ -270,7 +269,7 @@ impl Table {
         let (mut encoded, mut tests) = encode::encode_all(&new.rules, &expressions);
         self.find_sets(new, &mut tests)?;
         let default = encode::default_outcome(new);
-        let mut built = tree::build(&mut encoded, &tests, default, cpus).ok_or_else(full)?;
+        let mut built = tree::build(&mut encoded, &mut tests, default, cpus).ok_or_else(full)?;
         if !page.is_empty() {
             let before = old.as_ref().map_or(0, |old| old.header.stamp);
             built.add_expressions(&page, before.checked_add(1).unwrap_or(1));
@@ -291,15 +290,12 @@ impl Table {
         let none = Error::NoSets;
         let named = self.named.as_ref().ok_or(none)?.all()?;
         let of_rules = new.rules.iter().flat_map(|rule| {
-            // An expression is one more, behind the others.
-            let expression = rule.expression.iter().map(|_| None);
-            let tests = rule.tests.iter().map(Some).chain(expression);
-            tests.map(move |test| (rule, test))
+            let all = rule.memberships();
+            all.map(move |membership| (rule, membership))
         });
-        for ((rule, test), encoded) in of_rules.zip(tests) {
-            if let Some(Asked::In(membership)) = test.map(|test| &test.what) {
-                encoded.slot = sets::slot_for(&named, membership, rule)?;
-            }
+        let encoded = tests.iter_mut().filter(|test| test.kind == abi::Test::IN);
+        for ((rule, membership), encoded) in of_rules.zip(encoded) {
+            encoded.slot = sets::slot_for(&named, membership, rule)?;
         }
         Ok(())
     }
@@ -355,7 +351,7 @@ fn numbers(places: &Places, staying: &[Option<usize>]) -> Vec<Option<u32>> {
 }
 
 impl Made {
-    /// Writes what the old rules have counted, where they are in another map.
+    /// Writes what the old rules have counted, where they are in another map, and how far their limits have been used.
     fn carry(&self) -> io::Result<()> {
         if let Self::Anew {
             set,
@@ -365,6 +361,7 @@ impl Made {
         {
             let words = Counts::of(old)?.carried(staying, set.header.row);
             set.write(set.header.carried as usize * abi::PAGE_WORDS, &words);
+            carry::limits(old, set, staying);
         }
         Ok(())
     }

@@ -160,7 +160,7 @@ fn errors_name_what_cannot_stand_behind() {
     check_error(
         "drop arp proto tcp",
         10,
-        "expected `vlan`, `length`, `mark`, `ether`, `expr` or the end",
+        "expected `vlan`, `length`, `mark`, `limit`, `ether`, `expr` or the end",
     );
     check_error(
         "drop proto not tcp flags S/S",
@@ -183,6 +183,58 @@ fn errors_name_what_cannot_stand_behind() {
     check_error("drop length 4294967296", 13, "from 0 to 4294967295");
     check_error("drop tos 1", 6, "it is called `dscp` here");
     assert!(Dialect::Calls.rules("drop out flags S/SA").is_err());
+}
+
+#[test]
+fn rules_can_go_on_and_be_limited() {
+    let same = |line: &str| check(line, &[line]);
+    same("count in proto tcp to any port 22");
+    same("count");
+    same("mark 0x10/0xf0 out from 10.0.0.0/8");
+    same("drop in log 1/100 proto udp");
+    same("drop proto icmp limit over 10/s");
+    same("pass arp limit 5/m burst 1");
+    same("pass proto udp length 100 limit 1000000/s bytes burst 3000");
+    check("drop log 1/1", &["drop log"]);
+    check("drop limit 1k/second burst 5", &["drop limit 1000/s"]);
+    check(
+        "drop limit 1m/s bytes burst 64k",
+        &["drop limit 1000000/s bytes burst 64000"],
+    );
+    let check_error = |line: &str, column: usize, message: &str| {
+        let error = parse_rules(line).unwrap_err();
+        assert_eq!(error.column, column, "{line}: {error}");
+        let text = error.to_string();
+        assert!(text.contains(message), "{line}: {text}");
+    };
+    check_error("count log", 7, "give `log` to one that decides");
+    check_error("drop log 2/3", 10, "as in `1/100`");
+    check_error("drop log 1/0", 10, "one of so many");
+    check_error("drop limit 0/s", 12, "at least one");
+    check_error("drop limit 1/s bytes", 12, "bytes at least 4/s");
+    check_error("drop limit 5", 12, "as in `100/s`");
+    check_error(
+        "drop limit 18446744073709551615g/s",
+        12,
+        "not more than is counted",
+    );
+    assert!("count".parse::<Action>().is_err());
+    assert!("default count".parse::<RuleSet>().is_err());
+    assert!(Dialect::Calls.rules("count out").is_err());
+}
+
+#[test]
+fn what_goes_on_counts_and_marks_till_one_decides() {
+    let rules: RuleSet = "count proto udp\nmark 0x1 proto udp\ncount mark 2\ndrop mark 1\ncount"
+        .parse()
+        .unwrap();
+    let packet = |text| Dialect::Packets.packet(text, Way::In).unwrap();
+    let udp = packet("udp 10.0.0.1:1 > 10.0.0.2:2 mark 6");
+    assert_eq!(rules.judge(&Ok(udp.clone())).by, Decider::Rule(3));
+    assert_eq!(rules.going_on(&udp), (vec![0, 1], Some(1)));
+    let tcp = packet("tcp 10.0.0.1:1 > 10.0.0.2:2 mark 2");
+    assert_eq!(rules.judge(&Ok(tcp.clone())).by, Decider::Default);
+    assert_eq!(rules.going_on(&tcp), (vec![2, 4], Some(2)));
 }
 
 #[test]
@@ -240,36 +292,36 @@ fn errors_name_the_place_and_the_way_out() {
         "",
         1,
         1,
-        "expected `pass` or `drop`, found the end of the line",
+        "expected `pass`, `drop`, `count` or `mark`, found the end of the line",
     );
     check_error(
         "accept in",
         1,
         6,
-        "expected `pass` or `drop`, found `accept`; it is called `pass` here",
+        "expected `pass`, `drop`, `count` or `mark`, found `accept`; it is called `pass` here",
     );
     check_error(
         "tcp dport 22 drop",
         1,
         3,
-        "expected `pass` or `drop`, found `tcp`; the order is: pass|drop [in|out] [log] \
+        "expected `pass`, `drop`, `count` or `mark`, found `tcp`; the order is: pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] \
          [arp|inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]] [flags F/G] \
          [icmp-type T [code C]] [fragment] [dscp D] [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
-         [expr 'TCPDUMP']",
+         [limit [over] N/s [bytes] [burst N]] [expr 'TCPDUMP']",
     );
     check_error(
         "drop quick",
         6,
         5,
         "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
-         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `ether`, `expr` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `limit`, `ether`, `expr` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
     );
     check_error(
         "drop frm any",
         6,
         3,
         "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
-         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `ether`, `expr` or the end of the line, found `frm`; did you mean `from`?",
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `limit`, `ether`, `expr` or the end of the line, found `frm`; did you mean `from`?",
     );
     check_error(
         "drop from 10/8",
@@ -615,7 +667,7 @@ proptest! {
                 "pass", "drop", "in", "out", "log", "inet", "inet6", "proto", "tcp", "from", "to",
                 "port", "any", "all", "{", "}", ",", "22", "1-5", "10.0.0.0/8", "::/0", "#", "é",
                 "flags", "S/SA", "icmp-type", "icmp6-type", "code", "fragment", "later", "dscp",
-                "vlan", "none", "not", "length", "mark", "ether", "02:00:00:00:00:01",
+                "vlan", "none", "not", "length", "mark", "ether", "02:00:00:00:00:01", "count", "limit", "5/m", "over", "1/9",
             ]),
             0..12,
         )
@@ -634,12 +686,17 @@ proptest! {
         let judgement = rules.judge(&Ok(packet.clone()));
         match judgement.by {
             Decider::Rule(index) => {
-                prop_assert!(rules.rules[index].matches(&packet));
-                prop_assert!(!rules.rules[..index].iter().any(|rule| rule.matches(&packet)));
+                let before = rules.rules[..index].iter();
+                let marks = before.clone().any(|rule| rule.action.goes_on());
+                prop_assert!(marks || rules.rules[index].matches(&packet));
+                let mut before = before.filter(|rule| !rule.action.goes_on());
+                prop_assert!(marks || !before.any(|rule| rule.matches(&packet)));
                 prop_assert_eq!(judgement.action, rules.rules[index].action);
             }
             Decider::Default => {
-                prop_assert!(!rules.rules.iter().any(|rule| rule.matches(&packet)));
+                let mut all = rules.rules.iter();
+                let marks = all.clone().any(|rule| rule.action.goes_on());
+                prop_assert!(marks || !all.any(|rule| rule.matches(&packet)));
                 prop_assert_eq!(judgement.action, rules.default);
             }
             Decider::Obscured => prop_assert!(false, "the packet is not obscured"),
@@ -649,7 +706,8 @@ proptest! {
     #[test]
     fn the_kernels_form_is_read_back(rule in arbitrary::rule(), slot in 0u32..1024) {
         let encoded = encode::encode(&rule, slot);
-        let tests: Vec<_> = rule.tests.iter().map(Test::encode).collect();
+        let none = expression::page::Page::default();
+        let tests: Vec<_> = encode::encode_tests(&rule, &none).collect();
         for test in &tests {
             prop_assert_eq!(&nke_ebpf::abi::Test::from_words(&test.to_words()), test);
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{Asked, Error, Rule, Way};
+use super::{Action, Asked, Error, Rule, Way};
 use crate::hook::{Hook, Kind};
 
 /// The ways that things go which a hook sees: both where packets are forwarded.
@@ -23,13 +23,13 @@ pub fn can_match(rule: &Rule, hooks: &[Hook]) -> bool {
     ways.any(|way| rule.applies(*way))
 }
 
-/// Which of the things that rules can ask packets have not got at a hook, by its word; nothing if it is there.
+/// Which of the things that rules can ask packets have not got at a hook; nothing if it is there.
 fn lacks(hook: Hook, asked: &Asked) -> Option<&'static str> {
     let name = hook.row().name;
     match asked {
         // The kernel makes its own notes of a packet behind XDP only.
-        Asked::Mark(_) if name == "interface/xdp" => Some("mark"),
-        Asked::EtherFrom(_) | Asked::EtherTo(_) if name.starts_with("ip/") => Some("ether"),
+        Asked::Mark(_) if name == "interface/xdp" => Some("mark of packets"),
+        Asked::EtherFrom(_) | Asked::EtherTo(_) if name.starts_with("ip/") => Some("frame"),
         Asked::Mark(_)
         | Asked::EtherFrom(_)
         | Asked::EtherTo(_)
@@ -41,7 +41,18 @@ fn lacks(hook: Hook, asked: &Asked) -> Option<&'static str> {
         | Asked::Icmp(_)
         | Asked::Dscp(_)
         | Asked::Vlan(_)
-        | Asked::Length(_) => None,
+        | Asked::Length(_)
+        | Asked::Limit(_) => None,
+    }
+}
+
+/// What of a rule's action cannot be done at a hook.
+fn cannot(hook: Hook, action: Action) -> Option<&'static str> {
+    // Netfilter programs change nothing of a packet.
+    let noted = matches!(hook.row().name, "interface/in" | "interface/out");
+    match action {
+        Action::Mark(_) if !noted => Some("setting a mark"),
+        Action::Mark(_) | Action::Count | Action::Pass | Action::Drop => None,
     }
 }
 
@@ -62,7 +73,7 @@ pub fn refuse_what_never_matches(
         .flat_map(|rule| hooks.iter().map(move |it| (rule, *it)))
     {
         let mut lacking = rule.tests.iter().filter_map(|test| lacks(hook, &test.what));
-        if let Some(what) = lacking.next() {
+        if let Some(what) = cannot(hook, rule.action).or_else(|| lacking.next()) {
             return Err(Error::NotThere {
                 place: place.to_string(),
                 rule: Box::new(rule.clone()),

@@ -9,6 +9,7 @@ mod edits;
 mod expressions;
 mod filter;
 mod fuzz;
+mod goes_on;
 mod hostile;
 mod sets;
 mod shapes;

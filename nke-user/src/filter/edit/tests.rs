@@ -1,12 +1,13 @@
 //! Edits in place against the plain search: after each of them, the first rule that matches decides.
 
 use nke_ebpf::abi::{Page, Subject, facts};
-use nke_ebpf::{Flow, Frame, rules, set::Answer, tests_hold};
+use nke_ebpf::{Flow, Frame, rules, tests_hold};
 use proptest::prelude::*;
 
 use super::*;
 use crate::filter::shapes::{Dice, Drawn, Shape};
 use crate::filter::table::rules_of;
+use crate::filter::tree::tests::alone;
 use crate::filter::{Decider, Direction, arbitrary, dissect, expression};
 
 #[test]
@@ -26,9 +27,10 @@ fn rules_come_between_their_neighbours() {
 
 /// A set that holds these rules and no trace of others.
 fn anew(rules: &RuleSet) -> Set {
-    let (mut encoded, tests) = encode::encode_all(&rules.rules, &expression::page::Page::default());
+    let (mut encoded, mut tests) =
+        encode::encode_all(&rules.rules, &expression::page::Page::default());
     let default = encode::default_outcome(rules);
-    let built = tree::build(&mut encoded, &tests, default, 2).expect("it fits");
+    let built = tree::build(&mut encoded, &mut tests, default, 2).expect("it fits");
     Set::in_memory(built.pages, &built.words)
 }
 
@@ -62,11 +64,22 @@ fn check(set: &Set, new: &RuleSet, packets: &[Vec<u8>]) {
         if header.asks_more() {
             flow = flow.with_more(&frame);
         }
-        let subject = Subject::of(&frame, &flow, facts::IN);
-        let no_set = |_: &Test, _: &Subject| Answer::Nothing as u32;
-        let tests = |page: &Page, rule: &Rule| tests_hold(page, &subject, rule.extra, no_set);
-        let decision = rules::decide(&pages[..], (&pages[0], header), &subject, tests);
-        let judgement = new.judge(&dissect(bytes, Direction::In));
+        let mut subject = Subject::of(&frame, &flow, facts::IN);
+        let mut passed = Vec::new();
+        let decides = |page: &Page, rule: &Rule, subject: &mut Subject| {
+            let holds = tests_hold(page, subject, rule.extra, alone);
+            if holds && rule.outcome & Rule::GO_ON != 0 {
+                passed.push(rule.number);
+                return false;
+            }
+            holds
+        };
+        let decision = rules::decide(&pages[..], (&pages[0], header), &mut subject, decides);
+        let dissected = dissect(bytes, Direction::In);
+        let (going_on, _) = new.going_on(dissected.as_ref().expect("it is plain"));
+        let going_on = going_on.iter().map(|index| places.numbers[*index]);
+        assert_eq!(passed, going_on.collect::<Vec<_>>(), "{bytes:02x?}");
+        let judgement = new.judge(&dissected);
         let number = match judgement.by {
             Decider::Rule(index) => places.numbers[index],
             Decider::Default => 0,

@@ -1,6 +1,7 @@
 //! Chains of rules made one list: what a rule goes to is put in its place, each of its rules
 //! narrowed down to what that rule matches.
 
+use super::super::further::{Asked, Test};
 use super::super::rule::Action;
 use super::line::{Line, Matches};
 use super::{Foreign, Imported, MOST_RULES, Text, Untranslated};
@@ -115,6 +116,14 @@ impl Flattening<'_> {
             let Some(matches) = base.narrowed(matches) else {
                 continue;
             };
+            let limit = |test: &Test| matches!(test.what, Asked::Limit(_));
+            if matches.is_crowded()
+                || matches!(target, Target::GoesTo(_)) && matches.tests.iter().any(limit)
+            {
+                self.only_logged(logged.take());
+                self.leave_out(rule, "this together is more than one rule can say");
+                continue;
+            }
             let ends = matches!(target, Target::Ends(_) | Target::Rejects);
             let log = match logged.take() {
                 Some((_, of)) if ends && of == matches => true,

@@ -3,6 +3,8 @@
 //! Only the table `filter` is about passing and dropping.
 
 use super::super::conditions::{Dscp, Fragment, IcmpKind, TcpFlags};
+use super::super::further::{self, Asked, LengthRange, Mac, Mark, Test};
+use super::super::rate::{Limit, Period};
 use super::super::rule::{Action, PortRange, Protocol, Way};
 use super::super::{names, parse::is_number};
 use super::chains::{Chain, Read, Rule, Target, flattened};
@@ -131,6 +133,20 @@ fn split(line: &str) -> Option<Vec<String>> {
     (!quoted && !escaped).then_some(words)
 }
 
+/// Extensions of which all options are known that a rule can have, or that it is refused for.
+const MODULES: [&str; 10] = [
+    "multiport",
+    "comment",
+    "iprange",
+    "icmp",
+    "icmp6",
+    "dscp",
+    "mac",
+    "mark",
+    "length",
+    "limit",
+];
+
 struct Reader<'a> {
     interface: Option<&'a str>,
     /// The way of the chain's packets, if it says.
@@ -182,16 +198,10 @@ impl Reader<'_> {
                 "-i" | "-o" if !self.is_ours(word, value)? => return Ok(Read::Elsewhere),
                 "-i" | "-o" => Some(()),
                 "-m" if matches!(value, "tcp" | "udp" | "sctp" | "dccp" | "udplite") => Some(()),
-                "-m" if matches!(
-                    value,
-                    "multiport" | "comment" | "iprange" | "icmp" | "icmp6" | "dscp"
-                ) =>
-                {
-                    Some(())
-                }
+                "-m" if MODULES.contains(&value) => Some(()),
                 "--comment" | "--reject-with" | "--log-prefix" | "--log-level" => Some(()),
                 "-j" | "-g" => target_of(word, value).map(|it| target = it),
-                _ => None,
+                _ => further(word, value, &mut matches),
             };
             read.ok_or_else(|| format!("`{word} {value}`"))?;
         }
@@ -243,16 +253,113 @@ fn is_interface(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// What must not be: of ports alone there is a word for all the others.
+/// What stands behind a rule's ends in this language; nothing if it is none of it.
+fn further(word: &str, value: &str, matches: &mut Matches) -> Option<()> {
+    let what = match word {
+        "--mac-source" => Asked::EtherFrom(Mac::parse(value)?),
+        "--mark" => Asked::Mark(mark(value)?),
+        "--length" => Asked::Length(length(value)?),
+        "--limit" => Asked::Limit(limit(value, None)?),
+        "--limit-burst" => return with_burst(value, matches),
+        _ => return None,
+    };
+    matches.tests.push(Test { what, not: false });
+    Some(())
+}
+
+/// As `0x1/0xff` or `0x1`.
+fn mark(value: &str) -> Option<Mark> {
+    let (mark, mask) = value.split_once('/').unwrap_or((value, "0xffffffff"));
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    };
+    Mark::new(number(mark)?, number(mask)?)
+}
+
+/// As `100` or `100:200`.
+fn length(value: &str) -> Option<LengthRange> {
+    let (first, last) = value.split_once(':').unwrap_or((value, value));
+    LengthRange::new(first.parse().ok()?, last.parse().ok()?)
+}
+
+/// As `5/min`.
+fn limit(value: &str, burst: Option<u64>) -> Option<Limit> {
+    let (count, period) = value.split_once('/')?;
+    let period = match period {
+        "s" | "sec" | "second" => Period::Second,
+        "m" | "min" | "minute" => Period::Minute,
+        "h" | "hour" => Period::Hour,
+        "d" | "day" => Period::Day,
+        _ => return None,
+    };
+    Limit::new(count.parse().ok()?, period, false, burst.unwrap_or(5))
+}
+
+/// What a limit that stands before takes at once.
+fn with_burst(value: &str, matches: &mut Matches) -> Option<()> {
+    let burst = value.parse().ok()?;
+    let limit = matches
+        .tests
+        .iter_mut()
+        .rev()
+        .find_map(|test| match &mut test.what {
+            Asked::Limit(limit) => Some(limit),
+            Asked::Protocol(_)
+            | Asked::Source(_)
+            | Asked::Destination(_)
+            | Asked::Flags(_)
+            | Asked::Icmp(_)
+            | Asked::Dscp(_)
+            | Asked::Vlan(_)
+            | Asked::Length(_)
+            | Asked::Mark(_)
+            | Asked::EtherFrom(_)
+            | Asked::EtherTo(_)
+            | Asked::In(_) => None,
+        })?;
+    *limit = limit.with_burst(burst)?;
+    Some(())
+}
+
+/// What must not be.
 fn negated(word: &str, value: &str, matches: &mut Matches) -> Result<(), String> {
     let others = ports(value).flatten().map(|all| PortRange::all_but(&all));
     let others = others.filter(|others| !others.is_empty());
     match word {
         "--dport" | "--dports" if others.is_some() => matches.destination_ports = others,
         "--sport" | "--sports" if others.is_some() => matches.source_ports = others,
-        _ => return Err(format!("`! {word}`")),
+        _ => {
+            let asked = not(word, value).ok_or_else(|| format!("`! {word}`"))?;
+            matches.tests.extend(asked.into_iter().map(Test::not));
+        }
     }
     Ok(())
+}
+
+/// What something must not be.
+fn not(word: &str, value: &str) -> Option<Vec<Asked>> {
+    let addresses = |asked: fn(further::Net) -> Asked| {
+        let nets = nets(value)?.into_iter();
+        // Nothing is left of all.
+        let some = |net: Net| (!net.is_all()).then(|| asked(net.into()));
+        nets.map(some).collect()
+    };
+    match word {
+        "-s" => addresses(Asked::Source),
+        "-d" => addresses(Asked::Destination),
+        "-p" => {
+            let [protocol] = protocol(value)??[..] else {
+                return None;
+            };
+            Some(vec![Asked::Protocol(protocol)])
+        }
+        "--dscp" => dscp(value).map(|dscp| vec![Asked::Dscp(dscp)]),
+        "--mac-source" => Mac::parse(value).map(|mac| vec![Asked::EtherFrom(mac)]),
+        "--mark" => mark(value).map(|mark| vec![Asked::Mark(mark)]),
+        "--length" => length(value).map(|length| vec![Asked::Length(length)]),
+        _ => None,
+    }
 }
 
 /// As `SYN,ACK` and `SYN`: those that are looked at, and those that are set.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::conditions::{Dscp, Fragment, IcmpKind, TcpFlags};
+use super::super::further::{self, Asked, Test};
 use super::super::rule::{Action, PortRange, Prefix, Protocol, Way};
 
 /// Addresses of either family.
@@ -28,6 +29,8 @@ pub(super) struct Matches {
     pub icmp: Option<Vec<IcmpKind>>,
     pub fragment: Option<Fragment>,
     pub dscp: Option<Vec<Dscp>>,
+    /// What else is asked: all of it together.
+    pub tests: Vec<Test>,
 }
 
 /// A line of rules.
@@ -53,8 +56,72 @@ impl Matches {
         *end = Some(nets);
     }
 
+    /// Whether two things of it are asked that a line has one place for.
+    pub(super) fn is_crowded(&self) -> bool {
+        let asks = |is: fn(&Asked) -> bool| self.tests.iter().filter(move |test| is(&test.what));
+        let kinds: [fn(&Asked) -> bool; 3] = [
+            |it| matches!(it, Asked::Protocol(_)),
+            |it| matches!(it, Asked::Source(_)),
+            |it| matches!(it, Asked::Destination(_)),
+        ];
+        let ends = [
+            self.protocols.is_some(),
+            self.sources.is_some(),
+            self.destinations.is_some(),
+        ];
+        let both = kinds
+            .iter()
+            .zip(ends)
+            .any(|(is, said)| said && asks(*is).next().is_some());
+        // Of what stands behind, all must be so, or all not; and only one of what must be so.
+        let mixed = self.tests.iter().enumerate().any(|(index, one)| {
+            let same = |other: &&Test| {
+                other.what.option() == one.what.option() && one.what.option().is_some()
+            };
+            let mut others = self.tests[index + 1..].iter().filter(same);
+            others.any(|other| !(one.not && other.not) || matches!(one.what, Asked::Limit(_)))
+        });
+        both || mixed
+    }
+
+    /// Protocol, addresses and ports, each with a blank in front.
+    fn fmt_ends(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            protocols,
+            sources,
+            destinations,
+            source_ports,
+            destination_ports,
+            tests,
+            ..
+        } = self;
+        let said = |is: fn(&Asked) -> bool| further::List::of_tests(tests, is);
+        match (protocols, said(|it| matches!(it, Asked::Protocol(_)))) {
+            (Some(protocols), _) => write!(f, " proto {}", List(protocols))?,
+            (None, Some(not)) => write!(f, " proto{not}")?,
+            (None, None) => {}
+        }
+        let not_from = said(|it| matches!(it, Asked::Source(_)));
+        let not_to = said(|it| matches!(it, Asked::Destination(_)));
+        for (word, nets, not, ports) in [
+            ("from", sources, not_from, source_ports),
+            ("to", destinations, not_to, destination_ports),
+        ] {
+            match nets {
+                Some(nets) => write!(f, " {word} {}", List(nets))?,
+                None if not.is_some() => not.map_or(Ok(()), |not| write!(f, " {word}{not}"))?,
+                None if ports.is_some() => write!(f, " {word} any")?,
+                None => {}
+            }
+            if let Some(ports) = ports {
+                write!(f, " port {}", List(ports))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether only IP packets match.
-    pub(super) const fn only_ip(&self) -> bool {
+    pub(super) fn only_ip(&self) -> bool {
         let Self {
             way: _,
             v6,
@@ -67,8 +134,16 @@ impl Matches {
             icmp,
             fragment,
             dscp,
+            tests,
         } = self;
-        v6.is_some()
+        let of_ip = |test: &Test| {
+            matches!(
+                test.what,
+                Asked::Source(_) | Asked::Destination(_) | Asked::Protocol(_)
+            )
+        };
+        tests.iter().any(of_ip)
+            || v6.is_some()
             || flags.is_some()
             || icmp.is_some()
             || fragment.is_some()
@@ -102,6 +177,7 @@ impl Matches {
             icmp: common(&self.icmp, &by.icmp, |a, b| (a == b).then_some(*a))?,
             fragment: one_of(self.fragment, by.fragment)?,
             dscp: common(&self.dscp, &by.dscp, |a, b| (a == b).then_some(*a))?,
+            tests: [self.tests.as_slice(), &by.tests].concat(),
         };
         (of_family(&narrowed.sources) && of_family(&narrowed.destinations)).then_some(narrowed)
     }
@@ -199,7 +275,7 @@ impl Net {
         matches!(self, Self::V6(_))
     }
 
-    const fn is_all(&self) -> bool {
+    pub(super) const fn is_all(&self) -> bool {
         match self {
             Self::V4(prefix) => prefix.length() == 0,
             Self::V6(prefix) => prefix.length() == 0,
@@ -229,6 +305,15 @@ impl Net {
     }
 }
 
+impl From<Net> for further::Net {
+    fn from(net: Net) -> Self {
+        match net {
+            Net::V4(prefix) => Self::V4(prefix),
+            Net::V6(prefix) => Self::V6(prefix),
+        }
+    }
+}
+
 impl fmt::Display for Net {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -248,15 +333,16 @@ impl fmt::Display for Line {
         let Matches {
             way,
             v6,
-            protocols,
+            protocols: _,
             sources,
             destinations,
-            source_ports,
-            destination_ports,
+            source_ports: _,
+            destination_ports: _,
             flags,
             icmp,
             fragment,
             dscp,
+            tests,
         } = matches;
         write!(f, "{action}")?;
         if let Some(way) = way {
@@ -268,25 +354,13 @@ impl fmt::Display for Line {
         if let Some(v6) = v6
             && sources.is_none()
             && destinations.is_none()
+            && !tests
+                .iter()
+                .any(|test| matches!(test.what, Asked::Source(_) | Asked::Destination(_)))
         {
             f.write_str(if *v6 { " inet6" } else { " inet" })?;
         }
-        if let Some(protocols) = protocols {
-            write!(f, " proto {}", List(protocols))?;
-        }
-        for (word, nets, ports) in [
-            ("from", sources, source_ports),
-            ("to", destinations, destination_ports),
-        ] {
-            match nets {
-                Some(nets) => write!(f, " {word} {}", List(nets))?,
-                None if ports.is_some() => write!(f, " {word} any")?,
-                None => {}
-            }
-            if let Some(ports) = ports {
-                write!(f, " port {}", List(ports))?;
-            }
-        }
+        matches.fmt_ends(f)?;
         if let Some(flags) = flags {
             write!(f, " flags {flags}")?;
         }
@@ -298,8 +372,10 @@ impl fmt::Display for Line {
         if let Some(fragment) = fragment {
             write!(f, " {fragment}")?;
         }
-        dscp.as_ref()
-            .map_or(Ok(()), |dscp| write!(f, " dscp {}", List(dscp)))
+        if let Some(dscp) = dscp {
+            write!(f, " dscp {}", List(dscp))?;
+        }
+        further::fmt_options(tests, f)
     }
 }
 

@@ -79,6 +79,7 @@ fn iptables_is_read() {
          drop in proto tcp from 203.0.113.0/24 to any port { 80, 443, 8000-8080 }
          pass in inet proto tcp to any port { 80, 443 }
          pass in proto udp from { 198.51.100.1, 198.51.100.2/31, 198.51.100.4/31, 198.51.100.6 }
+         drop in proto icmp from not 10.0.0.0/8
          drop in inet proto tcp to any port 113
          pass in inet proto tcp flags S/FSRA dscp ef
          pass in inet proto icmp icmp-type echo-request code 0
@@ -88,7 +89,6 @@ fn iptables_is_read() {
          default pass",
         &[
             "`-m conntrack`",
-            "`! -s`",
             "only a rule that decides can log",
             "only the table filter passes and drops, not nat",
         ],
@@ -99,6 +99,27 @@ fn iptables_is_read() {
         "`-i lo`: say which interface it is for"
     );
     assert_eq!(imported.untranslated[0].place, "line 12");
+}
+
+#[test]
+fn what_rules_ask_further_is_read() {
+    check(
+        "*filter\n:INPUT ACCEPT [0:0]\n:SLOW - [0:0]\n\
+         -A INPUT -m mac --mac-source 02:00:00:00:00:0A -m mark ! --mark 0x1/0xff -j DROP\n\
+         -A INPUT ! -p tcp -m length --length 100:200 -j DROP\n\
+         -A INPUT -p icmp -m limit --limit 5/min --limit-burst 9 -j ACCEPT\n\
+         -A INPUT -s 10.0.0.0/8 ! -s 10.1.0.0/16 -j DROP\n\
+         -A INPUT -m limit --limit 1/sec -j SLOW\nCOMMIT\n",
+        &on("eth0"),
+        "drop in inet ether from 02:00:00:00:00:0a mark not 0x1/0xff
+         drop in inet proto not tcp length 100-200
+         pass in inet proto icmp limit 5/m burst 9
+         default pass",
+        &[
+            "this together is more than one rule can say",
+            "this together is more than one rule can say",
+        ],
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! ones or the others, or asks for neither; trees of their own need no copies, and cost a packet a walk
 //! each. Several ways are tried, and the one is taken whose dearest packet is cheapest.
 
-use nke_ebpf::abi::{Field, ROOTS, RUN, Rule};
+use nke_ebpf::abi::{Field, ROOTS, RUN, Rule, TREES};
 
 use super::grow::{Grower, Tree};
 use super::spans::{Family, Spans};
@@ -35,19 +35,47 @@ const WAYS: [&[usize]; 6] = [
     &[0b1111],
 ];
 
-/// The trees of these rules; nothing if too many of them cannot be told apart.
+/// The trees of a family.
+pub(super) struct Trees {
+    pub(super) free: Vec<Tree>,
+    /// Those of rules that must be asked in order, in order.
+    pub(super) ordered: Vec<Tree>,
+}
+
+/// The trees of these rules, and of others that must be asked in order; nothing if too many of them cannot be told
+/// apart.
 pub(super) fn trees(
-    rules: &[u32],
+    free: &[u32],
+    ordered: &[u32],
     (encoded, all): (&[Rule], &[Spans]),
     family: Family,
     most_bits: u32,
-) -> Option<Vec<Tree>> {
+) -> Option<Trees> {
     let grower = Grower {
         rules: encoded,
         all,
         fields: family.fields(),
         most_bits,
     };
+    let ordered = match ordered {
+        [] => Vec::new(),
+        rules => {
+            let tree = grower.grow(rules.to_vec());
+            match tree.worst() {
+                Some(_) => vec![tree],
+                None => in_order(rules, ROOTS)?,
+            }
+        }
+    };
+    let free = free_trees(free, &grower, ROOTS - ordered.len())?;
+    Some(Trees { free, ordered })
+}
+
+/// Trees of rules that can be asked in any order, so many at most.
+fn free_trees(rules: &[u32], grower: &Grower<'_>, most: usize) -> Option<Vec<Tree>> {
+    let all = grower.all;
+    // The last root is for rules that come later.
+    let parted = most.saturating_sub(ROOTS - TREES);
     let mut groups: [Vec<u32>; 4] = Default::default();
     for rule in rules {
         let wide = |field: u32| {
@@ -59,7 +87,7 @@ pub(super) fn trees(
     let mut grown: [Option<Tree>; 16] = Default::default();
     let mut best: Option<(usize, &[usize])> = None;
     for way in WAYS.iter().rev() {
-        if !way.iter().all(|set| is_tried(&groups, *set)) {
+        if way.len() > parted || !way.iter().all(|set| is_tried(&groups, *set)) {
             continue;
         }
         let mut cost = 0;
@@ -82,7 +110,7 @@ pub(super) fn trees(
         Some((cost, way)) if cost < usize::MAX / 2 => {
             Some(way.iter().filter_map(|set| grown[*set].take()).collect())
         }
-        Some(_) | None => in_order(rules),
+        Some(_) | None => in_order(rules, most),
     }
 }
 
@@ -105,9 +133,9 @@ fn together(groups: &[Vec<u32>; 4], set: usize) -> Vec<u32> {
     rules
 }
 
-/// Runs of as many rules as fit, in order. They may take the root of later rules as well, so that what came in
+/// Runs of as many rules as fit, in order, so many at most. They may take the root of later rules as well, so that what came in
 /// place can always be written anew.
-fn in_order(rules: &[u32]) -> Option<Vec<Tree>> {
+fn in_order(rules: &[u32], most: usize) -> Option<Vec<Tree>> {
     let runs = rules.chunks(RUN).map(|run| Tree::Run(run.to_vec()));
-    (rules.len() <= RUN * ROOTS).then(|| runs.collect())
+    (rules.len() <= RUN * most).then(|| runs.collect())
 }

@@ -19,11 +19,11 @@ mod spans;
 mod split;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use nke_ebpf::abi::{
-    COUNTS_IN_PAGE, FORMAT, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS, PAGE_WORDS, ROOTS,
-    RULES_IN_PAGE, Root, Rule, Test,
+    At, COUNTS_IN_PAGE, FORMAT, FRONT_WORDS, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS,
+    PAGE_WORDS, ROOTS, RULES_IN_PAGE, Root, Rule, Test, field, limit,
 };
 
 pub(super) use later::{copies, later};
@@ -58,22 +58,24 @@ impl Built {
 }
 
 /// Builds a rule set; nothing if it does not fit. Each rule has its place as its number, and says where
-/// its tests are among these. Here they get their orders.
-pub(super) fn build(rules: &mut [Rule], tests: &[Test], default: u32, cpus: u32) -> Option<Built> {
+/// its tests are among these. Here they get their orders, and limits their words.
+pub(super) fn build(
+    rules: &mut [Rule],
+    tests: &mut [Test],
+    default: u32,
+    cpus: u32,
+) -> Option<Built> {
+    let limits = place_limits(tests)?;
+    let tests = &*tests;
     let length = u32::try_from(rules.len()).ok()?;
-    // As far apart as may be, for those that come between them.
-    let step = ((u32::MAX / 2) / (length + 1)).clamp(1, 1 << 16);
-    for (place, rule) in (1..=length).zip(&mut *rules) {
-        rule.order = place.checked_mul(step)?;
-        rule.place = [place; 2];
-    }
+    put_in_order(rules, length)?;
     let rules = &*rules;
     let all: Vec<_> = rules.iter().map(spans::spans).collect();
     // Where large tables do not fit into the first page, smaller ones do.
     let (mut pages, few, roots) = (1..=MOST_BITS)
         .rev()
         .step_by(3)
-        .find_map(|most_bits| trees((rules, tests), &all, most_bits))?;
+        .find_map(|most_bits| trees((rules, tests), limits, &all, most_bits))?;
 
     // Rules that come later find room in the list and among the counts.
     let more = u32::try_from(super::edit::MOST).ok()?;
@@ -136,33 +138,98 @@ pub(super) fn build(rules: &mut [Rule], tests: &[Test], default: u32, cpus: u32)
     })
 }
 
+/// Gives so many rules their places, and orders as far apart as may be, for those that come between them.
+fn put_in_order(rules: &mut [Rule], length: u32) -> Option<()> {
+    let step = ((u32::MAX / 2) / (length + 1)).clamp(1, 1 << 16);
+    for (place, rule) in (1..=length).zip(rules) {
+        rule.order = place.checked_mul(step)?;
+        rule.place = [place; 2];
+    }
+    Some(())
+}
+
 /// The trees of rules, in pages, and where they begin; nothing if they do not fit.
 fn trees<'a>(
     (rules, tests): (&'a [Rule], &'a [Test]),
+    limits: usize,
     all: &[Spans],
     most_bits: u32,
 ) -> Option<(Pages<'a>, u16, Roots)> {
     let mut trees = Vec::new();
+    let marks = sets_marks(tests);
     for family in Family::ALL {
         let mine = (0u32..).zip(rules).filter(|(_, rule)| family.has(rule));
-        let mine: Vec<u32> = mine.map(|(index, _)| index).collect();
-        for tree in group::trees(&mine, (rules, all), family, most_bits)? {
+        let (ordered, free) = mine.partition::<Vec<_>, _>(|(_, rule)| {
+            let own = tests_of(rule, tests).unwrap_or_default();
+            asks_for_order(rule, own, marks)
+        });
+        let indices = |rules: Vec<(u32, &Rule)>| rules.iter().map(|it| it.0).collect::<Vec<_>>();
+        let found = group::trees(
+            &indices(free),
+            &indices(ordered),
+            (rules, all),
+            family,
+            most_bits,
+        )?;
+        let free = found.free.into_iter().map(|tree| (false, tree));
+        let ordered = found.ordered.into_iter().map(|tree| (true, tree));
+        for (is_ordered, tree) in free.chain(ordered) {
             if let Some(first) = first(&tree) {
-                trees.push((family, rules[first as usize].order, tree));
+                let first = rules[first as usize].order;
+                let root = if is_ordered {
+                    Root::ordered
+                } else {
+                    Root::built
+                };
+                trees.push((family, root(At::NOTHING, first), tree));
             }
         }
     }
-    // The search stops at a tree that can no more have the first match.
-    trees.sort_by_key(|(_, first, _)| *first);
-    let mut pages = Pages::new(rules, tests);
+    trees.sort_by_key(|(_, root, _)| place_of(root));
+    let mut pages = Pages::new(rules, tests, limits);
     let few = pages.lay_few();
     let at = pages.lay_all(&trees.iter().map(|(_, _, tree)| tree).collect::<Vec<_>>())?;
     let mut roots = [[Root::NONE; ROOTS]; 4];
-    for ((family, first, _), at) in trees.iter().zip(at) {
+    for ((family, root, _), at) in trees.iter().zip(at) {
         let mut mine = roots[*family as usize].iter_mut();
-        *mine.find(|root| **root == Root::NONE)? = Root::built(at, *first);
+        *mine.find(|root| **root == Root::NONE)? = Root { at, ..*root };
     }
     Some((pages, few, roots))
+}
+
+/// Where a tree stands among those of a family: what is of the first rules is searched first, but for trees of rules that
+/// must be asked in order.
+pub(super) fn place_of(root: &Root) -> (bool, u32) {
+    (root.is_ordered(), root.first)
+}
+
+/// Whether some rule of these tests sets marks.
+pub(super) fn sets_marks(tests: &[Test]) -> bool {
+    tests.iter().any(|test| test.kind == Test::SET_MARK)
+}
+
+/// Whether a rule with these tests must be asked in the order of the list: it does something where it does not
+/// decide, or may see what others do then.
+pub(super) fn asks_for_order(rule: &Rule, own: &[Test], marks: bool) -> bool {
+    let sees = |test: &Test| {
+        let mark = test.kind == Test::MASKED && test.field == field::MARK;
+        test.kind == Test::LIMIT || mark && marks && test.second[0] >> 32 != 0
+    };
+    rule.outcome & Rule::GO_ON != 0 || own.iter().any(sees)
+}
+
+/// So many words of the first page are for limits at most.
+pub(super) const LIMITS: usize = PAGE_WORDS / 2;
+
+/// Gives each limit among tests its word of the first page, and says how many words they take; nothing if they do
+/// not fit.
+fn place_limits(tests: &mut [Test]) -> Option<usize> {
+    let mut count = 0;
+    for test in tests.iter_mut().filter(|test| test.kind == Test::LIMIT) {
+        test.more[limit::WORD] = u64::try_from(FRONT_WORDS + count).ok()?;
+        count += 1;
+    }
+    (count <= LIMITS).then_some(count)
 }
 
 /// The first rule of a tree.

@@ -41,8 +41,8 @@ impl Filled {
 }
 
 impl<'a> Pages<'a> {
-    /// One page with room for the headers.
-    pub(super) fn new(rules: &'a [Rule], tests: &'a [Test]) -> Self {
+    /// One page with room for the headers, and for the words of so many limits.
+    pub(super) fn new(rules: &'a [Rule], tests: &'a [Test], limits: usize) -> Self {
         let mut pages = Self {
             rules,
             tests,
@@ -51,7 +51,7 @@ impl<'a> Pages<'a> {
             first: 0,
         };
         pages.add();
-        pages.pages[0].front = FRONT_WORDS;
+        pages.pages[0].front = FRONT_WORDS + limits.next_multiple_of(LINE_WORDS);
         pages
     }
 
@@ -61,7 +61,7 @@ impl<'a> Pages<'a> {
         page: usize,
         free: Range<usize>,
     ) -> Self {
-        let mut pages = Self::new(rules, tests);
+        let mut pages = Self::new(rules, tests, 0);
         pages.first = page;
         pages.pages[0].front = free.start;
         pages.pages[0].back = free.end;

@@ -14,17 +14,21 @@ use crate::filter::shapes::{Dice, Drawn, Shape, packet};
 use crate::filter::{Decider, Direction, RuleSet, arbitrary, dissect, encode, expression};
 
 fn built(rules: &RuleSet) -> Vec<Page> {
-    let (mut encoded, tests) = encode::encode_all(&rules.rules, &expression::page::Page::default());
+    let (mut encoded, mut tests) =
+        encode::encode_all(&rules.rules, &expression::page::Page::default());
     let default = encode::default_outcome(rules);
-    let built = build(&mut encoded, &tests, default, 2).expect("it fits");
+    let built = build(&mut encoded, &mut tests, default, 2).expect("it fits");
     let (pages, rest) = built.words.as_chunks();
     assert!(rest.is_empty() && pages.len() <= built.pages as usize);
     pages.iter().map(|words| Page { words: *words }).collect()
 }
 
-/// There are no sets beside those of an extension.
-fn no_set(_: &Test, _: &Subject) -> u32 {
-    Answer::Nothing as u32
+/// There are no sets beside those of an extension, and nothing comes by but this.
+pub(in crate::filter) fn alone(test: &Test, _: &Subject) -> u32 {
+    match test.kind {
+        Test::LIMIT => 1,
+        _ => Answer::Nothing as u32,
+    }
 }
 
 #[track_caller]
@@ -35,9 +39,17 @@ fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
     if header.asks_more() {
         flow = flow.with_more(&frame);
     }
-    let subject = Subject::of(&frame, &flow, facts::IN);
-    let tests = |page: &Page, rule: &Rule| tests_hold(page, &subject, rule.extra, no_set);
-    let decision = decide(pages, (&pages[0], header), &subject, tests);
+    let mut subject = Subject::of(&frame, &flow, facts::IN);
+    let mut passed = Vec::new();
+    let decides = |page: &Page, rule: &Rule, subject: &mut Subject| {
+        let holds = tests_hold(page, subject, rule.extra, alone);
+        if holds && rule.outcome & Rule::GO_ON != 0 {
+            passed.push(rule.number as usize - 1);
+            return false;
+        }
+        holds
+    };
+    let decision = decide(pages, (&pages[0], header), &mut subject, decides);
     let few = pages[0].front().few;
     if few != 0 {
         let by = decide_few::<false>(&pages[0], few, &subject);
@@ -46,7 +58,11 @@ fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
             assert_eq!(decide_few::<true>(&pages[0], few, &subject), decision);
         }
     }
-    let expected = match rules.judge(&dissect(bytes, Direction::In)).by {
+    let dissected = dissect(bytes, Direction::In);
+    let (going_on, mark) = rules.going_on(dissected.as_ref().expect("it is plain"));
+    assert_eq!(passed, going_on, "{bytes:02x?}");
+    assert_eq!(Some((subject.word(field::MARK) >> 32) as u32), mark);
+    let expected = match rules.judge(&dissected).by {
         Decider::Rule(index) => index + 1,
         Decider::Default => 0,
         Decider::Obscured => unreachable!("it is plain"),
@@ -117,8 +133,8 @@ fn both_families_live_in_one_set() {
 #[test]
 fn rules_that_no_field_tells_apart_are_held_up_to_a_limit() {
     let encoded = |count| vec![Rule::ANY; count];
-    assert!(build(&mut encoded(640), &[], 0, 2).is_some());
-    assert!(build(&mut encoded(641), &[], 0, 2).is_none());
+    assert!(build(&mut encoded(640), &mut [], 0, 2).is_some());
+    assert!(build(&mut encoded(641), &mut [], 0, 2).is_none());
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Target for FilterTarget {
     const EXTENSION: &'static str = "packet-filter";
     const DIALECT: Dialect = Dialect::Packets;
     const SYNTAX: &'static str = "Add a rule behind the others, or at a place among them\n\n\
-        RULE is: pass|drop [in|out] [log] [inet|inet6] [proto P] [from ADDRESS [port N]] \
+        RULE is: pass|drop|count|mark N [in|out] [log [1/N]] [inet|inet6] [proto P] [from ADDRESS [port N]] \
         [to ADDRESS [port N]]. A list in braces stands for a rule each.";
     const EXAMPLE: &'static str =
         "Example: nke filter add -i eth0 'drop in proto tcp from 10.0.0.0/8 to any port 22'";
