@@ -17,7 +17,7 @@ use super::{
     define,
     initial::{self, Initial},
     kconfig::Kconfig,
-    rename,
+    reach, rename,
 };
 use crate::{error::Error, hook::Hook};
 
@@ -63,6 +63,7 @@ pub(super) struct Elf {
     pub(super) bytes: Vec<u8>,
     pub(super) programs: Vec<Program>,
     pub(super) externs: Vec<Extern>,
+    pub(super) calls: reach::Calls,
     /// The maps that it only names, and another extension defines.
     pub(super) extern_maps: Vec<String>,
     pub(super) initials: Vec<Initial>,
@@ -181,6 +182,7 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
         bytes: Vec::new(),
         programs: Vec::new(),
         externs: Vec::new(),
+        calls: reach::Calls::new(),
         extern_maps: Vec::new(),
         initials: initial::read(&file)
             .ok_or_else(|| bad("malformed initial values of maps".to_owned()))?,
@@ -208,6 +210,7 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
             continue;
         }
         externs(&file, &section, &mut elf.externs).map_err(malformed)?;
+        reach::calls(&file, &section, &mut elf.calls).map_err(malformed)?;
         if NOT_PROGRAMS.iter().any(|other| title.starts_with(other)) {
             continue;
         }

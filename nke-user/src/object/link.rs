@@ -86,13 +86,13 @@ fn kernel_btf() -> Option<&'static Btf> {
 }
 
 impl Object {
-    /// What a program of this section may ask the kernel for: in the section itself, or in
-    /// functions that programs share.
+    /// What the programs of this section may ask the kernel for, in their own code and in functions that they can come
+    /// to.
     pub(super) fn externs_of(&self, section: usize) -> impl Iterator<Item = &elf::Extern> {
-        let is_program = |index| self.programs.iter().any(|p| p.section_index == index);
+        let reached = self.reached(section);
         self.externs.iter().filter(move |reference| {
-            let (place, _) = reference.place;
-            place == section || !is_program(place)
+            let function = self.function_at(reference.place);
+            function.is_some_and(|function| reached.contains(&function))
         })
     }
 

@@ -29,6 +29,7 @@ mod link;
 mod manifest;
 mod needs;
 mod optional;
+mod reach;
 mod rename;
 mod serving;
 mod settings;
@@ -82,6 +83,7 @@ pub struct Object {
     beside: Option<Vec<u8>>,
     programs: Vec<Program>,
     externs: Vec<elf::Extern>,
+    calls: reach::Calls,
     extern_maps: Vec<String>,
     manifest: Manifest,
     initials: Vec<Initial>,
@@ -186,6 +188,7 @@ impl Object {
             bytes: renamed,
             programs,
             externs,
+            calls,
             extern_maps,
             initials,
             kconfig,
@@ -218,6 +221,7 @@ impl Object {
             beside,
             programs,
             externs,
+            calls,
             extern_maps,
             manifest,
             initials,

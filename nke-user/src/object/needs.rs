@@ -22,6 +22,7 @@ use super::{
     Feature, Object, Program, btf, co_re,
     externs::{CALL, CGROUP, LOAD_IMM64, OFFSET},
     kconfig,
+    reach::Place,
 };
 use crate::{
     error::{Error, Result},
@@ -259,10 +260,10 @@ impl Object {
         }
     }
 
-    /// The helpers that each section of code calls, by number.
-    fn helpers(&self) -> BTreeMap<usize, BTreeSet<u32>> {
+    /// The helpers that each function calls, by number.
+    fn helpers(&self) -> BTreeMap<Place, BTreeSet<u32>> {
         let filled_in: HashSet<_> = self.externs.iter().map(|e| e.place).collect();
-        let mut helpers: BTreeMap<usize, BTreeSet<u32>> = BTreeMap::new();
+        let mut helpers: BTreeMap<Place, BTreeSet<u32>> = BTreeMap::new();
         for function in self.parsed.functions.values() {
             let section = function.section_index.0;
             for (at, instruction) in function.instructions.iter().enumerate() {
@@ -271,7 +272,8 @@ impl Object {
                     && instruction.src_reg() == 0
                     && !filled_in.contains(&(section, offset as u64));
                 if let (true, Ok(id)) = (called, u32::try_from(instruction.imm)) {
-                    helpers.entry(section).or_default().insert(id);
+                    let function = (section, function.section_offset as u64);
+                    helpers.entry(function).or_default().insert(id);
                 }
             }
         }
@@ -281,15 +283,14 @@ impl Object {
     fn program_needs(
         &self,
         program: &Program,
-        helpers: &BTreeMap<usize, BTreeSet<u32>>,
+        helpers: &BTreeMap<Place, BTreeSet<u32>>,
         maps: &[Need],
     ) -> ProgramNeeds {
         let section = program.section_index;
-        let is_program = |index| self.programs.iter().any(|p| p.section_index == index);
-        // Functions in other sections may be called by any program.
+        let reached = self.reached(section);
         let called = helpers
             .iter()
-            .filter(|(index, _)| **index == section || !is_program(**index));
+            .filter(|(function, _)| reached.contains(function));
         let called = called.flat_map(|(_, ids)| ids);
         let called = called.filter(|id| !self.does_without(**id));
         let helper = |id: &u32| known::since(Kind::Helper, known::name(Kind::Helper, *id)?);
