@@ -56,45 +56,27 @@ pub(crate) fn is_below(one: u64, other: u64) -> u64 {
     u64::from(one < other)
 }
 
-/// The same number, which must be below 1024.
+/// The same number, which must be below `END`, a power of two.
 ///
-/// The compiler knows that from a comparison, and may have compared a copy; verifiers before
-/// Linux 6.8 then know it of the copy only.
+/// The compiler knows that from a comparison, and may have compared a copy, or from how it was computed; verifiers
+/// before Linux 6.8 then know it of the copy only, or not at all.
 #[inline(always)]
-pub(crate) fn below_1024(number: usize) -> usize {
+pub(crate) fn below<const END: usize>(number: usize) -> usize {
+    const { assert!(END.is_power_of_two()) };
     #[cfg(target_arch = "bpf")]
     {
         let mut number = number;
         // SAFETY: arithmetic in one register.
         unsafe {
             core::arch::asm!(
-                "{number} &= 1023",
+                "{number} &= {mask}",
                 number = inout(reg) number,
+                mask = const END - 1,
                 options(pure, nomem, nostack),
             );
         }
-        number
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    number
-}
-
-/// The same number, which must be below 32,768. See [`below_1024`].
-#[cfg(feature = "bpf")]
-#[inline(always)]
-pub(crate) fn below_32768(number: usize) -> usize {
-    #[cfg(target_arch = "bpf")]
-    {
-        let mut number = number;
-        // SAFETY: arithmetic in one register.
-        unsafe {
-            core::arch::asm!(
-                "{number} &= 32767",
-                number = inout(reg) number,
-                options(pure, nomem, nostack),
-            );
-        }
-        number
+        // The compiler knows nothing of it now, and would compare it where it is an index.
+        number & (END - 1)
     }
     #[cfg(not(target_arch = "bpf"))]
     number

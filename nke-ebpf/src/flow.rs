@@ -32,7 +32,7 @@
 use crate::{
     Packet,
     abi::{self, facts},
-    branchless::{below_1024, equal, forget, half_word, word},
+    branchless::{below, equal, forget, half_word, word},
     headers::{Extension, Ipv4, Ipv6, Link, Ports, ethertype, protocol},
     packet::Scratch,
 };
@@ -310,7 +310,7 @@ impl Flow {
             if offset > REACH {
                 return Err(Obscured);
             }
-            offset = below_1024(offset);
+            offset = below::<1024>(offset);
             next = extension.next;
         }
         if is_extension(next) {

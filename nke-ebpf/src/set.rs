@@ -44,7 +44,7 @@ mod key;
 
 use core::borrow::Borrow;
 
-use crate::abi::facts;
+use crate::{abi::facts, branchless::below};
 
 pub use self::key::{ANY_PROTOCOL, Key, What, begin, bit};
 
@@ -261,7 +261,7 @@ pub fn ask(lines: &(impl Lines + ?Sized), asked: &impl Asks) -> Answer {
 /// A byte of the levels' words.
 #[inline(always)]
 fn level(lines: &(impl Lines + ?Sized), header: &Line, nth: usize) -> u8 {
-    (lines.read(&header[(nth / 8) & 7]) >> (nth % 8 * 8)) as u8
+    (lines.read(&header[below::<LINE_WORDS>(nth / 8)]) >> (nth % 8 * 8)) as u8
 }
 
 /// The key of what is asked for on a level.
@@ -281,7 +281,12 @@ const fn is_timed(nth: usize) -> bool {
 fn ask_port(lines: &(impl Lines + ?Sized), port: u32) -> Answer {
     match lines.line(BUCKETS + (port >> 9 & 0x7f)) {
         None => Answer::Nothing,
-        Some(line) if line.borrow()[(port >> 6 & 7) as usize] >> (port & 63) & 1 != 0 => Answer::In,
+        Some(line)
+            if line.borrow()[below::<LINE_WORDS>((port >> 6 & 7) as usize)] >> (port & 63) & 1
+                != 0 =>
+        {
+            Answer::In
+        }
         Some(_) => Answer::Out,
     }
 }
@@ -291,11 +296,10 @@ fn ask_port(lines: &(impl Lines + ?Sized), port: u32) -> Answer {
 fn is_at(lines: &(impl Lines + ?Sized), header: &Line, asked: &impl Asks, nth: usize) -> bool {
     let hash = key_at(lines, header, asked, nth).hash(lines.read(&header[SEED]));
     let tags = Key::tag(hash) * 0x0001_0001_0001_0001;
-    // Above the number of the bucket, how many have been looked at.
-    let mut bucket = hash & 0xffff_ffff;
-    while bucket < u64::from(REACH) << 32 {
+    let mut bucket = hash as u32;
+    for _ in 0..REACH {
         let mask = lines.read(&header[0]) as u32;
-        let Some(places) = lines.line(BUCKETS + (bucket as u32 & mask)) else {
+        let Some(places) = lines.line(BUCKETS + (bucket & mask)) else {
             return false;
         };
         let places = places.borrow();
@@ -306,7 +310,7 @@ fn is_at(lines: &(impl Lines + ?Sized), header: &Line, asked: &impl Asks, nth: u
             let mark = if first == 0 { second } else { first };
             let pair = mark >> 47 & 1 | mark >> 63;
             let odd = mark >> 31 & 1 | mark >> 63;
-            let nodes = places[(NODES + half * 2 + pair as usize) & 7];
+            let nodes = places[below::<LINE_WORDS>(NODES + half * 2 + pair as usize)];
             let node = (nodes >> (odd * 32)) as u32;
             let more = places[FULL] != 0;
             if let Some(node) = lines.line(node) {
@@ -325,7 +329,7 @@ fn is_at(lines: &(impl Lines + ?Sized), header: &Line, asked: &impl Asks, nth: u
         } else if places[FULL] == 0 {
             return false;
         }
-        bucket = ((bucket >> 32) + 1) << 32 | u64::from((bucket as u32).wrapping_add(1));
+        bucket = bucket.wrapping_add(1);
     }
     false
 }
@@ -343,9 +347,9 @@ const fn lowest(halves: u64) -> u64 {
 #[inline(always)]
 fn has_prefix(node: &Line, bits: u32) -> bool {
     let longest = bits & 0x7f | 1 << 7;
-    let mut found = node[(BITS + (longest >> 6) as usize) & 7] >> (longest & 63);
+    let mut found = node[below::<LINE_WORDS>(BITS + (longest >> 6) as usize)] >> (longest & 63);
     let next = longest >> 1;
-    found |= node[(BITS + (next >> 6) as usize) & 7] >> (next & 63);
+    found |= node[below::<LINE_WORDS>(BITS + (next >> 6) as usize)] >> (next & 63);
     // The others are in the first word.
     let first = node[BITS];
     found |= first >> (next >> 1) | first >> (next >> 2) | first >> (next >> 3);

@@ -65,7 +65,7 @@ mod kernel {
     use super::Bytes;
     use crate::{
         Packet as _,
-        branchless::below_32768,
+        branchless::below,
         headers::Header,
         netfilter::{self, Dynptr},
         packet::XdpPacket,
@@ -101,7 +101,7 @@ mod kernel {
 
     #[inline(always)]
     fn offset(at: u64) -> Option<usize> {
-        (at < END).then(|| below_32768(at as usize))
+        (at < END).then(|| below::<32768>(at as usize))
     }
 
     impl Bytes for Xdp {

@@ -7,7 +7,7 @@ use super::{CUT, Flow, LINK_LENGTH, is_tag};
 use crate::{
     Packet,
     abi::facts,
-    branchless::{below_1024, equal},
+    branchless::{below, equal},
     headers::{Ethernet, Icmp, Ipv4, Ipv6, Tcp, Vlan, protocol},
     packet::Scratch,
 };
@@ -38,7 +38,7 @@ impl Flow {
     /// What the protocol's own header says beside the ports.
     #[inline(always)]
     pub(super) fn read_detail(&mut self, packet: &impl Packet) {
-        let offset = below_1024(self.transport as usize);
+        let offset = below::<1024>(self.transport as usize);
         if offset == 0 {
             return;
         }

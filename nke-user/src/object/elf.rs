@@ -59,6 +59,7 @@ pub(super) struct Extern {
 }
 
 /// What was read, and the file as aya-obj can parse it.
+#[derive(Default)]
 pub(super) struct Elf {
     pub(super) bytes: Vec<u8>,
     pub(super) programs: Vec<Program>,
@@ -179,16 +180,9 @@ pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Elf, Error> {
     let malformed = |error: object::Error| bad(format!("malformed ELF: {error}"));
     let file = open(bytes).map_err(bad)?;
     let mut elf = Elf {
-        bytes: Vec::new(),
-        programs: Vec::new(),
-        externs: Vec::new(),
-        calls: reach::Calls::new(),
-        extern_maps: Vec::new(),
         initials: initial::read(&file)
             .ok_or_else(|| bad("malformed initial values of maps".to_owned()))?,
-        kconfig: Kconfig::default(),
-        manifest: Vec::new(),
-        unknown: Vec::new(),
+        ..Elf::default()
     };
     let mut renamed = Vec::new();
     for section in file.sections() {
