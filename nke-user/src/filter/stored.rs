@@ -173,6 +173,12 @@ impl Set {
         self.header.list as usize * PAGE_WORDS + (number as usize - 1) * RULE_WORDS
     }
 
+    /// Whether the header is still the one in force.
+    pub(super) fn is_current(&self) -> bool {
+        let word = self.memory.words().first();
+        word.is_some_and(|word| word.load(Ordering::Acquire) == self.front.to_word())
+    }
+
     /// Puts another header in force, and with it all that was written before: by one word.
     pub(super) fn put_in_force(&self, current: u32) {
         let front = Front {

@@ -44,6 +44,29 @@ pub struct Table {
     sets: OwnedFd,
     /// The named sets that rules can ask for.
     named: Option<Sets>,
+    /// What is to be edited.
+    seen: Option<Seen>,
+}
+
+/// A rule set as it was read.
+struct Seen {
+    /// The kernel's number of its map.
+    id: u32,
+    set: Set,
+    rules: Vec<Rule>,
+    places: Places,
+}
+
+impl Seen {
+    fn of(id: u32, set: Set) -> Result<Self, Error> {
+        let (rules, places) = rules_of(&set)?;
+        Ok(Self {
+            id,
+            set,
+            rules,
+            places,
+        })
+    }
 }
 
 /// Rules that are written and not yet in force; dropped, they never were.
@@ -155,8 +178,12 @@ impl Table {
         let table = opened.and_then(|opened| {
             let id = opened.info()?.id();
             let sets = opened.fd().as_fd().try_clone_to_owned()?;
-            let named = None;
-            Ok(Self { id, sets, named })
+            Ok(Self {
+                id,
+                sets,
+                named: None,
+                seen: None,
+            })
         });
         table.map_err(|source| Error::NoMap {
             path: path.to_owned(),
@@ -189,7 +216,7 @@ impl Table {
     /// [`Error::Map`] if the kernel refuses, and [`Error::ForeignRule`] if it holds what this
     /// version cannot have written.
     pub fn read(&self) -> Result<Listing, Error> {
-        let Some(set) = self.in_force()? else {
+        let Some((_, set)) = self.in_force()? else {
             let RuleSet { default, rules: _ } = RuleSet::default();
             return Ok(Listing {
                 default,
@@ -209,13 +236,27 @@ impl Table {
         })
     }
 
+    /// The rules in force, to be edited and written. Without hits, and read but once for both.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::read`].
+    pub fn rules(&mut self) -> Result<RuleSet, Error> {
+        self.seen = self.see()?;
+        let rules = self.seen.as_ref().map(|seen| RuleSet {
+            default: encode::action(seen.set.header.default),
+            rules: seen.rules.clone(),
+        });
+        Ok(rules.unwrap_or_default())
+    }
+
     /// How many bytes of the kernel's memory the rules in force take, counts included.
     ///
     /// # Errors
     ///
     /// [`Error::Map`] if the kernel refuses.
     pub fn memory(&self) -> Result<u64, Error> {
-        Ok(self.in_force()?.map_or(0, |set| set.bytes()))
+        Ok(self.in_force()?.map_or(0, |(_, set)| set.bytes()))
     }
 
     /// Puts other rules in force, all at once. Rules that were in force before keep their hits.
@@ -234,23 +275,40 @@ impl Table {
     /// # Errors
     ///
     /// As [`Table::write`].
-    pub fn prepare(self, new: &RuleSet) -> Result<Prepared, Error> {
+    pub fn prepare(mut self, new: &RuleSet) -> Result<Prepared, Error> {
         let made = self.make(new)?;
         Ok(Prepared { table: self, made })
     }
 
-    fn make(&self, new: &RuleSet) -> Result<Made, Error> {
-        let old = self.in_force()?;
-        let listed = old.as_ref().map(rules_of).transpose()?;
-        let (rules, places) = listed.unwrap_or_default();
-        let staying = carry::staying(&rules, &new.rules);
-        let Some(set) = old else {
-            return self.anew(new, None, vec![None; staying.len()]);
+    fn make(&mut self, new: &RuleSet) -> Result<Made, Error> {
+        let Some(seen) = self.last()? else {
+            return self.anew(new, None, vec![None; new.rules.len()]);
         };
+        let Seen {
+            id: _,
+            set,
+            rules,
+            places,
+        } = seen;
+        let staying = carry::staying(&rules, &new.rules);
         match edit::prepare(&set, &places, new, &staying) {
             Some(edit) => Ok(Made::InPlace { set, edit }),
             None => self.anew(new, Some(set), numbers(&places, &staying)),
         }
+    }
+
+    /// The rule set in force: as it was read, if it still is.
+    fn last(&mut self) -> Result<Option<Seen>, Error> {
+        let id = self.in_force_id()?;
+        match self.seen.take() {
+            Some(seen) if id == Some(seen.id) && seen.set.is_current() => Ok(Some(seen)),
+            _ => self.see(),
+        }
+    }
+
+    fn see(&self) -> Result<Option<Seen>, Error> {
+        let set = self.in_force()?;
+        set.map(|(id, set)| Seen::of(id, set)).transpose()
     }
 
     /// Writes a set with a map of its own.
@@ -331,16 +389,22 @@ impl Table {
         .map_err(failed("put the old rules in force again"))
     }
 
-    fn in_force(&self) -> Result<Option<Set>, Error> {
-        let failed = failed("read the rules");
-        let mut id = [0; 4];
-        let there = sys::map::lookup(&self.sets, &KEY, &mut id).map_err(&failed)?;
-        if there.is_none() {
+    fn in_force(&self) -> Result<Option<(u32, Set)>, Error> {
+        let Some(id) = self.in_force_id()? else {
             // No rules have been written yet.
             return Ok(None);
-        }
-        let set = Set::open(u32::from_ne_bytes(id)).map_err(&failed)?;
-        set.map(Some).ok_or(Error::ForeignRule { number: 1 })
+        };
+        let set = Set::open(id).map_err(failed("read the rules"))?;
+        let set = set.ok_or(Error::ForeignRule { number: 1 })?;
+        Ok(Some((id, set)))
+    }
+
+    /// The number of the map of the rule set in force.
+    fn in_force_id(&self) -> Result<Option<u32>, Error> {
+        let mut id = [0; 4];
+        let there = sys::map::lookup(&self.sets, &KEY, &mut id);
+        let there = there.map_err(failed("read the rules"))?;
+        Ok(there.map(|_| u32::from_ne_bytes(id)))
     }
 }
 

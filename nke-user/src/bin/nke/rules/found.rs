@@ -68,12 +68,14 @@ impl Found {
         let (Some(caller), Some(hook)) = (self.caller, self.hooks.first()) else {
             return Ok(());
         };
-        // What cuts it already is not the change's doing.
-        let before = self.table.read().map(|listing| listing.rules());
-        let cut = before.is_ok_and(|before| before.cuts(ways, caller).is_some());
-        let Some(rule) = rules.cuts(ways, caller).filter(|_| !cut) else {
+        let Some(rule) = rules.cuts(ways, caller) else {
             return Ok(());
         };
+        // What cuts it already is not the change's doing.
+        let before = self.table.read().map(|listing| listing.rules());
+        if before.is_ok_and(|before| before.cuts(ways, caller).is_some()) {
+            return Ok(());
+        }
         let (far, near) = caller;
         Err(error::Error::LockOut {
             hook: *hook,

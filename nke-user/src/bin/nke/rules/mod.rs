@@ -148,7 +148,7 @@ pub(crate) fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> 
     let control = open::open(state)?;
     let mut found = one(&control, target, change.new_rules())?;
     found.refuse_what_never_matches::<T>(change.new_rules())?;
-    let old = found.table.read()?.rules();
+    let old = found.table.rules()?;
     match change {
         Change::Add { at, rules } => add(target, &mut found, old, at, &rules),
         Change::Delete(numbers) => delete(target, &mut found, old, numbers),
