@@ -7,8 +7,8 @@
 //! The functions are plain undefined symbols of the object, which the loader resolves by the
 //! kernel's BTF. All of them are there since Linux 6.5.
 //!
-//! Nothing here changes a packet. Of the kernel's structures, those two bytes are read that have been
-//! where they are since there are netfilter programs, and what nke finds the place of: the packet's mark.
+//! Nothing here changes a packet. Of the kernel's structures, that is read which has been where it is since there
+//! are netfilter programs, and what nke finds the place of: the packet's mark, and an interface's index.
 #![expect(
     unsafe_code,
     reason = "the kernel's functions, whose arguments the verifier checks"
@@ -42,6 +42,10 @@ struct State {
     hook: u8,
     /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
     family: u8,
+    /// `struct net_device`: the one that the packet has come by, or null.
+    input: *const c_void,
+    /// The one that it goes by, or null.
+    output: *const c_void,
 }
 
 const NFPROTO_IPV4: u64 = 2;
@@ -66,6 +70,8 @@ unsafe extern "C" {
 unsafe extern "C" {
     // struct sk_buff, include/linux/skbuff.h.
     static nke_offset__sk_buff__mark: u8;
+    // struct net_device, include/linux/netdevice.h.
+    static nke_offset__net_device__ifindex: u8;
 }
 
 /// How many bytes of headers that do not lie in one place a filter may hold on to.
@@ -179,6 +185,17 @@ impl Sealed for IpPacket<'_> {
     fn mark(&self) -> u32 {
         // SAFETY: the context is the kernel's; a `__u32`, by the kernel's types.
         unsafe { kernel::read((*self.context).packet, &raw const nke_offset__sk_buff__mark) }
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context is the kernel's.
+        let state = unsafe { (*self.context).state };
+        // SAFETY: as above. What only goes out has come by none.
+        let (input, output) = unsafe { ((*state).input, (*state).output) };
+        let device = if input.is_null() { output } else { input };
+        // SAFETY: a pointer of the kernel's, and an `int`, by its types. Behind none the kernel reads zeros.
+        unsafe { kernel::read(device, &raw const nke_offset__net_device__ifindex) }
     }
 
     #[inline(always)]

@@ -108,6 +108,12 @@ pub(crate) mod sealed {
         #[inline(always)]
         fn set_mark(&self, _: u32) {}
 
+        /// The index of the interface that it comes in by, or goes out by if it only goes out; 0 of none.
+        #[inline(always)]
+        fn interface(&self) -> u32 {
+            0
+        }
+
         /// The addresses of the frame, receiver's first, each with its first byte highest.
         #[inline(always)]
         fn ether(&self) -> Option<[u64; 2]> {
@@ -308,6 +314,12 @@ impl sealed::Sealed for XdpPacket {
     }
 
     #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context is the kernel's.
+        unsafe { (*self.0).ingress_ifindex }
+    }
+
+    #[inline(always)]
     fn ether(&self) -> Option<[u64; 2]> {
         flow::ether(self)
     }
@@ -430,6 +442,12 @@ impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
     fn set_mark(&self, mark: u32) {
         // SAFETY: the context is the kernel's, which lets programs write this of it.
         unsafe { (*self.0).mark = mark }
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the context is the kernel's.
+        unsafe { (*self.0).ifindex }
     }
 
     #[inline(always)]

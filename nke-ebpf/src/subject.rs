@@ -37,6 +37,7 @@ impl Subject {
     /// Reads of a packet what only tests ask for ([`Rule::ASKS_TESTS`](crate::abi::Rule::ASKS_TESTS)).
     #[inline(always)]
     pub(crate) fn read(&mut self, packet: &impl Packet) {
+        self.words[usize::from(field::INTERFACE)] |= join(0, packet.interface());
         let length = u64::from(packet.len());
         let behind_link = packet.network().map_or(length, |(_, offset)| offset as u64);
         let mut set = |field: u16, word| self.words[usize::from(field)] = word;

@@ -165,6 +165,11 @@ impl Target {
         }
     }
 
+    /// The same, held open, if it can be found.
+    pub(crate) fn namespace(self) -> Option<Namespace> {
+        self.netns().and_then(Namespace::find)
+    }
+
     /// The index of the interface that it is.
     pub(crate) fn ifindex(self) -> Option<u32> {
         match self {

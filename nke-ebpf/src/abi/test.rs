@@ -40,7 +40,7 @@ pub mod field {
     /// The ports with their bytes turned round: see [`super::super::ports`]. No test asks for it.
     pub const PORTS: u16 = 4;
     /// The protocol's number, or [`super::super::Field::NO_PROTOCOL`], first byte highest in the first half. No
-    /// test asks for it.
+    /// test asks for that half.
     pub const PROTOCOL: u16 = 5;
     /// The facts: see [`super::super::facts`].
     pub const FACTS: u16 = 6;
@@ -54,6 +54,9 @@ pub mod field {
     pub const ETHER_TO: u16 = 9;
     /// What each expression says of the packet, a bit each: see [`super::super::classic`].
     pub const EXPRESSIONS: u16 = 10;
+    /// In the second half, the index of the interface that the packet comes in by, or goes out by if it only goes
+    /// out. A test of it has the interface's name in the first two words of `more`.
+    pub const INTERFACE: u16 = PROTOCOL;
 }
 
 /// One thing that is asked of a packet.

@@ -181,6 +181,7 @@ codes! { filter::Error:
     68 "many-rule-sets" ManyRuleSets,
     69 "rule-never-matches" NeverMatches,
     84 "rule-not-there" NotThere,
+    37 "rule-no-interface" NoInterface,
     85 "capture" Capture,
     86 "disagreement" Disagreement,
     87 "malformed-rules" Mistakes,

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{
-    Action, Addresses, Asked, Conditions, Dscp, Ends, Fragment, IcmpKind, LengthRange, Limit, Mac,
-    Mark, Net, Packet, Period, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, TcpFlags,
-    Test, Transport, Vlan, VlanId, Way,
+    Action, Addresses, Asked, Conditions, Dscp, Ends, Fragment, IcmpKind, InterfaceName,
+    LengthRange, Limit, Mac, Mark, Net, Packet, Period, PortProtocol, PortRange, Prefix, Protocol,
+    Rule, RuleSet, TcpFlags, Test, Transport, Vlan, VlanId, Way,
 };
 
 fn action() -> impl Strategy<Value = Action> {
@@ -193,6 +193,11 @@ pub(super) fn mac() -> impl Strategy<Value = Mac> {
     (0..3u8).prop_map(|last| Mac([2, 0, 0, 0, 0, last]))
 }
 
+pub(super) fn interface() -> impl Strategy<Value = InterfaceName> {
+    select(vec!["lo", "eth0", "wg0"])
+        .prop_filter_map("no interface", |name| name.parse::<InterfaceName>().ok())
+}
+
 /// Tests of all kinds that any packet can be asked for, none most often.
 fn tests() -> impl Strategy<Value = Vec<Test>> {
     let lengths = (length(), length())
@@ -203,11 +208,13 @@ fn tests() -> impl Strategy<Value = Vec<Test>> {
         .prop_map(Asked::Mark);
     let from = mac().prop_map(Asked::EtherFrom);
     let to = mac().prop_map(Asked::EtherTo);
+    let on = interface().prop_map(Asked::On);
     prop_oneof![
         3 => Just(Vec::new()),
         1 => asked(lengths),
         1 => (asked(marks), asked(from)).prop_map(|(one, other)| [one, other].concat()),
         1 => asked(to),
+        1 => asked(on),
     ]
 }
 
@@ -249,6 +256,7 @@ fn fitting_nots(rule: &Rule, nots: Vec<Asked>) -> Vec<Test> {
         | Asked::Mark(_)
         | Asked::EtherFrom(_)
         | Asked::EtherTo(_)
+        | Asked::On(_)
         | Asked::Limit(_) => false,
     };
     let mut flags = 0;
@@ -402,16 +410,18 @@ pub(super) fn packet() -> impl Strategy<Value = Packet> {
         proptest::option::of(length()),
         proptest::option::of(0..4u32),
         proptest::option::of((mac(), mac())),
+        proptest::option::of(interface()),
     );
     let link = (any::<bool>(), tag, notes);
     (way(), link, proptest::option::of(ip)).prop_map(|(way, (arp, vlan, notes), ip)| {
-        let (length, mark, ether) = notes;
+        let (length, mark, ether, interface) = notes;
         let nothing = Packet {
             arp: arp && ip.is_none(),
             vlan,
             length,
             mark,
             ether,
+            interface,
             ..Packet::unknown(way)
         };
         let Some((ends, protocol, fragment, dscp, (shown, from, to, flags, icmp))) = ip else {

@@ -121,6 +121,8 @@ fn properties(cursor: &mut Cursor<'_>, packet: &mut Packet) -> Result<(), ParseE
             packet.length = Some(options::length(cursor)?);
         } else if cursor.keyword("mark") {
             packet.mark = Some(options::mark_number(cursor)?);
+        } else if cursor.keyword("on") {
+            packet.interface = Some(options::interface(cursor)?);
         } else if cursor.keyword("ether") {
             let from = options::mac(cursor)?;
             cursor.thing("`>`", |_| None, |text| (text == ">").then_some(Ok(())))?;
@@ -219,6 +221,7 @@ impl fmt::Display for Packet {
             length,
             mark,
             ether,
+            interface,
             frame: _,
         } = self;
         write!(f, "{way} ")?;
@@ -257,6 +260,9 @@ impl fmt::Display for Packet {
         }
         if let Some(mark) = mark {
             write!(f, " mark {mark:#x}")?;
+        }
+        if let Some(name) = interface {
+            write!(f, " on {name}")?;
         }
         ether.map_or(Ok(()), |(from, to)| write!(f, " ether {from} > {to}"))
     }
@@ -369,7 +375,7 @@ mod tests {
         );
         check_error(
             "icmp 10.1.2.3 > 10.0.0.1 log",
-            "line 1, column 26: expected `type`, `dscp`, `vlan`, `length`, `mark`, `ether` or the end of the line, found `log`",
+            "line 1, column 26: expected `type`, `dscp`, `vlan`, `length`, `mark`, `on`, `ether` or the end of the line, found `log`",
         );
     }
 

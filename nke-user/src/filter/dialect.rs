@@ -74,6 +74,7 @@ impl Dialect {
                 "limit",
                 "over",
                 "burst",
+                "on",
                 "count",
                 "not",
             ],
@@ -89,7 +90,7 @@ impl Dialect {
     pub const fn order(self) -> &'static str {
         match self {
             Self::Packets => {
-                "pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
+                "pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
                  [to ADDRESS [port N]] [flags F/G] [icmp-type T [code C]] [fragment] [dscp D] \
                  [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
                  [limit [over] N/s [bytes] [burst N]] [expr 'TCPDUMP']"

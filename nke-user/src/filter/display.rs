@@ -44,6 +44,9 @@ impl fmt::Display for Rule {
                 write!(f, " 1/{sample}")?;
             }
         }
+        if let Some(list) = List::of(self, |it| matches!(it, Asked::On(_))) {
+            write!(f, " on{list}")?;
+        }
         f.write_str(self.family())?;
         match transport {
             Transport::Protocol(protocol) => write!(f, " proto {protocol}")?,

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::conditions::{Dscp, Fragment, VlanId};
 use super::expression::Frame;
 use super::further::Mac;
+use super::interface_name::InterfaceName;
 use super::rule::{Direction, PortProtocol, Protocol, Way};
 
 /// What the rules can ask of a packet; or of a call, which is like a packet from nobody.
@@ -39,6 +40,8 @@ pub struct Packet {
     pub mark: Option<u32>,
     /// Where its frame comes from and goes, if it has one and that is said.
     pub ether: Option<(Mac, Mac)>,
+    /// The interface that it comes in by, or goes out by if it only goes out, if that is said.
+    pub interface: Option<InterfaceName>,
     /// Its bytes, where they are known: expressions ask for any of them.
     pub frame: Option<Frame>,
 }
@@ -61,6 +64,7 @@ impl Packet {
             length: None,
             mark: None,
             ether: None,
+            interface: None,
             frame: None,
         }
     }

@@ -169,10 +169,7 @@ impl Coming {
                     }
                     number
                 }
-                // Where sets lie is found for all rules at once, and so is what expressions there are.
-                None if rule.memberships().next().is_some() || rule.expression.is_some() => {
-                    return None;
-                }
+                None if needs_all(rule) => return None,
                 None => {
                     let number = set.header.length + 1 + u32::try_from(coming.new.len()).ok()?;
                     let (encoded, tests) =
@@ -200,6 +197,13 @@ impl Coming {
         }
         Some(coming)
     }
+}
+
+/// Whether all rules are to be looked at for it: where sets lie is found at once, which interfaces there are, and what
+/// expressions.
+fn needs_all(rule: &super::rule::Rule) -> bool {
+    let sets = rule.memberships().next().is_some();
+    sets || rule.interfaces().next().is_some() || rule.expression.is_some()
 }
 
 /// The orders of rules that come, between those of their neighbours; nothing if there is no room.

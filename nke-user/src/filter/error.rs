@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use aya::maps::MapError;
 
-use super::{MemberError, ParseError, Rule, Unreadable, import};
+use super::{InterfaceName, MemberError, ParseError, Rule, Unreadable, import};
 use crate::kernel::Version;
 
 /// Why rules could not be read or written.
@@ -200,6 +200,20 @@ pub enum Error {
         hook: &'static str,
         /// What it asks for.
         what: &'static str,
+    },
+
+    /// A rule asks for an interface that is not there.
+    #[error(
+        "rules: write: `{rule}`: there is no interface {name}{}; `ip link` shows them",
+        namespace.as_ref().map_or_else(String::new, |it| format!(" in {it}"))
+    )]
+    NoInterface {
+        /// The rule.
+        rule: Box<Rule>,
+        /// The name.
+        name: InterfaceName,
+        /// The network namespace, unless it is the caller's own.
+        namespace: Option<String>,
     },
 
     /// A rule for what never comes by.

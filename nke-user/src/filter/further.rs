@@ -21,6 +21,7 @@ use nke_ebpf::abi::{self, facts, field, limit};
 use super::conditions::{self, Bits, Dscp, IcmpKind, TcpFlags, VlanId};
 use super::dissect::{Ends, Packet};
 use super::encode;
+use super::interface_name::InterfaceName;
 use super::known::KnownSets;
 use super::rate::Limit;
 use super::rule::{Addresses, PortProtocol, Prefix, Protocol, Rule};
@@ -62,6 +63,8 @@ pub enum Asked {
     EtherFrom(Mac),
     /// Its frame goes there.
     EtherTo(Mac),
+    /// It comes in by this interface, or goes out by it if it only goes out.
+    On(InterfaceName),
     /// No more comes by than so much; all else fits. It is the last test.
     Limit(Limit),
 }
@@ -222,6 +225,7 @@ impl Asked {
             Self::Mark(mark) => Some(mark.is(packet.mark?)),
             Self::EtherFrom(mac) => Some(packet.ether?.0 == *mac),
             Self::EtherTo(mac) => Some(packet.ether?.1 == *mac),
+            Self::On(name) => Some(packet.interface? == *name),
             // Nobody knows what else comes by: it is taken for the first.
             Self::Limit(_) => Some(true),
         }
@@ -260,6 +264,7 @@ impl Asked {
             Self::Mark(_) => packet.mark.map(|it| format!("{it:#x}")),
             Self::EtherFrom(_) => packet.ether.map(|(from, _)| from.to_string()),
             Self::EtherTo(_) => packet.ether.map(|(_, to)| to.to_string()),
+            Self::On(_) => packet.interface.map(|it| it.to_string()),
             Self::Limit(_) => Some("within".to_owned()),
         }
     }
@@ -284,6 +289,7 @@ impl Asked {
             Self::Mark(_) => "mark",
             Self::EtherFrom(_) => "source of the frame",
             Self::EtherTo(_) => "destination of the frame",
+            Self::On(_) => "interface",
             Self::Limit(_) => "limit",
         }
     }
@@ -302,6 +308,7 @@ impl Asked {
             | Self::Mark(_)
             | Self::EtherFrom(_)
             | Self::EtherTo(_)
+            | Self::On(_)
             | Self::Limit(_) => 0,
         }
     }
@@ -315,7 +322,11 @@ impl Asked {
             Self::Icmp(IcmpKind { v6: true, .. }) => Some("icmp6-type"),
             Self::Dscp(_) => Some("dscp"),
             Self::Vlan(_) => Some("vlan"),
-            Self::Protocol(_) | Self::Source(_) | Self::Destination(_) | Self::In(_) => None,
+            Self::Protocol(_)
+            | Self::Source(_)
+            | Self::Destination(_)
+            | Self::In(_)
+            | Self::On(_) => None,
             Self::Length(_) => Some("length"),
             Self::Mark(_) => Some("mark"),
             Self::EtherFrom(_) => Some("ether from"),
@@ -368,6 +379,7 @@ impl Test {
             }
             Asked::EtherFrom(mac) => word(field::ETHER_FROM, mac.word(), u64::MAX),
             Asked::EtherTo(mac) => word(field::ETHER_TO, mac.word(), u64::MAX),
+            Asked::On(name) => name.encode(),
             Asked::In(Membership { side, port, set }) => {
                 abi::Test::member(side.field(), set.to_words(), *port)
             }
@@ -404,6 +416,7 @@ impl Test {
             (abi::Test::MASKED, field::ETHER_TO) => Asked::EtherTo(Mac::of_word(encoded.first[0])),
             (abi::Test::MASKED, field::SOURCE) => Asked::Source(net(encoded, addresses)?),
             (abi::Test::MASKED, field::DESTINATION) => Asked::Destination(net(encoded, addresses)?),
+            (abi::Test::MASKED, field::INTERFACE) => Asked::On(InterfaceName::decode(encoded)?),
             (abi::Test::IN, field) => {
                 let [a, b] = encoded.first;
                 let [c, d] = encoded.second;
@@ -422,13 +435,17 @@ impl Test {
         };
         let not = encoded.not != 0;
         let test = Self { what, not };
-        // Where a set lies, it is found by its name; where a limit counts is another's to say.
+        // Where a set lies, it is found by its name, and an interface's index too; where a limit counts is another's
+        // to say.
         let mut again = abi::Test {
             slot: encoded.slot,
             ..test.encode()
         };
         if matches!(what, Asked::Limit(_)) {
             again.more[limit::WORD] = encoded.more[limit::WORD];
+        }
+        if matches!(what, Asked::On(_)) {
+            again.first[0] = encoded.first[0];
         }
         (again == *encoded).then_some(test)
     }
@@ -570,6 +587,27 @@ impl Rule {
             | Asked::Mark(_)
             | Asked::EtherFrom(_)
             | Asked::EtherTo(_)
+            | Asked::On(_)
+            | Asked::Limit(_) => None,
+        })
+    }
+
+    /// The interfaces that it asks for.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = InterfaceName> {
+        self.tests.iter().filter_map(|test| match test.what {
+            Asked::On(name) => Some(name),
+            Asked::Protocol(_)
+            | Asked::Source(_)
+            | Asked::Destination(_)
+            | Asked::Flags(_)
+            | Asked::Icmp(_)
+            | Asked::Dscp(_)
+            | Asked::Vlan(_)
+            | Asked::Length(_)
+            | Asked::Mark(_)
+            | Asked::EtherFrom(_)
+            | Asked::EtherTo(_)
+            | Asked::In(_)
             | Asked::Limit(_) => None,
         })
     }
@@ -592,6 +630,7 @@ impl fmt::Display for Asked {
             Self::Length(range) => range.fmt(f),
             Self::Mark(mark) => mark.fmt(f),
             Self::EtherFrom(mac) | Self::EtherTo(mac) => mac.fmt(f),
+            Self::On(name) => name.fmt(f),
             Self::Limit(limit) => limit.fmt(f),
         }
     }

@@ -32,6 +32,7 @@ mod rule;
 mod conditions;
 mod expression;
 mod further;
+mod interface_name;
 mod rate;
 
 mod display;
@@ -91,6 +92,7 @@ pub use expression::{Expression, Frame, LONGEST_TEXT, Malformed, Program, Refuse
 pub use further::{Asked, LengthRange, Mac, Mark, Membership, Net, Side, Test};
 pub use hint::Hint;
 pub(crate) use hint::nearest;
+pub use interface_name::{InterfaceName, NoInterfaceName};
 pub use judge::{Decider, Judgement};
 pub use known::KnownSets;
 pub use nke_ebpf::set::Kind as SetKind;

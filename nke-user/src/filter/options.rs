@@ -5,6 +5,7 @@ use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
 use super::expression::Expression;
 use super::further::{Asked, LengthRange, Mac, Mark, Test};
+use super::interface_name::InterfaceName;
 use super::parse::{is_number, within_capacity};
 use super::parse_error::{ParseError, Problem};
 use super::rate::Limit;
@@ -63,6 +64,14 @@ impl<'a> Options<'a> {
         let mut all = Self::default();
         while all.read_of_link(cursor)? {}
         Ok(all)
+    }
+
+    /// The same, on some interfaces: see [`interfaces`].
+    pub(super) fn on(mut self, on: Vec<Vec<Test>>) -> Self {
+        if !on.is_empty() {
+            self.ask("on", on);
+        }
+        self
     }
 
     /// Whether something stood there that a packet can have which is not IP.
@@ -243,6 +252,19 @@ fn tests<T: Copy>(
         };
         said.iter().map(|said| vec![test(said)]).collect()
     })
+}
+
+/// What stands behind `on`.
+pub(super) fn interfaces(cursor: &mut Cursor<'_>) -> Result<Vec<Vec<Test>>, ParseError> {
+    tests(cursor, interface, Asked::On)
+}
+
+pub(super) fn interface(cursor: &mut Cursor<'_>) -> Result<InterfaceName, ParseError> {
+    cursor.thing(
+        "an interface, as in `eth0`",
+        |_| None,
+        |text| Some(text.parse().map_err(Problem::Interface)),
+    )
 }
 
 /// That a packet is none of these.

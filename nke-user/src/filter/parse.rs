@@ -167,8 +167,13 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     let mut ways = cursor.dialect.ways().iter();
     let way = ways.find_map(|(word, way)| cursor.keyword(word).then_some(*way));
     let log = log(cursor, action)?;
+    let on = if packets && cursor.keyword("on") {
+        options::interfaces(cursor)?
+    } else {
+        Vec::new()
+    };
     if packets && cursor.keyword("arp") {
-        return arp(cursor, action, way, log);
+        return arp(cursor, (action, way, log), on);
     }
     let family = if cursor.keyword("inet") {
         Some(Family::V4)
@@ -186,7 +191,7 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     let all = cursor.keyword("all");
     let from = end("from", !all && packets, cursor)?;
     let to = end("to", !all, cursor)?;
-    let options = Options::read(cursor)?;
+    let options = Options::read(cursor)?.on(on);
     cursor.end()?;
 
     let addresses = addresses(cursor, family, &from.hosts, &to.hosts)?;
@@ -244,11 +249,10 @@ fn in_order(
 /// What there is to ask of ARP.
 fn arp(
     cursor: &mut Cursor<'_>,
-    action: Action,
-    way: Option<Way>,
-    log: Option<u32>,
+    (action, way, log): (Action, Option<Way>, Option<u32>),
+    on: Vec<Vec<Test>>,
 ) -> Result<Vec<Rule>, ParseError> {
-    let options = Options::of_link(cursor)?;
+    let options = Options::of_link(cursor)?.on(on);
     cursor.end()?;
     let conditions = options.conditions(cursor, false)?;
     let rule = |(conditions, tests)| {

@@ -16,6 +16,7 @@ use std::fmt;
 
 use super::expression::Refused;
 use super::hint::Hint;
+use super::interface_name::NoInterfaceName;
 use super::rule::Protocol;
 
 /// A line that is no rule.
@@ -119,6 +120,9 @@ pub enum Problem {
     /// A mask without ones.
     #[error("no bit of the mark is looked at: leave `mark` out")]
     MarkOfNothing,
+    /// No name of an interface.
+    #[error(transparent)]
+    Interface(NoInterfaceName),
     /// A rate that cannot be counted.
     #[error(
         "a rate, and what it takes at once, must be at least one, and not more than is counted; bytes at least 4/s or 240/m"

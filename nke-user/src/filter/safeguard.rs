@@ -17,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::conditions::{Conditions, IcmpKind};
 use super::dissect::{Ends, Packet};
+use super::interface_name::InterfaceName;
 use super::judge::Decider;
 use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Rule, RuleSet, Transport, Way,
@@ -54,11 +55,29 @@ impl RuleSet {
         lacking
     }
 
-    /// The index of a rule that drops packets of a connection, whose far end is the first.
+    /// The index of a rule that drops packets of a connection, whose far end is the first. Where it is not known which
+    /// interface they come by, it may be any.
     #[must_use]
-    pub fn cuts(&self, ways: &[Way], caller: (SocketAddr, SocketAddr)) -> Option<usize> {
-        ways.iter().find_map(|way| {
-            let (packet, _) = connection(*way, caller);
+    pub fn cuts(
+        &self,
+        ways: &[Way],
+        interface: Option<InterfaceName>,
+        caller: (SocketAddr, SocketAddr),
+    ) -> Option<usize> {
+        let named = self.rules.iter().flat_map(Rule::interfaces);
+        let named = named.filter(|_| interface.is_none());
+        let mut interfaces: Vec<_> = named.map(Some).chain([interface]).collect();
+        interfaces.sort_unstable();
+        interfaces.dedup();
+        let packets = ways.iter().flat_map(|way| {
+            let packet = connection(*way, caller).0;
+            let on = |interface: &Option<InterfaceName>| Packet {
+                interface: *interface,
+                ..packet.clone()
+            };
+            interfaces.iter().map(on).collect::<Vec<_>>()
+        });
+        packets.into_iter().find_map(|packet| {
             let judgement = self.judge(&Ok(packet));
             match (judgement.action, judgement.by) {
                 (Action::Drop, Decider::Rule(index)) => Some(index),
@@ -201,8 +220,13 @@ mod tests {
         let rules: RuleSet = "pass out\ndrop in proto tcp to any port 22"
             .parse()
             .unwrap();
-        assert_eq!(rules.cuts(&[Way::Out], caller()), None);
-        assert_eq!(rules.cuts(&[Way::In], caller()), Some(1));
+        assert_eq!(rules.cuts(&[Way::Out], None, caller()), None);
+        assert_eq!(rules.cuts(&[Way::In], None, caller()), Some(1));
+        let rules: RuleSet = "drop in on eth0".parse().unwrap();
+        let on = |name: &str| name.parse().ok();
+        assert_eq!(rules.cuts(&[Way::In], on("eth1"), caller()), None);
+        assert_eq!(rules.cuts(&[Way::In], on("eth0"), caller()), Some(0));
+        assert_eq!(rules.cuts(&[Way::In], None, caller()), Some(0));
     }
 
     proptest! {

@@ -33,9 +33,11 @@ use super::counts::Counts;
 use super::edit::{self, Edit, Places};
 use super::error::Error;
 use super::expression;
+use super::interface_name::InterfaceName;
 use super::rule::{Rule, RuleSet};
 use super::stored::Set;
 use super::{Sets, carry, encode, sets, tree};
+use crate::interface::Namespace;
 use crate::sys;
 
 /// The maps of one rule set, which one attachment has or several share.
@@ -44,6 +46,8 @@ pub struct Table {
     sets: OwnedFd,
     /// The named sets that rules can ask for.
     named: Option<Sets>,
+    /// Where the interfaces are that rules ask for.
+    namespace: Option<Namespace>,
     /// What is to be edited.
     seen: Option<Seen>,
 }
@@ -183,6 +187,7 @@ impl Table {
                 sets,
                 named: None,
                 seen: None,
+                namespace: None,
             })
         });
         table.map_err(|source| Error::NoMap {
@@ -195,6 +200,13 @@ impl Table {
     #[must_use]
     pub fn with_sets(self, named: Option<Sets>) -> Self {
         Self { named, ..self }
+    }
+
+    /// The same, of packets in this network namespace, whose interfaces rules can ask for; without one, rules that
+    /// do are refused.
+    #[must_use]
+    pub fn in_namespace(self, namespace: Option<Namespace>) -> Self {
+        Self { namespace, ..self }
     }
 
     /// The named sets that rules can ask for.
@@ -326,6 +338,7 @@ impl Table {
         let (expressions, page) = expression::page::laid_out(&new.rules)?;
         let (mut encoded, mut tests) = encode::encode_all(&new.rules, &expressions);
         self.find_sets(new, &mut tests)?;
+        self.find_interfaces(new, &mut tests)?;
         let default = encode::default_outcome(new);
         let mut built = tree::build(&mut encoded, &mut tests, default, cpus).ok_or_else(full)?;
         if !page.is_empty() {
@@ -354,6 +367,33 @@ impl Table {
         let encoded = tests.iter_mut().filter(|test| test.kind == abi::Test::IN);
         for ((rule, membership), encoded) in of_rules.zip(encoded) {
             encoded.slot = sets::slot_for(&named, membership, rule)?;
+        }
+        Ok(())
+    }
+
+    /// Writes into tests the indexes of the interfaces that they ask for.
+    fn find_interfaces(&self, new: &RuleSet, tests: &mut [abi::Test]) -> Result<(), Error> {
+        let is_on = |test: &&mut abi::Test| {
+            test.kind == abi::Test::MASKED && test.field == abi::field::INTERFACE
+        };
+        let mut known = BTreeMap::new();
+        let of_rules = new.rules.iter().flat_map(|rule| {
+            let names = rule.interfaces();
+            names.map(move |name| (rule, name))
+        });
+        for ((rule, name), test) in of_rules.zip(tests.iter_mut().filter(is_on)) {
+            let namespace = self.namespace.as_ref();
+            let index = match known.get(&name) {
+                Some(index) => Some(*index),
+                None => namespace.and_then(|it| it.index(name.as_str()).ok()),
+            };
+            let index = index.ok_or_else(|| Error::NoInterface {
+                rule: Box::new(rule.clone()),
+                name,
+                namespace: namespace.and_then(|it| it.name().map(str::to_owned)),
+            })?;
+            known.insert(name, index);
+            InterfaceName::place(index, test);
         }
         Ok(())
     }

@@ -196,6 +196,12 @@ fn rules_can_go_on_and_be_limited() {
     same("pass arp limit 5/m burst 1");
     same("pass proto udp length 100 limit 1000000/s bytes burst 3000");
     check("drop log 1/1", &["drop log"]);
+    same("pass in log on eth0 proto tcp");
+    same("drop on not { br-lan, eth0.7 } arp vlan 7");
+    check(
+        "drop on { eth0, wg0 } length 1",
+        &["drop on eth0 length 1", "drop on wg0 length 1"],
+    );
     check("drop limit 1k/second burst 5", &["drop limit 1000/s"]);
     check(
         "drop limit 1m/s bytes burst 64k",
@@ -208,6 +214,8 @@ fn rules_can_go_on_and_be_limited() {
         assert!(text.contains(message), "{line}: {text}");
     };
     check_error("count log", 7, "give `log` to one that decides");
+    check_error("drop on a/b", 9, "1 to 15 characters");
+    check_error("drop on", 9, "as in `eth0`");
     check_error("drop log 2/3", 10, "as in `1/100`");
     check_error("drop log 1/0", 10, "one of so many");
     check_error("drop limit 0/s", 12, "at least one");
@@ -304,7 +312,7 @@ fn errors_name_the_place_and_the_way_out() {
         "tcp dport 22 drop",
         1,
         3,
-        "expected `pass`, `drop`, `count` or `mark`, found `tcp`; the order is: pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] \
+        "expected `pass`, `drop`, `count` or `mark`, found `tcp`; the order is: pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] \
          [arp|inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]] [flags F/G] \
          [icmp-type T [code C]] [fragment] [dscp D] [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
          [limit [over] N/s [bytes] [burst N]] [expr 'TCPDUMP']",
@@ -313,14 +321,14 @@ fn errors_name_the_place_and_the_way_out() {
         "drop quick",
         6,
         5,
-        "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
+        "expected `in`, `out`, `log`, `on`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
          `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `limit`, `ether`, `expr` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
     );
     check_error(
         "drop frm any",
         6,
         3,
-        "expected `in`, `out`, `log`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
+        "expected `in`, `out`, `log`, `on`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
          `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `limit`, `ether`, `expr` or the end of the line, found `frm`; did you mean `from`?",
     );
     check_error(

@@ -42,6 +42,7 @@ fn lacks(hook: Hook, asked: &Asked) -> Option<&'static str> {
         | Asked::Dscp(_)
         | Asked::Vlan(_)
         | Asked::Length(_)
+        | Asked::On(_)
         | Asked::Limit(_) => None,
     }
 }

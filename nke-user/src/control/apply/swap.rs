@@ -215,6 +215,7 @@ impl Control {
                 }
                 let maps = chain.node_directory(node).join("maps");
                 let table = Table::open(&maps).map_err(failed)?.with_sets(sets);
+                let table = table.in_namespace(target.namespace());
                 let new = rules.iter().find(|(changed, _)| *changed == at);
                 if let (true, Some((_, rules))) = (known.insert(table.id()), new) {
                     let rules = Box::new(table.prepare(rules).map_err(failed)?);
@@ -237,7 +238,8 @@ impl Control {
                 };
                 let maps = node_directory(&directory, *id).join("maps");
                 let sets = self.sets(&slot.extension).ok();
-                let mut table = Table::open(&maps).map_err(failed)?.with_sets(sets);
+                let table = Table::open(&maps).map_err(failed)?.with_sets(sets);
+                let mut table = table.in_namespace(target.namespace());
                 if known.insert(table.id()) {
                     table.write(rules).map_err(failed)?;
                 }

@@ -83,7 +83,9 @@ impl Control {
                 (&slot.rules, other || *step == Step::New, trial.maps(nth))
             {
                 let sets = self.sets(&slot.extension).ok();
-                let table = Table::open(&maps).map(|table| table.with_sets(sets));
+                let namespace = target.namespace();
+                let table =
+                    Table::open(&maps).map(|table| table.with_sets(sets).in_namespace(namespace));
                 let written = table.and_then(|mut table| table.write(rules));
                 written.map_err(|source| bad_rules(plan.hook, source))?;
             }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::filter::shapes::{Dice, Drawn, Shape};
 use crate::filter::table::rules_of;
-use crate::filter::tree::tests::alone;
-use crate::filter::{Decider, Direction, arbitrary, dissect, expression};
+use crate::filter::tree::tests::{alone, on_lo, read};
+use crate::filter::{Decider, arbitrary, expression};
 
 #[test]
 fn rules_come_between_their_neighbours() {
@@ -29,6 +29,7 @@ fn rules_come_between_their_neighbours() {
 fn anew(rules: &RuleSet) -> Set {
     let (mut encoded, mut tests) =
         encode::encode_all(&rules.rules, &expression::page::Page::default());
+    on_lo(&mut tests);
     let default = encode::default_outcome(rules);
     let built = tree::build(&mut encoded, &mut tests, default, 2).expect("it fits");
     Set::in_memory(built.pages, &built.words)
@@ -75,7 +76,7 @@ fn check(set: &Set, new: &RuleSet, packets: &[Vec<u8>]) {
             holds
         };
         let decision = rules::decide(&pages[..], (&pages[0], header), &mut subject, decides);
-        let dissected = dissect(bytes, Direction::In);
+        let dissected = read(bytes);
         let (going_on, _) = new.going_on(dissected.as_ref().expect("it is plain"));
         let going_on = going_on.iter().map(|index| places.numbers[*index]);
         assert_eq!(passed, going_on.collect::<Vec<_>>(), "{bytes:02x?}");

@@ -316,6 +316,7 @@ fn with_burst(value: &str, matches: &mut Matches) -> Option<()> {
             | Asked::Mark(_)
             | Asked::EtherFrom(_)
             | Asked::EtherTo(_)
+            | Asked::On(_)
             | Asked::In(_) => None,
         })?;
     *limit = limit.with_burst(burst)?;

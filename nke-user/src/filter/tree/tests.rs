@@ -10,17 +10,39 @@ use nke_ebpf::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::filter::interface_name::InterfaceName;
 use crate::filter::shapes::{Dice, Drawn, Shape, packet};
-use crate::filter::{Decider, Direction, RuleSet, arbitrary, dissect, encode, expression};
+use crate::filter::{
+    Decider, Direction, Obscured, Packet, RuleSet, arbitrary, dissect, encode, expression,
+};
 
 fn built(rules: &RuleSet) -> Vec<Page> {
     let (mut encoded, mut tests) =
         encode::encode_all(&rules.rules, &expression::page::Page::default());
+    on_lo(&mut tests);
     let default = encode::default_outcome(rules);
     let built = build(&mut encoded, &mut tests, default, 2).expect("it fits");
     let (pages, rest) = built.words.as_chunks();
     assert!(rest.is_empty() && pages.len() <= built.pages as usize);
     pages.iter().map(|words| Page { words: *words }).collect()
+}
+
+/// Tests as they are where all packets come by `lo`: its index is that of packets of no interface.
+pub(in crate::filter) fn on_lo(tests: &mut [Test]) {
+    let on = |test: &&mut Test| test.kind == Test::MASKED && test.field == field::INTERFACE;
+    for test in tests.iter_mut().filter(on) {
+        let name = InterfaceName::decode(test).expect("a name");
+        InterfaceName::place(u32::from(name.as_str() != "lo"), test);
+    }
+}
+
+/// A packet that comes in by `lo`, read by the book.
+pub(in crate::filter) fn read(bytes: &[u8]) -> Result<Packet, Obscured> {
+    let interface = "lo".parse().ok();
+    dissect(bytes, Direction::In).map(|packet| Packet {
+        interface,
+        ..packet
+    })
 }
 
 /// There are no sets beside those of an extension, and nothing comes by but this.
@@ -58,7 +80,7 @@ fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
             assert_eq!(decide_few::<true>(&pages[0], few, &subject), decision);
         }
     }
-    let dissected = dissect(bytes, Direction::In);
+    let dissected = read(bytes);
     let (going_on, mark) = rules.going_on(dissected.as_ref().expect("it is plain"));
     assert_eq!(passed, going_on, "{bytes:02x?}");
     assert_eq!(Some((subject.word(field::MARK) >> 32) as u32), mark);

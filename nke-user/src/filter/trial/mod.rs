@@ -33,6 +33,7 @@ use crate::{
     error::{Error, Result},
     find::{Wanted, find},
     hook::{Hook, ProgramType, Way},
+    interface::Namespace,
     loader::{self, Manner, Maps},
     object::Object,
     seal::{Level, refuse_from},
@@ -118,7 +119,8 @@ impl Trial {
     ///
     /// [`filter::Error`](super::Error) if the kernel does not give them out.
     pub fn table(&self) -> std::result::Result<Table, super::Error> {
-        Table::of(&self.maps).map(|table| table.with_sets(self.sets()))
+        let table = Table::of(&self.maps)?.with_sets(self.sets());
+        Ok(table.in_namespace(Namespace::open(None).ok()))
     }
 
     /// The named sets that its rules can ask for: none of them is there unless it is
@@ -189,7 +191,10 @@ impl Trial {
     /// [`Obscured`] if the packet hides what it carries behind too many extension headers.
     pub fn dissect(&self, packet: &[u8]) -> std::result::Result<Packet, Obscured> {
         let packet = &packet[..packet.len().min(LONGEST)];
+        // What the kernel runs a program on as a test comes by the loopback device.
+        let interface = "lo".parse().ok();
         let whole = |bytes: &[u8], has_link, read: Packet| Packet {
+            interface,
             frame: Some(Frame {
                 bytes: bytes.into(),
                 has_link,

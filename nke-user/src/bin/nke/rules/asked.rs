@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use nke::filter::{Dialect, KnownSets, RuleSet, Source, Way, ways_at};
+use nke::filter::{Dialect, InterfaceName, KnownSets, RuleSet, Source, Way, ways_at};
 use serde_json::{Value, json};
 
 use super::{find, not_attached, read, sets, target::Target};
@@ -25,6 +25,8 @@ pub(super) struct Looked {
     pub(super) title: String,
     /// The hooks where they are in force.
     hooks: Vec<String>,
+    /// The interface where they are in force, if they are at one.
+    pub(super) interface: Option<InterfaceName>,
     /// The ways that things go there.
     pub(super) ways: Vec<Way>,
     pub(super) rules: RuleSet,
@@ -44,9 +46,11 @@ impl<T: Target> Asked<T> {
                 Dialect::Packets => vec![Way::In, Way::Out],
                 Dialect::Calls => Way::CALLS.to_vec(),
             };
+            let scope = T::everywhere(&self.place).scope();
             return Ok(vec![Looked {
                 title: file.display().to_string(),
                 hooks: Vec::new(),
+                interface: scope.interface.and_then(|name| name.parse().ok()),
                 ways,
                 known: sets::known(state, T::EXTENSION, &rules),
                 rules,
@@ -66,6 +70,7 @@ impl<T: Target> Asked<T> {
             all.push(Looked {
                 title: found.to_string(),
                 hooks: found.hooks.iter().map(ToString::to_string).collect(),
+                interface: found.interface.as_ref().and_then(|name| name.parse().ok()),
                 ways: ways.copied().collect(),
                 rules,
                 known,

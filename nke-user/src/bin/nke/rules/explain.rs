@@ -48,7 +48,8 @@ impl<T: Target> Explain<T> {
             let Some(first) = looked.ways.first() else {
                 continue;
             };
-            let packet = packet(*first)?;
+            let mut packet = packet(*first)?;
+            packet.interface = packet.interface.or(looked.interface);
             if looked.ways.contains(&packet.way) {
                 explanations.push((looked, packet));
             }

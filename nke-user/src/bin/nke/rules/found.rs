@@ -8,6 +8,7 @@ use nke::{
     filter::{Error, Rule, RuleSet, Table, Way, can_match, refuse_what_never_matches, ways_at},
     find::original,
     hook::{Hook, Kind},
+    interface::Namespace,
     order::Selector,
 };
 
@@ -68,12 +69,13 @@ impl Found {
         let (Some(caller), Some(hook)) = (self.caller, self.hooks.first()) else {
             return Ok(());
         };
-        let Some(rule) = rules.cuts(ways, caller) else {
+        let interface = self.interface.as_ref().and_then(|name| name.parse().ok());
+        let Some(rule) = rules.cuts(ways, interface, caller) else {
             return Ok(());
         };
         // What cuts it already is not the change's doing.
         let before = self.table.read().map(|listing| listing.rules());
-        if before.is_ok_and(|before| before.cuts(ways, caller).is_some()) {
+        if before.is_ok_and(|before| before.cuts(ways, interface, caller).is_some()) {
             return Ok(());
         }
         let (far, near) = caller;
@@ -133,7 +135,8 @@ pub(super) fn find<T: Target>(control: &Control, scope: &Scope) -> anyhow::Resul
         for node in nodes.filter(|node| original(&node.extension) == T::EXTENSION) {
             let (hook, maps) = control.attachment_maps(&Selector::Id(node.id), scope)?;
             let sets = control.sets(&node.extension).ok();
-            let table = Table::open(&maps)?.with_sets(sets);
+            let namespace = Namespace::open(chain.netns.as_deref()).ok();
+            let table = Table::open(&maps)?.with_sets(sets).in_namespace(namespace);
             let mut others = all.iter_mut();
             if let Some(same) = others.find(|found| found.table.id() == table.id()) {
                 same.hooks.push(hook);
