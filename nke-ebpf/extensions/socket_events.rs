@@ -157,16 +157,17 @@ fn event(event: &SockOps) {
     }
 }
 
-/// What is kept of a socket says that it has been told of: by an event that came between, or by an
-/// attachment of this extension to another cgroup.
+/// What is kept of a socket says whether it has been told of: by an event that came between, or by an
+/// attachment of this extension to another cgroup. One that was made when only the first of the programs was
+/// attached is kept, and nobody has heard of it.
 fn existing<const TCP: bool>(found: &Existing<TCP>) {
-    if KEPT.found(found).is_some() {
-        return;
-    }
     let Some(socket) = KEPT.kept(found) else {
         lose(&LOST);
         return;
     };
+    if socket.what != 0 {
+        return;
+    }
     found.describe(socket);
     tell(socket, Event::Existing);
     // Connections that a listener makes are told of when they are made.
