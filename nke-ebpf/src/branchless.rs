@@ -82,6 +82,26 @@ pub(crate) fn below<const END: usize>(number: usize) -> usize {
     number
 }
 
+/// The same number, which must be below 64; what follows from it is computed anew, rather than kept on the stack.
+#[inline(always)]
+pub(crate) fn anew_below_64(number: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: arithmetic in one register. Not `pure`: twice the same would be done once.
+        unsafe {
+            core::arch::asm!(
+                "{number} &= 63",
+                number = inout(reg) number,
+                options(nomem, nostack),
+            );
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    number
+}
+
 /// The same number, of which the verifier has forgotten what it knew.
 ///
 /// Ways that come together again are walked on only once if they look alike, and a constant looks

@@ -37,16 +37,28 @@
 //! No tag occurs twice in a bucket, so that one comparison of all eight tells which node it can be.
 //! What finds no place in its bucket goes to the next one, at most [`REACH`] of them in a row.
 //!
+//! A prefix of IPv4 that is *alone* in its node needs no node: its place has all that tells it from others
+//! ([`Key::alone`]), and a byte behind says where it ends ([`end`]). So a single address costs one line of the
+//! cache to find, and one place to keep. Where a second one comes, the place gets a node, by one write.
+//!
 //! A search never reads beyond [`REACH`] buckets for a beginning, whatever the lines hold, and never
 //! believes a tag: the node itself has the last word.
 
+mod bits;
 mod key;
 
 use core::borrow::Borrow;
 
-use crate::{abi::facts, branchless::below};
+use crate::{
+    abi::facts,
+    branchless::{anew_below_64, below},
+};
 
-pub use self::key::{ANY_PROTOCOL, Key, What, begin, bit};
+use self::bits::{has_end, has_prefix, lowest};
+pub use self::{
+    bits::{begin, bit, end, ended},
+    key::{ANY_PROTOCOL, Key, What},
+};
 
 /// What the processor fetches at once, as words.
 pub type Line = [u64; LINE_WORDS];
@@ -74,6 +86,13 @@ pub const NODES: usize = 2;
 
 /// In a bucket: the word that is not 0 if a node found no place in it, ever.
 pub const FULL: usize = 6;
+
+/// In a bucket: the word with a byte for each place, of a prefix that is alone in its node: [`end`], or 0
+/// where it is gone.
+pub const ENDS: usize = 7;
+
+/// In the place of a node's line: there is none, as a prefix is [alone](Key::alone). Lines are below that.
+pub const ALONE: u32 = 1 << 31;
 
 /// In a node: the word with the level.
 pub const LEVEL: usize = 2;
@@ -239,21 +258,18 @@ pub fn ask(lines: &(impl Lines + ?Sized), asked: &impl Asks) -> Answer {
     if family == 0 || kind == Kind::Pairs as u32 && !has_port {
         return Answer::Nothing;
     }
-    // Byte by byte of the levels' words.
-    let (mut nth, end) = if family == facts::V4 {
-        (8, 24)
-    } else {
-        (24, 56)
-    };
-    while nth < end {
+    // Byte by byte of the levels' words, of which the last ones of the families are 23 and 55.
+    let mut nth = if family == facts::V4 { 8 } else { 24 };
+    loop {
         if level(lines, header, nth) == 0 {
-            nth = (nth | 7) + 1;
-            continue;
-        }
-        if is_at(lines, header, asked, nth) {
+            nth |= 7;
+        } else if is_at(lines, header, asked, nth) {
             return Answer::In;
         }
         nth += 1;
+        if nth == 24 || nth == 56 {
+            break;
+        }
     }
     Answer::Out
 }
@@ -261,6 +277,7 @@ pub fn ask(lines: &(impl Lines + ?Sized), asked: &impl Asks) -> Answer {
 /// A byte of the levels' words.
 #[inline(always)]
 fn level(lines: &(impl Lines + ?Sized), header: &Line, nth: usize) -> u8 {
+    let nth = anew_below_64(nth);
     (lines.read(&header[below::<LINE_WORDS>(nth / 8)]) >> (nth % 8 * 8)) as u8
 }
 
@@ -295,14 +312,14 @@ fn ask_port(lines: &(impl Lines + ?Sized), port: u32) -> Answer {
 #[inline(always)]
 fn is_at(lines: &(impl Lines + ?Sized), header: &Line, asked: &impl Asks, nth: usize) -> bool {
     let hash = key_at(lines, header, asked, nth).hash(lines.read(&header[SEED]));
-    let tags = Key::tag(hash) * 0x0001_0001_0001_0001;
-    let mut bucket = hash as u32;
-    for _ in 0..REACH {
+    for step in 0..REACH {
         let mask = lines.read(&header[0]) as u32;
+        let bucket = (lines.read(&hash) as u32).wrapping_add(step);
         let Some(places) = lines.line(BUCKETS + (bucket & mask)) else {
             return false;
         };
         let places = places.borrow();
+        let tags = Key::tag(lines.read(&hash)) * 0x0001_0001_0001_0001;
         let (first, second) = (lowest(places[0] ^ tags), lowest(places[1] ^ tags));
         if first | second != 0 {
             // A match in the second word alone is one of the last four places.
@@ -310,10 +327,20 @@ fn is_at(lines: &(impl Lines + ?Sized), header: &Line, asked: &impl Asks, nth: u
             let mark = if first == 0 { second } else { first };
             let pair = mark >> 47 & 1 | mark >> 63;
             let odd = mark >> 31 & 1 | mark >> 63;
-            let nodes = places[below::<LINE_WORDS>(NODES + half * 2 + pair as usize)];
-            let node = (nodes >> (odd * 32)) as u32;
-            let more = places[FULL] != 0;
-            if let Some(node) = lines.line(node) {
+            let place = half * 4 + (pair * 2 + odd) as usize;
+            let nodes = lines.read(&places[below::<LINE_WORDS>(NODES + place / 2)]);
+            let node = (nodes >> (place % 2 * 32)) as u32;
+            if node & ALONE != 0 {
+                let key = Key::of(
+                    &asked.address(),
+                    nth >= LEVELS[0].end * 8,
+                    level(lines, header, nth),
+                );
+                if node == key.alone() {
+                    let ends = lines.read(&places[ENDS]);
+                    return has_end((ends >> (place * 8)) as u8, key.bits);
+                }
+            } else if let Some(node) = lines.line(node) {
                 let (node, key) = (node.borrow(), key_at(lines, header, asked, nth));
                 if key.has(node) {
                     return if is_timed(nth) {
@@ -323,53 +350,17 @@ fn is_at(lines: &(impl Lines + ?Sized), header: &Line, asked: &impl Asks, nth: u
                     };
                 }
             }
-            if !more {
-                return false;
-            }
-        } else if places[FULL] == 0 {
+        }
+        if lines.read(&places[FULL]) == 0 {
             return false;
         }
-        bucket = bucket.wrapping_add(1);
     }
     false
-}
-
-/// The highest bit of the lowest of four half words that is 0, else 0.
-#[inline(always)]
-const fn lowest(halves: u64) -> u64 {
-    const ONES: u64 = 0x0001_0001_0001_0001;
-    let zeros = halves.wrapping_sub(ONES) & !halves & ONES << 15;
-    // Above a half word of 0, one of 1 looks like it: the lowest is right.
-    zeros & zeros.wrapping_neg()
-}
-
-/// Whether the node has one of the eight prefixes that these seven bits are in.
-#[inline(always)]
-fn has_prefix(node: &Line, bits: u32) -> bool {
-    let longest = bits & 0x7f | 1 << 7;
-    let mut found = node[below::<LINE_WORDS>(BITS + (longest >> 6) as usize)] >> (longest & 63);
-    let next = longest >> 1;
-    found |= node[below::<LINE_WORDS>(BITS + (next >> 6) as usize)] >> (next & 63);
-    // The others are in the first word.
-    let first = node[BITS];
-    found |= first >> (next >> 1) | first >> (next >> 2) | first >> (next >> 3);
-    found |= first >> (next >> 4) | first >> (next >> 5) | first >> (next >> 6);
-    found & 1 != 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_lowest_empty_half_word_is_found() {
-        for place in 0..4 {
-            let halves = !(0xffffu64 << (16 * place));
-            assert_eq!(lowest(halves), 1 << (16 * place + 15));
-        }
-        assert_eq!(lowest(0x0001_0000_0001_8000), 1 << 47);
-        assert_eq!(lowest(0x0001_0001_0001_0001), 0);
-    }
 
     #[test]
     fn who_has_nothing_to_ask_for_is_told_so() {

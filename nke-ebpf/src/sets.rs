@@ -15,6 +15,7 @@ use aya_ebpf::{
 
 use crate::{
     abi::{Subject, Test, field},
+    branchless::below,
     set::{self, Answer, Asks, Line, Lines, SETS as COUNT},
 };
 
@@ -55,13 +56,14 @@ impl Lines for SetMap {
 /// One side of a packet.
 struct Side<'a> {
     subject: &'a Subject,
-    is_source: bool,
+    /// The field of its address: without a branch, which the verifier would walk down twice.
+    field: usize,
 }
 
 impl Side<'_> {
     #[inline(always)]
-    fn word(&self, index: u16) -> u64 {
-        let word = &self.subject.words[usize::from(index)];
+    fn word(&self, index: usize) -> u64 {
+        let word = &self.subject.words[index];
         // SAFETY: it is a reference.
         unsafe { core::ptr::from_ref(word).read_volatile() }
     }
@@ -70,25 +72,22 @@ impl Side<'_> {
 impl Asks for Side<'_> {
     #[inline(always)]
     fn facts(&self) -> u64 {
-        self.word(field::FACTS)
+        self.word(usize::from(field::FACTS))
     }
 
     #[inline(always)]
     fn address(&self) -> [u64; 2] {
-        if self.is_source {
-            [self.word(field::SOURCE), self.word(field::SOURCE + 1)]
-        } else {
-            [
-                self.word(field::DESTINATION),
-                self.word(field::DESTINATION + 1),
-            ]
-        }
+        [
+            self.word(below::<4>(self.field)),
+            self.word(below::<4>(self.field + 1)),
+        ]
     }
 
     #[inline(always)]
     fn port(&self) -> u32 {
-        let ports = u64::from_be(self.word(field::PORTS));
-        (if self.is_source { ports } else { ports >> 32 }) as u32
+        // The sender's in the low half, the receiver's in the high one.
+        let ports = u64::from_be(self.word(usize::from(field::PORTS)));
+        (ports >> (self.field * 16)) as u32
     }
 }
 
@@ -103,8 +102,8 @@ pub const fn question(test: &Test) -> u32 {
 #[inline(always)]
 #[must_use]
 pub fn answer(sets: &Sets, subject: &Subject, question: u32) -> u32 {
-    let is_source = question as u16 == field::SOURCE;
-    let side = Side { subject, is_source };
+    let field = question as usize & usize::from(field::SOURCE | field::DESTINATION);
+    let side = Side { subject, field };
     let answer = match sets.get(question >> 16) {
         Some(set) => set::ask(set, &side),
         None => Answer::Nothing,

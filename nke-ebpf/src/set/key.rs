@@ -1,10 +1,7 @@
 //! Where a member, or what is asked for, belongs: the key of its node, and its bits there.
 
-use super::{Asks, LEVEL, Line, WITH_PROTOCOL};
+use super::{ALONE, Asks, LEVEL, Line, WITH_PROTOCOL, bits::STRIDE};
 use crate::abi::facts;
-
-/// How many bits a node of prefixes covers.
-const STRIDE: u32 = 7;
 
 /// Levels that are no beginning of a prefix.
 const PAIR: u64 = 125;
@@ -63,7 +60,7 @@ impl Key {
     }
 
     /// Where an address belongs among prefixes of a level: one more than the bit where nodes
-    /// [`begin`]. The words are its bytes in memory order.
+    /// [`begin`](super::begin). The words are its bytes in memory order.
     #[inline(always)]
     #[must_use]
     pub const fn of(address: &[u64; 2], is_v6: bool, level: u8) -> Self {
@@ -150,6 +147,27 @@ impl Key {
         hash >> 48 | 1
     }
 
+    /// What stands in the place of a node's line where one prefix is alone, with [`ALONE`]: all of the key.
+    /// Only for nodes of IPv4 prefixes; of others something without that bit.
+    #[inline(always)]
+    #[must_use]
+    pub const fn alone(&self) -> u32 {
+        // Of IPv4, nodes begin at bit 25 at the latest.
+        let (prefix, level) = ((self.prefix[0] >> 39) as u32, self.level as u32 & 0x1f);
+        let is_v4 = self.level <= 32;
+        (is_v4 as u32 * ALONE) | prefix << 5 | level
+    }
+
+    /// The key of which this is [`Self::alone`].
+    #[must_use]
+    pub const fn of_alone(alone: u32) -> Self {
+        Self {
+            prefix: [((alone & !ALONE) as u64 >> 5) << 39, 0],
+            level: alone as u64 & 0x1f,
+            bits: 0,
+        }
+    }
+
     /// Whether a node is this key's.
     #[inline(always)]
     #[must_use]
@@ -218,41 +236,9 @@ const fn paired(is_v6: bool, protocol: u32, port: u16) -> u64 {
     (is_v6 as u64) << V6 | protocol << REST | (port as u64) << (REST + PROTOCOL)
 }
 
-/// The bit at which the node of a prefix of this length begins.
-#[must_use]
-pub const fn begin(is_v6: bool, length: u32) -> u32 {
-    // 32 and 128 less multiples of seven; the first nodes have what is left over.
-    let spare = if is_v6 { 5 } else { 3 };
-    let step = (length + spare).saturating_sub(1) / STRIDE;
-    (step * STRIDE).saturating_sub(spare)
-}
-
-/// The bit of a prefix in its node, of which these are the seven bits, by how much of its length is
-/// behind the node's beginning.
-#[must_use]
-pub const fn bit(bits: u32, own: u32) -> u32 {
-    (bits | 1 << STRIDE) >> (STRIDE - own)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_length_has_its_node_and_its_bit() {
-        for (is_v6, longest) in [(false, 32), (true, 128)] {
-            for length in 0..=longest {
-                let begin = begin(is_v6, length);
-                assert!(begin <= length && length <= begin + STRIDE, "/{length}");
-                let level = u8::try_from(begin + 1).unwrap();
-                let key = Key::of(&[0, 0], is_v6, level);
-                let own = length - begin;
-                assert_eq!(bit(key.bits, own), 1 << own, "/{length}");
-            }
-        }
-        assert_eq!((begin(false, 32), begin(true, 128)), (25, 121));
-        assert_eq!((begin(false, 0), begin(true, 0)), (0, 0));
-    }
 
     #[test]
     fn a_key_has_the_bits_in_front_of_its_node() {
@@ -271,6 +257,20 @@ mod tests {
         assert_eq!(timed.prefix, [0x0123_4567_89ab_cdef, 0]);
         let timed = Key::timed(&address, true, 129);
         assert_eq!(timed.prefix[1], 0xfedc_ba98_7654_3210);
+    }
+
+    #[test]
+    fn a_key_of_ipv4_is_one_number() {
+        let address = [0xffa5_5a81_0000_0000u64.to_be(), 0];
+        for level in [1, 5, 12, 19, 26] {
+            let key = Key::of(&address, false, level);
+            assert_eq!(key.alone() & ALONE, ALONE);
+            let again = Key::of_alone(key.alone());
+            assert_eq!((again.prefix, again.level), (key.prefix, key.level));
+            assert_eq!(Key::of(&address, true, level).alone() & ALONE, 0);
+        }
+        assert_eq!(Key::pair(&address, false, 6, 80).alone() & ALONE, 0);
+        assert_eq!(Key::timed(&address, false, 33).alone() & ALONE, 0);
     }
 
     #[test]

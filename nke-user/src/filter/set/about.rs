@@ -16,7 +16,7 @@ const NAME: usize = 4;
 const NAME_WORDS: usize = LINE_WORDS - NAME;
 
 /// The number of this layout.
-const THIS_FORMAT: u64 = 1;
+const THIS_FORMAT: u64 = 2;
 
 /// The name of a set.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,17 +118,17 @@ impl About {
 
 #[expect(private_bounds, reason = "where lines lie is nobody's business")]
 impl<S: Store> Set<S> {
-    /// What the set is.
-    pub(in crate::filter) fn about(&self) -> io::Result<About> {
-        let foreign = || {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                "it was written by another version of nke",
-            )
-        };
+    /// What its members are.
+    pub(in crate::filter) fn kind(&self) -> io::Result<Kind> {
         let kinds = [Kind::Addresses, Kind::Ports, Kind::Pairs];
         let kind = self.store.get(0, 0)? >> 32;
-        let kind = kinds.into_iter().find(|it| u64::from(*it as u32) == kind);
+        let mut kinds = kinds.into_iter().filter(|it| u64::from(*it as u32) == kind);
+        kinds.next().ok_or_else(foreign)
+    }
+
+    /// What the set is.
+    pub(in crate::filter) fn about(&self) -> io::Result<About> {
+        let kind = self.kind()?;
         if self.store.get(1, FORMAT)? != THIS_FORMAT {
             return Err(foreign());
         }
@@ -139,10 +139,17 @@ impl<S: Store> Set<S> {
         let timeout = self.store.get(1, TIMEOUT)?;
         Ok(About {
             name: name_of(&words).ok_or_else(foreign)?,
-            kind: kind.ok_or_else(foreign)?,
+            kind,
             timeout: (timeout != 0).then_some(Duration::from_secs(timeout)),
         })
     }
+}
+
+fn foreign() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "it was written by another version of nke",
+    )
 }
 
 #[cfg(test)]

@@ -1,12 +1,19 @@
 //! A set made whole, in memory.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    hint::black_box,
+    net::IpAddr,
+};
 
-use nke_ebpf::set::{self as layout, Answer, Asked, BUCKETS, Kind, Line, PORT_LINES};
+use nke_ebpf::{
+    abi::facts,
+    set::{
+        self as layout, Answer, Asked, BUCKETS, Kind, LEVELS, LINE_WORDS, Line, Lines, PORT_LINES,
+    },
+};
 
-use super::{About, Inserted, Lasting, NEXT, Searched, Set, Store, member::words};
-use nke_ebpf::abi::facts;
-use std::net::IpAddr;
+use super::{About, Inserted, Lasting, NEXT, Set, Store, member::words};
 
 /// Why a set cannot be made of these members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +34,9 @@ pub enum TooLarge {
 
 /// How often buckets are tried out: each time with another hash, and twice as many from the second on.
 const ATTEMPTS: u64 = 6;
+
+/// How many members are looked up together.
+const AT_ONCE: usize = 32;
 
 impl Set {
     /// The set of these members, with room for as many more as an eighth of them.
@@ -57,8 +67,9 @@ impl Set {
             let seed = RandomState::new().hash_one(attempt);
             set.store[0] = layout::header(about.kind, mask, seed);
             set.store[1] = about.to_line(u64::from(BUCKETS) + buckets as u64);
+            set.note_levels(members);
             if set.take_all(members)? {
-                set.trim();
+                set.trim(members.len());
                 return Ok(set);
             }
             // Bad luck; the second time in more buckets.
@@ -81,23 +92,60 @@ impl Set {
 
     /// Whether there was room for all.
     fn take_all(&mut self, members: &[Lasting]) -> Result<bool, TooLarge> {
-        for member in members {
-            match self.insert(*member, 0).unwrap_or(Inserted::NoRoom) {
-                Inserted::New | Inserted::Known => {}
-                Inserted::NoRoom => return Ok(false),
-                Inserted::ManyLengths => return Err(TooLarge::Lengths),
-                Inserted::OtherKind => return Err(TooLarge::Kind),
+        for some in members.chunks(AT_ONCE) {
+            self.fetch(some);
+            for member in some {
+                match self.insert(*member, 0).unwrap_or(Inserted::NoRoom) {
+                    Inserted::New | Inserted::Known => {}
+                    Inserted::NoRoom => return Ok(false),
+                    Inserted::ManyLengths => return Err(TooLarge::Lengths),
+                    Inserted::OtherKind => return Err(TooLarge::Kind),
+                }
             }
         }
         Ok(true)
     }
 
-    /// Leaves room for an eighth more nodes than there are: members that share a node need fewer.
-    fn trim(&mut self) {
+    /// Reads a word of the bucket of each, so that the processor waits for all of them at the same time.
+    fn fetch(&self, members: &[Lasting]) {
+        let [mask, .., seed] = self.store[0];
+        let word = |member: &Lasting| {
+            let place = member.member.place()?;
+            let bucket = BUCKETS + (place.key.hash(seed) as u32 & mask as u32);
+            self.store.get(bucket, 0).ok()
+        };
+        let all = members.iter().filter_map(word);
+        black_box(all.fold(0, |all, word| all ^ word));
+    }
+
+    /// Which levels occur, those first that most members have: where they are looked for first.
+    fn note_levels(&mut self, members: &[Lasting]) {
+        let mut counts = [[0usize; 256]; 2];
+        let forever = members.iter().filter(|it| it.until.is_none());
+        for place in forever.filter_map(|it| it.member.place()) {
+            counts[usize::from(place.is_v6)][usize::from(place.level)] += 1;
+        }
+        for (counts, words) in counts.iter().zip(LEVELS) {
+            let mut levels: Vec<_> = (0..=u8::MAX)
+                .filter(|it| counts[usize::from(*it)] > 0)
+                .collect();
+            levels.sort_by_key(|level| std::cmp::Reverse(counts[usize::from(*level)]));
+            let line = &mut self.store[0];
+            for (nth, level) in levels.into_iter().enumerate() {
+                if let Some(word) = line[words.clone()].get_mut(nth / 8) {
+                    *word |= u64::from(level) << (nth % 8 * 8);
+                }
+            }
+        }
+    }
+
+    /// Leaves room for an eighth more nodes than there are, and for a second prefix in some that have one.
+    fn trim(&mut self, members: usize) {
         let first = BUCKETS as usize + self.store[0][0] as u32 as usize + 1;
         let next = usize::try_from(self.store[1][NEXT]).unwrap_or(usize::MAX);
         let used = next.saturating_sub(first);
-        self.store.truncate(next.saturating_add(used / 8 + 16));
+        let spare = used / 8 + members / 64 + 16;
+        self.store.truncate(next.saturating_add(spare));
     }
 
     /// The lines, as the kernel has them.
@@ -129,5 +177,30 @@ impl<S: Store> Set<S> {
     pub(in crate::filter) fn ask(&self, asked: &Asked, now: u64) -> Answer {
         let store = self.store();
         layout::ask(&Searched { store, now }, asked)
+    }
+}
+
+/// A set as extensions search it.
+pub(in crate::filter) struct Searched<'a, S> {
+    pub(in crate::filter) store: &'a S,
+    pub(in crate::filter) now: u64,
+}
+
+impl<S: Store> Lines for Searched<'_, S> {
+    type Line<'a>
+        = Line
+    where
+        Self: 'a;
+
+    fn line(&self, number: u32) -> Option<Line> {
+        let mut line = [0; LINE_WORDS];
+        for (index, word) in line.iter_mut().enumerate() {
+            *word = self.store.get(number, index).ok()?;
+        }
+        Some(line)
+    }
+
+    fn now(&self) -> u64 {
+        self.now
     }
 }

@@ -70,6 +70,32 @@ fn number<N: FromStr>(text: &str) -> Option<N> {
     (digits && (text.len() == 1 || !text.starts_with('0'))).then_some(number)
 }
 
+/// What nearly all members of large sets are, read in one go: four numbers, and a length behind or not. Whatever
+/// else there is, a mistake too, is nothing here.
+fn plain_v4(text: &[u8]) -> Option<Prefix<Ipv4Addr>> {
+    let mut numbers = [0u32; 5];
+    let (mut nth, mut digits) = (0, 0);
+    for byte in text {
+        match byte {
+            // None begins with a zero that has more behind it.
+            b'0'..=b'9' if digits < 3 && (digits == 0 || numbers[nth] != 0) => {
+                numbers[nth] = numbers[nth] * 10 + u32::from(byte - b'0');
+                digits += 1;
+            }
+            b'.' if nth < 3 && digits > 0 => (nth, digits) = (nth + 1, 0),
+            b'/' if nth == 3 && digits > 0 => (nth, digits) = (4, 0),
+            _ => return None,
+        }
+    }
+    let [a, b, c, d, length] = numbers.map(u8::try_from);
+    let address = Ipv4Addr::new(a.ok()?, b.ok()?, c.ok()?, d.ok()?);
+    match nth {
+        3 if digits > 0 => Some(Prefix::<Ipv4Addr>::one(address)),
+        4 if digits > 0 => Prefix::<Ipv4Addr>::new(address, length.ok()?),
+        _ => None,
+    }
+}
+
 impl Member {
     /// The member of a set of this kind that a text is.
     #[must_use]
@@ -90,6 +116,9 @@ impl Member {
     }
 
     fn prefix(text: &str) -> Option<Self> {
+        if let Some(plain) = plain_v4(text.as_bytes()) {
+            return Some(Self::V4(plain));
+        }
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(number::<u8>(length)?)),
             None => (text, None),
@@ -264,6 +293,13 @@ mod tests {
         for text in [
             "",
             "192.0.2.1/33",
+            "192.0.2.1/08",
+            "192.0.2",
+            "192.0.2.1.1",
+            "192.0.2.256",
+            "192.0.2.01",
+            "192.0..1",
+            "192.0.2.1/8/8",
             "192.0.2.1/",
             "192.0.2.1/+8",
             "::1/129",

@@ -19,6 +19,7 @@
 
 mod about;
 mod build;
+mod find;
 mod member;
 mod store;
 mod text;
@@ -29,12 +30,9 @@ mod tests;
 
 use std::io;
 
-use nke_ebpf::set::{
-    BITS, BUCKETS, FULL, Key, LENGTHS, LEVEL, LEVELS, LINE_WORDS, Line, Lines, NODES, PLACES,
-    REACH, SEED,
-};
+use nke_ebpf::set::{ALONE, BITS, BUCKETS, LENGTHS, LEVELS, Line, end};
 
-use self::{about::NEXT, member::Place};
+use self::{about::NEXT, find::At, member::Place};
 pub(in crate::filter) use self::{
     about::name_of,
     member::words,
@@ -87,16 +85,6 @@ pub struct Set<S = Vec<Line>> {
     store: S,
 }
 
-/// Where a key is, or could be.
-struct Found {
-    /// Its node.
-    node: Option<u32>,
-    /// The first place that is free for it: bucket and number.
-    free: Option<(u32, usize)>,
-    /// Buckets in front of that, where a search must not stop.
-    passed: Vec<u32>,
-}
-
 #[expect(private_bounds, reason = "where lines lie is nobody's business")]
 impl<S: Store> Set<S> {
     pub(in crate::filter) const fn in_store(store: S) -> Self {
@@ -110,7 +98,7 @@ impl<S: Store> Set<S> {
     /// Adds a member, or changes how long it lasts. `now` tells whether one has ended.
     pub(in crate::filter) fn insert(&mut self, new: Lasting, now: u64) -> io::Result<Inserted> {
         let Lasting { member, until } = new;
-        if member.kind() != self.about()?.kind {
+        if member.kind() != self.kind()? {
             return Ok(Inserted::OtherKind);
         }
         let Some(place) = member.place() else {
@@ -186,14 +174,36 @@ impl<S: Store> Set<S> {
     }
 
     fn insert_bit(&mut self, place: &Place) -> io::Result<Inserted> {
-        let Some(node) = self.node_for(&place.key)? else {
-            return Ok(Inserted::NoRoom);
-        };
         let levels = &LEVELS[usize::from(place.is_v6)];
         if !self.note(levels.clone(), place.level)? {
             return Ok(Inserted::ManyLengths);
         }
-        let (index, mark) = bit_of(place);
+        let found = self.find(&place.key)?;
+        let node = match (found.there, found.free) {
+            (Some(At::Node(node)), _) => Some(node),
+            (Some(At::Alone(spot)), _) => {
+                let there = self.alone_at(spot)?;
+                if there == end(place.bit) {
+                    return Ok(Inserted::Known);
+                }
+                if there == 0 {
+                    self.put_alone(spot, end(place.bit))?;
+                    return Ok(Inserted::New);
+                }
+                self.join(&place.key, spot)?
+            }
+            (None, Some(spot)) if place.key.alone() & ALONE != 0 => {
+                self.put_alone(spot, end(place.bit))?;
+                self.take(&place.key, spot, place.key.alone(), &found.passed)?;
+                return Ok(Inserted::New);
+            }
+            (None, Some(spot)) => self.take_node(&place.key, spot, &found.passed)?,
+            (None, None) => None,
+        };
+        let Some(node) = node else {
+            return Ok(Inserted::NoRoom);
+        };
+        let (index, mark) = bit_of(place.bit);
         let word = self.store.get(node, index)?;
         if word & mark != 0 {
             return Ok(Inserted::Known);
@@ -207,7 +217,13 @@ impl<S: Store> Set<S> {
         if !self.note(timed..timed + 1, place.length)? {
             return Ok(Inserted::ManyLengths);
         }
-        let Some(node) = self.node_for(&place.timed)? else {
+        let found = self.find(&place.timed)?;
+        let node = match (found.there, found.free) {
+            (Some(At::Node(node)), _) => Some(node),
+            (None, Some(spot)) => self.take_node(&place.timed, spot, &found.passed)?,
+            (Some(At::Alone(_)), _) | (None, None) => None,
+        };
+        let Some(node) = node else {
             return Ok(Inserted::NoRoom);
         };
         let was = self.store.get(node, BITS)?;
@@ -220,10 +236,18 @@ impl<S: Store> Set<S> {
     }
 
     fn remove_bit(&mut self, place: &Place) -> io::Result<bool> {
-        let Some(node) = self.find(&place.key)?.node else {
-            return Ok(false);
+        let node = match self.find(&place.key)?.there {
+            None => return Ok(false),
+            Some(At::Alone(spot)) => {
+                let is_there = self.alone_at(spot)? == end(place.bit);
+                if is_there {
+                    self.put_alone(spot, 0)?;
+                }
+                return Ok(is_there);
+            }
+            Some(At::Node(node)) => node,
         };
-        let (index, mark) = bit_of(place);
+        let (index, mark) = bit_of(place.bit);
         let word = self.store.get(node, index)?;
         if word & mark != 0 {
             self.store.put(node, index, word & !mark)?;
@@ -231,11 +255,23 @@ impl<S: Store> Set<S> {
         Ok(word & mark != 0)
     }
 
+    /// Whether a member without a timeout is this very one.
+    fn has_bit(&self, place: &Place) -> io::Result<bool> {
+        match self.find(&place.key)?.there {
+            None => Ok(false),
+            Some(At::Alone(spot)) => Ok(self.alone_at(spot)? == end(place.bit)),
+            Some(At::Node(node)) => {
+                let (index, mark) = bit_of(place.bit);
+                Ok(self.store.get(node, index)? & mark != 0)
+            }
+        }
+    }
+
     fn remove_timed(&mut self, place: &Place, now: u64) -> io::Result<bool> {
         if self.store.get(0, LEVELS[usize::from(place.is_v6)].end)? == 0 {
             return Ok(false);
         }
-        let Some(node) = self.find(&place.timed)?.node else {
+        let Some(At::Node(node)) = self.find(&place.timed)?.there else {
             return Ok(false);
         };
         let was = self.store.get(node, BITS)?;
@@ -254,13 +290,10 @@ impl<S: Store> Set<S> {
             let all = self.ports(range)?.into_iter().all(|is_in| is_in);
             return Ok(all.then_some(Lasting::forever(member)));
         };
-        if let Some(node) = self.find(&place.key)?.node {
-            let (index, mark) = bit_of(&place);
-            if self.store.get(node, index)? & mark != 0 {
-                return Ok(Some(Lasting::forever(member)));
-            }
+        if self.has_bit(&place)? {
+            return Ok(Some(Lasting::forever(member)));
         }
-        let Some(node) = self.find(&place.timed)?.node else {
+        let Some(At::Node(node)) = self.find(&place.timed)?.there else {
             return Ok(None);
         };
         let until = Some(self.store.get(node, BITS)?).filter(|until| *until > now);
@@ -284,131 +317,9 @@ impl<S: Store> Set<S> {
         }
         Ok(false)
     }
-
-    /// The node of a key, which is made if there is none; nothing if there is no room.
-    fn node_for(&mut self, key: &Key) -> io::Result<Option<u32>> {
-        let found = self.find(key)?;
-        match (found.node, found.free) {
-            (Some(node), _) => Ok(Some(node)),
-            (None, Some(free)) => self.take(key, free, &found.passed),
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// Looks for a key's node.
-    fn find(&self, key: &Key) -> io::Result<Found> {
-        let mask = self.store.get(0, 0)? as u32;
-        let hash = key.hash(self.store.get(0, SEED)?);
-        let tag = Key::tag(hash) as u16;
-        let mut found = Found {
-            node: None,
-            free: None,
-            passed: Vec::new(),
-        };
-        for step in 0..REACH {
-            let bucket = BUCKETS + ((hash as u32).wrapping_add(step) & mask);
-            let tags = [self.store.get(bucket, 0)?, self.store.get(bucket, 1)?];
-            let (mut free, mut is_taken) = (None, false);
-            for place in 0..PLACES {
-                match (tags[place / 4] >> (place % 4 * 16)) as u16 {
-                    0 if free.is_none() => free = Some((bucket, place)),
-                    there if there == tag => {
-                        let node = self.store.get(bucket, NODES + place / 2)?;
-                        let node = (node >> (place % 2 * 32)) as u32;
-                        if self.is_of(node, key)? {
-                            found.node = Some(node);
-                            return Ok(found);
-                        }
-                        is_taken = true;
-                    }
-                    _ => {}
-                }
-            }
-            if found.free.is_none() {
-                // Another's tag of the same looks keeps this one out.
-                match free.filter(|_| !is_taken) {
-                    Some(free) => found.free = Some(free),
-                    None => found.passed.push(bucket),
-                }
-            }
-            if self.store.get(bucket, FULL)? == 0 && found.free.is_some() {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    fn is_of(&self, node: u32, key: &Key) -> io::Result<bool> {
-        let mut line = [0; LINE_WORDS];
-        for (index, word) in line[..=LEVEL].iter_mut().enumerate() {
-            *word = self.store.get(node, index)?;
-        }
-        Ok(key.has(&line))
-    }
-
-    /// Gives a key a node of its own.
-    ///
-    /// The line is taken first: whoever is killed before the end leaves one that nobody uses. The tag
-    /// comes last: by it the node is found.
-    fn take(
-        &mut self,
-        key: &Key,
-        (bucket, place): (u32, usize),
-        passed: &[u32],
-    ) -> io::Result<Option<u32>> {
-        let next = self.store.get(1, NEXT)?;
-        let Some(node) = u32::try_from(next)
-            .ok()
-            .filter(|it| *it < self.store.length())
-        else {
-            return Ok(None);
-        };
-        self.store.put(1, NEXT, next + 1)?;
-        let [high, low] = key.prefix;
-        for (index, word) in [high, low, key.level].into_iter().enumerate() {
-            self.store.put(node, index, word)?;
-        }
-        for passed in passed {
-            self.store.put(*passed, FULL, 1)?;
-        }
-        // What a killed command has left in a place without a tag is nobody's.
-        let shift = place % 2 * 32;
-        let nodes = self.store.get(bucket, NODES + place / 2)? & !(0xffff_ffff << shift);
-        let nodes = nodes | u64::from(node) << shift;
-        self.store.put(bucket, NODES + place / 2, nodes)?;
-        let tag = Key::tag(key.hash(self.store.get(0, SEED)?)) & 0xffff;
-        let tags = self.store.get(bucket, place / 4)? | tag << (place % 4 * 16);
-        self.store.put(bucket, place / 4, tags)?;
-        Ok(Some(node))
-    }
 }
 
-/// The word of a node with a member's bit, and the bit.
-const fn bit_of(place: &Place) -> (usize, u64) {
-    (BITS + (place.bit >> 6) as usize, 1 << (place.bit & 63))
-}
-
-/// A set as extensions search it.
-pub(in crate::filter) struct Searched<'a, S> {
-    pub(in crate::filter) store: &'a S,
-    pub(in crate::filter) now: u64,
-}
-
-impl<S: Store> Lines for Searched<'_, S> {
-    type Line<'a>
-        = Line
-    where
-        Self: 'a;
-
-    fn line(&self, number: u32) -> Option<Line> {
-        let mut line = [0; LINE_WORDS];
-        for (index, word) in line.iter_mut().enumerate() {
-            *word = self.store.get(number, index).ok()?;
-        }
-        Some(line)
-    }
-
-    fn now(&self) -> u64 {
-        self.now
-    }
+/// The word of a node with a prefix's bit, and the bit.
+const fn bit_of(bit: u32) -> (usize, u64) {
+    (BITS + (bit >> 6) as usize, 1 << (bit & 63))
 }

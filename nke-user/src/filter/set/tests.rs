@@ -294,9 +294,44 @@ fn a_large_set_is_found_whole() {
     let set = Set::of(&about(Kind::Addresses), &all).unwrap();
     assert!((0..100_000).all(|n| set.has_address(address(n))));
     assert!(!(100_000..200_000).any(|n| set.has_address(address(n))));
-    // 64 bytes of a node, an eighth more, and a third to two thirds of that of buckets.
+    // Of each bucket of 64 bytes, one and a half to three of its eight places are taken.
     let bytes = size_of_val(set.lines()) / all.len();
-    assert!(bytes <= 116, "{bytes}");
+    assert!(bytes <= 48, "{bytes}");
+}
+
+#[test]
+fn what_is_alone_gets_a_node_when_another_comes() {
+    let member = |text: &str| Lasting::forever(text.parse().unwrap());
+    let lines = |set: &Set| set.store[1][NEXT];
+    let mut set = Set::of(&about(Kind::Addresses), &[member("192.0.2.1")]).unwrap();
+    let before = lines(&set);
+    let (one, other) = (member("192.0.2.1"), member("192.0.2.0/25"));
+    assert_eq!(set.insert(one, NOW).unwrap(), Inserted::Known);
+    assert_eq!(lines(&set), before, "no node");
+    assert!(set.remove(one.member, NOW).unwrap());
+    assert_eq!(set.insert(member("192.0.2.2"), NOW).unwrap(), Inserted::New);
+    assert_eq!(
+        lines(&set),
+        before,
+        "its place is taken by another that is alone"
+    );
+    assert!(!set.has_address("192.0.2.1".parse().unwrap()));
+    assert_eq!(set.insert(one, NOW).unwrap(), Inserted::New);
+    assert_eq!(lines(&set), before + 1, "a node for two");
+    // Of /19 to /25 one is alone elsewhere.
+    assert_eq!(set.insert(other, NOW).unwrap(), Inserted::New);
+    assert_eq!(lines(&set), before + 1);
+    assert_eq!(members(&set).len(), 3);
+}
+
+#[test]
+fn what_most_members_are_is_looked_for_first() {
+    let all = ["10.0.0.0/8", "192.0.2.0/24", "192.0.3.0/24", "2001:db8::1"];
+    let all = all.map(|text| Lasting::forever(text.parse().unwrap()));
+    let set = Set::of(&about(Kind::Addresses), &all).unwrap();
+    let levels = |is_v6: usize| set.store[0][LEVELS[is_v6].start];
+    assert_eq!(levels(0), 19 | 5 << 8);
+    assert_eq!(levels(1), 122);
 }
 
 #[test]

@@ -119,11 +119,24 @@ impl SetText {
     ///
     /// [`MemberError`], of the first mistake.
     pub fn read(&self, text: &str) -> Result<Vec<Lasting>, MemberError> {
-        let mut members = Vec::new();
+        // As many as there are in most texts of that size.
+        let mut members = Vec::with_capacity((text.len() / 12).min(1 << 20));
+        let until = self.timeout.map(|timeout| self.until(timeout));
         for (number, line) in (1..).zip(text.lines()) {
+            // Of a million lines nearly all are a member and nothing else.
+            if let Some(member) = Member::read(self.kind, line) {
+                members.push(Lasting { member, until });
+                continue;
+            }
             self.read_line(number, line, &mut members)?;
         }
         Ok(members)
+    }
+
+    /// When a member ends that lasts so long.
+    fn until(&self, timeout: Duration) -> u64 {
+        let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        self.now.saturating_add(nanoseconds)
     }
 
     fn read_line(
@@ -145,10 +158,6 @@ impl SetText {
         };
         let end = &meant[meant.trim_end().len()..];
         let mut words = meant.split_whitespace().peekable();
-        let until = |timeout: Duration| {
-            let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-            self.now.saturating_add(nanoseconds)
-        };
         while let Some(word) = words.next() {
             if word == "timeout" {
                 return Err(wrong(word, MemberProblem::NoMember));
@@ -166,7 +175,7 @@ impl SetText {
             }
             members.push(Lasting {
                 member,
-                until: timeout.map(until),
+                until: timeout.map(|timeout| self.until(timeout)),
             });
         }
         Ok(())

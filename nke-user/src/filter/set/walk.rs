@@ -1,13 +1,14 @@
 //! All members of a set, read back from its lines.
 
 use std::{
+    cell::RefCell,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use nke_ebpf::set::{ANY_PROTOCOL, BITS, BUCKETS, Key, Kind, LEVEL, PORT_LINES, What};
 
-use super::{Lasting, Member, NEXT, PortRange, Set, Store};
+use super::{Lasting, Member, PortRange, Set, Store};
 use crate::filter::rule::{PortProtocol, Prefix, Protocol};
 
 #[expect(private_bounds, reason = "where lines lie is nobody's business")]
@@ -16,56 +17,49 @@ impl<S: Store> Set<S> {
     pub(in crate::filter) fn for_each(
         &self,
         now: u64,
-        mut then: impl FnMut(Lasting),
+        then: impl FnMut(Lasting),
     ) -> io::Result<()> {
+        let then = RefCell::new(then);
+        let give = |it: Lasting| (then.borrow_mut())(it);
         if self.about()?.kind == Kind::Ports {
-            return self.for_each_range(|range| then(Lasting::forever(Member::Ports(range))));
+            return self.for_each_range(|range| give(Lasting::forever(Member::Ports(range))));
         }
-        let first = BUCKETS + self.store.get(0, 0)? as u32 + 1;
-        let next = u32::try_from(self.store.get(1, NEXT)?).unwrap_or(u32::MAX);
-        for node in first..next.min(self.store.length()) {
-            let level = self.store.get(node, LEVEL)?;
-            let prefix = [self.store.get(node, 0)?, self.store.get(node, 1)?];
-            let [high, low] = prefix.map(u128::from);
-            let bits = high << 64 | low;
-            let (is_v6, what) = Key::what(level);
-            match what {
-                What::Prefixes { begin } => self.for_each_bit(node, |bit| {
-                    // A heap: the highest bit of the number says how many come behind it.
-                    let own = bit.ilog2();
-                    let behind = u128::from(bit) << 1 << (127 - own) >> begin;
-                    let own = begin + own;
-                    member(is_v6, bits | behind, own)
-                        .map(Lasting::forever)
-                        .into_iter()
-                        .for_each(&mut then);
-                })?,
-                What::Pairs { protocol, port } => self.for_each_bit(node, |bit| {
-                    let port = port | u16::try_from(bit & 0x7f).unwrap_or_default();
-                    pair(is_v6, bits, protocol, port)
-                        .map(Lasting::forever)
-                        .into_iter()
-                        .for_each(&mut then);
-                })?,
-                What::Timed { length } => {
-                    let until = Some(self.store.get(node, BITS)?).filter(|until| *until > now);
-                    let member = until.and_then(|_| member(is_v6, bits, length));
-                    member
-                        .map(|member| Lasting { member, until })
-                        .into_iter()
-                        .for_each(&mut then);
+        self.for_each_place(
+            |node| self.for_each_of(node, now, give),
+            |key, bit| {
+                let (is_v6, what) = Key::what(key.level);
+                if let What::Prefixes { begin } = what {
+                    let member = prefix(is_v6, bits_of(key.prefix), begin, bit);
+                    member.map(Lasting::forever).into_iter().for_each(give);
                 }
-                What::TimedPair { protocol, port } => {
-                    let until = Some(self.store.get(node, BITS)?).filter(|until| *until > now);
-                    let member = until.and_then(|_| pair(is_v6, bits, protocol, port));
-                    member
-                        .map(|member| Lasting { member, until })
-                        .into_iter()
-                        .for_each(&mut then);
-                }
+            },
+        )
+    }
+
+    /// The same for each that is in this node.
+    fn for_each_of(&self, node: u32, now: u64, give: impl Fn(Lasting)) -> io::Result<()> {
+        let bits = bits_of([self.store.get(node, 0)?, self.store.get(node, 1)?]);
+        let (is_v6, what) = Key::what(self.store.get(node, LEVEL)?);
+        let timed = |member: Option<Member>| {
+            let until = Some(self.store.get(node, BITS)?).filter(|until| *until > now);
+            if let (Some(member), Some(_)) = (member, until) {
+                give(Lasting { member, until });
             }
+            Ok(())
+        };
+        match what {
+            What::Prefixes { begin } => self.for_each_bit(node, |bit| {
+                let member = prefix(is_v6, bits, begin, bit);
+                member.map(Lasting::forever).into_iter().for_each(&give);
+            }),
+            What::Pairs { protocol, port } => self.for_each_bit(node, |bit| {
+                let port = port | u16::try_from(bit & 0x7f).unwrap_or_default();
+                let member = pair(is_v6, bits, protocol, port);
+                member.map(Lasting::forever).into_iter().for_each(&give);
+            }),
+            What::Timed { length } => timed(member(is_v6, bits, length)),
+            What::TimedPair { protocol, port } => timed(pair(is_v6, bits, protocol, port)),
         }
-        Ok(())
     }
 
     fn for_each_bit(&self, node: u32, mut then: impl FnMut(u32)) -> io::Result<()> {
@@ -104,6 +98,18 @@ impl<S: Store> Set<S> {
         open.into_iter().for_each(then);
         Ok(())
     }
+}
+
+const fn bits_of([high, low]: [u64; 2]) -> u128 {
+    (high as u128) << 64 | low as u128
+}
+
+/// The prefix of which this is the bit in a node that begins here.
+fn prefix(is_v6: bool, bits: u128, begin: u32, bit: u32) -> Option<Member> {
+    // A heap: the highest bit of the number says how many come behind it.
+    let own = bit.ilog2();
+    let behind = u128::from(bit) << 1 << (127 - own) >> begin;
+    member(is_v6, bits | behind, begin + own)
 }
 
 /// The prefix of this length with these bits in front.
