@@ -31,7 +31,7 @@ pub enum Hint {
     Order(Dialect),
     /// There is no `!`.
     NoNegation,
-    /// Rules about calls have no `not` but of ports.
+    /// Rules about calls have no `not` but of addresses and ports.
     NoNotOfCalls,
     /// There are no comparisons.
     WriteARange,
@@ -64,7 +64,7 @@ impl fmt::Display for Hint {
             Self::GuardsWord => "calls of sockets are the connection guard's: use `nke guard`",
             Self::Order(dialect) => return write!(f, "the order is: {}", dialect.order()),
             Self::NoNegation => "there is no `!`: write `not`, as in `from not 10.0.0.0/8` or `port not 22`",
-            Self::NoNotOfCalls => "rules about calls have `not` of ports only: put a rule with the other action in front",
+            Self::NoNotOfCalls => "rules about calls have `not` of addresses and ports only: put a rule with the other action in front",
             Self::WriteARange => "there are no comparisons: write a range, as in `port 1024-65535`",
             Self::NoHostNames => "names of hosts are not looked up: write the address",
             Self::FourNumbers => "write all four numbers, as in `10.0.0.0/8`",
@@ -134,6 +134,9 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
 
 /// What to say of a word that is no protocol.
 pub(super) fn for_protocol(found: &str) -> Option<Hint> {
+    if found == "not" {
+        return Some(Hint::NoNotOfCalls);
+    }
     nearest(&found.to_ascii_lowercase(), names::protocols()).map(Hint::DidYouMean)
 }
 
@@ -150,9 +153,6 @@ pub(super) fn for_port(found: &str) -> Option<Hint> {
 pub(super) fn for_address(found: &str) -> Option<Hint> {
     if found.starts_with('!') {
         return Some(Hint::NoNegation);
-    }
-    if found == "not" {
-        return Some(Hint::NoNotOfCalls);
     }
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let front = found.split('/').next().unwrap_or(found);

@@ -141,7 +141,40 @@ mod tests {
         ] {
             assert!(Dialect::Packets.rules(text).is_err(), "{text}");
         }
-        assert!(Dialect::Calls.rules("drop to @a").is_err());
+    }
+
+    #[test]
+    fn calls_are_asked_too() {
+        let set = |name: &str, kind, member: &str| {
+            let about = About::new(name.parse().unwrap(), kind);
+            let member = Lasting::forever(member.parse().unwrap());
+            (about.name, Members::of(&about, &[member]).unwrap())
+        };
+        let known = KnownSets::from_iter([
+            set("a", SetKind::Addresses, "192.0.2.0/24"),
+            set("p", SetKind::Ports, "53"),
+            set("s", SetKind::Pairs, "udp:192.0.2.1:53"),
+        ]);
+        for (rule, call, matches) in [
+            ("drop to @a", "connect tcp 192.0.2.1:443", true),
+            ("drop to not @a", "connect tcp 192.0.2.1:443", false),
+            (
+                "drop to not { 10.0.0.0/8, @a }",
+                "connect tcp 192.0.3.1:443",
+                true,
+            ),
+            ("drop connect port @p", "connect udp 10.0.0.1:53", true),
+            ("drop bind port not @p", "bind udp 10.0.0.1:53", false),
+            ("drop to @s", "sendmsg udp 192.0.2.1:53", true),
+            ("drop to @s", "connect tcp 192.0.2.1:53", false),
+        ] {
+            let rules = Dialect::Calls.rules(rule).unwrap();
+            let call = Dialect::Calls.packet(call, Way::Connect).unwrap();
+            assert_eq!(rules[0].matches_with(&call, &known), matches, "{rule}");
+            let printed = rules[0].to_string();
+            assert_eq!(Dialect::Calls.rules(&printed).unwrap(), rules, "{printed}");
+        }
+        assert!(Dialect::Calls.rules("drop from @a").is_err());
     }
 
     #[test]

@@ -334,7 +334,7 @@ fn end<'a>(
             thing: Host::Any.into(),
             word: None,
         }]
-    } else if cursor.dialect == Dialect::Packets && cursor.keyword("not") {
+    } else if cursor.keyword("not") {
         all_but(cursor)?
     } else {
         let said = hosts(cursor)?.into_iter();
@@ -354,7 +354,7 @@ fn end<'a>(
     let may = wanted && (said || cursor.dialect == Dialect::Calls);
     if may && cursor.keyword("port") {
         let not = cursor.keyword("not");
-        if cursor.dialect == Dialect::Packets && cursor.begins_with('@') {
+        if cursor.begins_with('@') {
             let said = cursor.said(set_name)?;
             end.port_set = Some(Said {
                 thing: Named {
@@ -535,7 +535,7 @@ fn host(cursor: &mut Cursor<'_>) -> Result<Host, ParseError> {
     if cursor.keyword("any") {
         return Ok(Host::Any);
     }
-    if cursor.dialect == Dialect::Packets && cursor.begins_with('@') {
+    if cursor.begins_with('@') {
         return set_name(cursor).map(Host::Set);
     }
     cursor.thing("an address", hint::for_address, |text| {

@@ -271,8 +271,13 @@ fn addresses_can_be_all_but_some() {
     let many: Vec<_> = (0..33).map(|low| format!("10.0.0.{low}")).collect();
     let many = format!("drop from not {{ {} }}", many.join(", "));
     check_error(&many, 1, "can ask 32 at most");
-    let error = Dialect::Calls.rules("drop to not 10.0.0.1").unwrap_err();
-    assert!(error.to_string().contains("`not` of ports only"), "{error}");
+    let error = Dialect::Calls.rules("drop proto not tcp").unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("`not` of addresses and ports only"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod edits;
 mod guard;
 mod random;
+mod sets;
 
 use nke_tests::{Ask, INSIDE_V4, Verb, fail};
 

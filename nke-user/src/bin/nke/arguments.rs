@@ -19,7 +19,7 @@ use crate::{
     check, confirm, info, libs, load,
     map::Maps,
     path, query,
-    rules::{Filter, GuardTarget, Rules},
+    rules::{Filter, Guard},
     seal::Seal,
     set,
     sign::{Keygen, Sign, Verify},
@@ -205,7 +205,7 @@ pub(crate) enum Verb {
     /// and the first that matches decides: `drop` makes it fail with EPERM. Every change is one
     /// step, for all of them.
     #[command(subcommand)]
-    Guard(Rules<GuardTarget>),
+    Guard(Guard),
     Seal(Seal),
     Keygen(Keygen),
     Sign(Sign),

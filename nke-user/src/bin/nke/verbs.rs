@@ -16,7 +16,7 @@ use crate::{
     arguments::{Arguments, Attach, To, Verb, Which},
     confirm, enable,
     failure::Manner,
-    log, map, open, output, rules, way,
+    log, map, open, output, way,
 };
 
 /// Carries out a command. What it exits with is the verb's to say.
@@ -109,7 +109,7 @@ fn without_lock(arguments: &Arguments, manner: Manner) -> Option<anyhow::Result<
         return Some(filter.run(&arguments.state, manner));
     }
     if let Verb::Guard(guard) = &arguments.verb {
-        return Some(rules::run(&arguments.state, guard, manner));
+        return Some(guard.run(&arguments.state, manner));
     }
     if let Verb::Info(info) = &arguments.verb {
         return Some(info.run());

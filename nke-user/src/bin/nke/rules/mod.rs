@@ -47,7 +47,7 @@ pub(crate) enum Filter {
     Rules(Rules<FilterTarget>),
     Import(import::Import),
     Test(test::Test),
-    Set(sets::NamedSets),
+    Set(sets::NamedSets<FilterTarget>),
 }
 
 impl Filter {
@@ -57,6 +57,24 @@ impl Filter {
             Self::Rules(rules) => run(state, rules, manner),
             Self::Import(import) => import.run(),
             Self::Test(test) => test.run(state, manner),
+            Self::Set(sets) => sets.run(state, manner),
+        }
+    }
+}
+
+/// The rules about calls, and the sets that they ask for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Guard {
+    #[command(flatten)]
+    Rules(Rules<GuardTarget>),
+    Set(sets::NamedSets<GuardTarget>),
+}
+
+impl Guard {
+    /// Carries out a command.
+    pub(crate) fn run(&self, state: &Path, manner: Manner) -> anyhow::Result<()> {
+        match self {
+            Self::Rules(rules) => run(state, rules, manner),
             Self::Set(sets) => sets.run(state, manner),
         }
     }
@@ -120,7 +138,7 @@ pub(crate) enum Rules<T: Target> {
 }
 
 /// Carries out a command.
-pub(crate) fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> anyhow::Result<()> {
+fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> anyhow::Result<()> {
     // Whatever can be wrong with what was typed is found before the lock is taken.
     let (target, change) = match rules {
         Rules::List { place, format } => {

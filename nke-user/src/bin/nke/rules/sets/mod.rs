@@ -1,4 +1,4 @@
-//! `nke filter set`: the named sets that the rules of packet filters ask for.
+//! `nke filter set` and `nke guard set`: the named sets that rules ask for.
 //!
 //! What is typed, or stands in a file, is read before the lock is taken; only how long members last
 //! without a timeout of their own, and what they must be, the set itself has to say.
@@ -7,6 +7,7 @@ mod show;
 
 use std::{
     io::Read as _,
+    marker::PhantomData,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -24,7 +25,7 @@ use nke::{
 use self::show::Show;
 use super::{
     found::find,
-    target::{FilterTarget, Target as _},
+    target::{FilterTarget, Target},
 };
 use crate::{arguments::Format, failure::Manner, open, output};
 
@@ -33,15 +34,17 @@ const LARGEST_FILE: u64 = 4 << 30;
 
 /// Make and change named sets of addresses, ports, or both, which rules ask for as `@NAME`
 ///
-/// A set belongs to all packet filters of the host. A member is added or deleted at once, whatever
+/// A set belongs to all that the extension is attached to. A member is added or deleted at once, whatever
 /// else there is; rules stay as they are.
 #[derive(Args, Debug)]
-pub(crate) struct NamedSets {
+pub(crate) struct NamedSets<T: Target> {
     #[command(subcommand)]
     verb: Verb,
     /// The extension whose sets are meant, if it is a copy
-    #[arg(long, value_name = "EXTENSION", default_value = FilterTarget::EXTENSION, global = true)]
+    #[arg(long, value_name = "EXTENSION", default_value = T::EXTENSION, global = true)]
     of: String,
+    #[arg(skip)]
+    whose: PhantomData<T>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -215,7 +218,7 @@ pub(super) fn lend(state: &Path, trial: &Trial, rules: &RuleSet) -> anyhow::Resu
     Ok(sets.known(&rules.rules)?)
 }
 
-impl NamedSets {
+impl<T: Target> NamedSets<T> {
     /// Carries out a command.
     pub(super) fn run(&self, state: &Path, _: Manner) -> anyhow::Result<()> {
         match &self.verb {
@@ -403,7 +406,7 @@ impl NamedSets {
     /// The rules that ask for a set, with their places.
     fn rules_with(&self, control: &Control, name: SetName) -> anyhow::Result<Vec<String>> {
         let mut all = Vec::new();
-        let found = find::<FilterTarget>(control, &Scope::default())?;
+        let found = find::<T>(control, &Scope::default())?;
         for found in found.iter().filter(|found| found.extension == self.of) {
             let rules = found.table.read()?.rules().rules;
             for (number, rule) in (1..).zip(&rules) {
