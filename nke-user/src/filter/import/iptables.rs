@@ -161,12 +161,12 @@ impl Reader<'_> {
         let mut words = words.iter().map(String::as_str);
         while let Some(word) = words.next() {
             if word == "!" {
-                let (word, value) = (words.next(), words.next());
-                negated(
-                    word.unwrap_or_default(),
-                    value.unwrap_or_default(),
-                    &mut matches,
-                )?;
+                let word = words.next().unwrap_or_default();
+                let value = words.next().unwrap_or_default();
+                match self.on(word, value) {
+                    Some(on) => matches.tests.push(Test::not(on)),
+                    None => negated(word, value, &mut matches)?,
+                }
                 continue;
             }
             if word == "-f" {
@@ -195,8 +195,14 @@ impl Reader<'_> {
                 "--src-range" | "--dst-range" => {
                     range(value).map(|nets| matches.nets(word == "--src-range", nets))
                 }
-                "-i" | "-o" if !self.is_ours(word, value)? => return Ok(Read::Elsewhere),
-                "-i" | "-o" => Some(()),
+                "-i" | "-o" => match self.on(word, value) {
+                    Some(what) => {
+                        matches.tests.push(Test { what, not: false });
+                        Some(())
+                    }
+                    None if self.is_ours(word, value)? => Some(()),
+                    None => return Ok(Read::Elsewhere),
+                },
                 "-m" if matches!(value, "tcp" | "udp" | "sctp" | "dccp" | "udplite") => Some(()),
                 "-m" if MODULES.contains(&value) => Some(()),
                 "--comment" | "--reject-with" | "--log-prefix" | "--log-level" => Some(()),
@@ -218,14 +224,25 @@ impl Reader<'_> {
         })
     }
 
+    /// What an option asks for that names an interface, where the rules are for all of them: its packets go by no
+    /// other of the chain's.
+    fn on(&self, option: &str, name: &str) -> Option<Asked> {
+        let is_one = self.interface.is_none() && self.is_own(option) && !name.ends_with('+');
+        name.parse().ok().filter(|_| is_one).map(Asked::On)
+    }
+
+    /// Whether an option names the interface that rules at the chain's hook are asked for.
+    fn is_own(&self, option: &str) -> bool {
+        matches!(
+            (self.way, option),
+            (Some(Way::In), "-i") | (Some(Way::Out), "-o")
+        )
+    }
+
     /// Whether the interface that an option names is the one that the rules are for, of those that
     /// packets of the chain go by.
     fn is_ours(&self, option: &str, name: &str) -> Result<bool, String> {
-        let ours = matches!(
-            (self.way, option),
-            (Some(Way::In), "-i") | (Some(Way::Out), "-o")
-        );
-        match self.interface.filter(|_| ours) {
+        match self.interface.filter(|_| self.is_own(option)) {
             Some(wanted) => Ok(is_interface(name, wanted)),
             None => Err(format!("`{option} {name}`: say which interface it is for")),
         }

@@ -59,6 +59,9 @@ impl Matches {
     /// Whether two things of it are asked that a line has one place for.
     pub(super) fn is_crowded(&self) -> bool {
         let asks = |is: fn(&Asked) -> bool| self.tests.iter().filter(move |test| is(&test.what));
+        // Packets come by one interface.
+        let on = asks(|it| matches!(it, Asked::On(_)));
+        let two = on.clone().count() > 1 && on.clone().any(|test| !test.not);
         let kinds: [fn(&Asked) -> bool; 3] = [
             |it| matches!(it, Asked::Protocol(_)),
             |it| matches!(it, Asked::Source(_)),
@@ -81,7 +84,7 @@ impl Matches {
             let mut others = self.tests[index + 1..].iter().filter(same);
             others.any(|other| !(one.not && other.not) || matches!(one.what, Asked::Limit(_)))
         });
-        both || mixed
+        both || mixed || two
     }
 
     /// Protocol, addresses and ports, each with a blank in front.
@@ -350,6 +353,9 @@ impl fmt::Display for Line {
         }
         if *log {
             f.write_str(" log")?;
+        }
+        if let Some(on) = further::List::of_tests(tests, |it| matches!(it, Asked::On(_))) {
+            write!(f, " on{on}")?;
         }
         if let Some(v6) = v6
             && sources.is_none()

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::super::conditions::{Dscp, IcmpKind};
+use super::super::further::{Asked, Test};
 use super::super::names;
 use super::super::rule::{Action, PortRange, Protocol, Way};
 use super::chains::{Chain, Read, Rule, Target, flattened};
@@ -161,6 +162,15 @@ impl Reader<'_> {
             match key {
                 "l4proto" => by.protocols = each(&right, protocol),
                 "nfproto" | "protocol" => by.v6 = Some(family(&right)?),
+                "iifname" | "oifname" if self.interface.is_none() => {
+                    let own = (self.way == Some(Way::In)) == (key == "iifname");
+                    let [name] = &right[..] else { return None };
+                    let name = name.as_str().filter(|it| own && !it.ends_with('*'))?;
+                    self.way?;
+                    let what = Asked::On(name.parse().ok()?);
+                    by.tests.push(Test { what, not: false });
+                    return matches.narrowed(&by).map(Some);
+                }
                 "iifname" | "oifname" => {
                     let wanted = self.interface.filter(|_| {
                         (self.way == Some(Way::In)) == (key == "iifname") && self.way.is_some()

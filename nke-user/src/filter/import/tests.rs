@@ -93,12 +93,22 @@ fn iptables_is_read() {
             "only the table filter passes and drops, not nat",
         ],
     );
-    let imported = from_text(SAVED, &Wanted::default()).unwrap();
-    assert_eq!(
-        imported.untranslated[0].reason,
-        "`-i lo`: say which interface it is for"
+    // For all interfaces, it is asked for in the rule.
+    check(
+        "*filter\n:INPUT ACCEPT [0:0]\n:WG - [0:0]\n-A INPUT -i lo -j ACCEPT\n\
+         -A INPUT ! -i eth0 -p udp -j DROP\n-A INPUT -i wg+ -j DROP\n-A INPUT -o eth0 -j DROP\n\
+         -A INPUT -i wg0 -j WG\n-A WG -i wg1 -j DROP\n-A WG -j DROP\nCOMMIT\n",
+        &Wanted::default(),
+        "pass in on lo inet
+         drop in on not eth0 inet proto udp
+         drop in on wg0 inet
+         default pass",
+        &[
+            "`-i wg+`: say which interface it is for",
+            "`-o eth0`: say which interface it is for",
+            "`-i wg1`: say which interface it is for",
+        ],
     );
-    assert_eq!(imported.untranslated[0].place, "line 12");
 }
 
 #[test]
@@ -185,6 +195,26 @@ fn nft_is_read() {
          drop in inet6
          default pass",
         &[r#"{"match":{"left":{"ct":{"key":"state"}},"op":"in","right":["established"]}}"#],
+    );
+}
+
+#[test]
+fn rules_of_nft_on_an_interface_ask_for_it() {
+    let listed = r#"{"nftables": [{"metainfo": {"json_schema_version": 1}},
+        {"chain": {"family": "inet", "table": "f", "name": "input", "type": "filter", "hook": "input", "policy": "drop"}},
+        {"rule": {"family": "inet", "table": "f", "chain": "input", "expr": [
+            {"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "lo"}}, {"accept": null}]}},
+        {"rule": {"family": "inet", "table": "f", "chain": "input", "expr": [
+            {"match": {"op": "==", "left": {"meta": {"key": "oifname"}}, "right": "lo"}}, {"accept": null}]}}]}"#;
+    check(
+        listed,
+        &Wanted::default(),
+        "pass in on lo inet
+         pass in on lo inet6
+         drop in inet
+         drop in inet6
+         default pass",
+        &[r#"{"match":{"left":{"meta":{"key":"oifname"}},"op":"==","right":"lo"}}"#],
     );
 }
 
