@@ -24,7 +24,9 @@ fn check_shows_every_mistake() {
         .nke(&["filter", "check", &bad])
         .fails("malformed-rules");
     assert!(
-        told.contains("line 1, column 1: expected `default`, `pass`, `drop`, `count` or `mark`"),
+        told.contains(
+            "line 1, column 1: expected `set`, `default`, `pass`, `drop`, `count` or `mark`"
+        ),
         "{told}"
     );
     assert!(

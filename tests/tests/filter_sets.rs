@@ -197,3 +197,90 @@ fn rules_ask_for_sets() {
     set(&world, &["remove", "senders"]).ok();
     set(&world, &["remove", "names"]).ok();
 }
+
+#[test]
+fn files_of_rules_state_sets() {
+    let world = World::with_addresses();
+    world.attach(Hook::In, EXTENSION, &[]);
+    let write = |name: &str, text: &str| {
+        fs::write(world.directory().join(name), text).expect("the directory is ours");
+    };
+    let load = || world.on(&["filter", "load", "rules"]);
+    write("members", "10.1.0.0/24 # all\n192.0.2.1 timeout 1h\n");
+    write(
+        "rules",
+        "set senders addresses from \"members\"\nset names ports { domain,\n 55 }\n\
+         drop in proto udp from @senders to any port @names\n",
+    );
+    let loaded = load().ok().stdout;
+    assert!(
+        loaded.contains("loaded 1 rule and 2 sets, default pass"),
+        "{loaded}"
+    );
+    assert_eq!(
+        lines(&world, "senders"),
+        ["10.1.0.0/24", "192.0.2.1 timeout 1h"]
+    );
+    assert_eq!(lines(&world, "names"), ["53", "55"]);
+    assert_eq!(
+        udp_arrives(&world, false, &[53, 55, 54]),
+        [false, false, true]
+    );
+
+    // What fails changes nothing: neither a set that was there nor one that was not.
+    for (text, error) in [
+        (
+            "set names ports { 54 }\nset more ports { 1 }\ndrop from @nobody\n",
+            "no-set",
+        ),
+        (
+            "set names ports { 54 }\nset more ports { 1 }\ndrop from @names\n",
+            "set-kind",
+        ),
+        (
+            "set more ports { 1 }\nset names addresses { }\ndrop\n",
+            "set-exists",
+        ),
+        (
+            "set names ports { 54 }\nset more ports from \"nowhere\"\n",
+            "read",
+        ),
+        ("set names ports { 54\ndrop\n", "malformed-rule"),
+        ("set names ports { 54 }\ndrop out\n", "rule-never-matches"),
+    ] {
+        write("rules", text);
+        drop(load().fails(error));
+        assert_eq!(lines(&world, "names"), ["53", "55"], "{text}");
+        drop(set(&world, &["show", "more"]).fails("no-set"));
+    }
+    assert_eq!(udp_arrives(&world, false, &[53, 54]), [false, true]);
+
+    // Members are replaced, and sets that are not stated stay.
+    write(
+        "rules",
+        "set names ports { 54 }\ndrop in proto udp to any port @names\n",
+    );
+    load().ok();
+    assert_eq!(udp_arrives(&world, false, &[54, 53]), [false, true]);
+    assert_eq!(lines(&world, "senders").len(), 2);
+}
+
+#[test]
+fn stated_sets_are_looked_at_without_the_kernel() {
+    let world = World::new();
+    let rules = "set blocked addresses { 192.0.2.0/24 }\ndrop in from @blocked\n";
+    fs::write(world.directory().join("rules"), rules).expect("the directory is ours");
+    let checked = world.nke(&["filter", "check", "rules"]).ok().stdout;
+    assert_eq!(checked, "rules: 1 rule and 1 set, default pass\n");
+    let explain = |packet: &str| {
+        let words = ["filter", "explain", "--file", "rules", packet];
+        world.nke(&words).ok().stdout
+    };
+    let dropped = explain("udp 192.0.2.7:1 > 10.0.0.1:2");
+    assert!(
+        dropped.starts_with("rules: drop by rule 1 (line 2)"),
+        "{dropped}"
+    );
+    let passed = explain("udp 192.0.3.7:1 > 10.0.0.1:2");
+    assert!(passed.starts_with("rules: pass by default"), "{passed}");
+}

@@ -62,6 +62,11 @@ impl<'a> Cursor<'a> {
         ('0'..='9').any(|digit| self.begins_with(digit))
     }
 
+    /// Whether this is one of the words of the line.
+    pub(super) fn has_word(&self, text: &str) -> bool {
+        self.words.iter().any(|word| word.text == text)
+    }
+
     /// Goes past a keyword, if it is the next word.
     pub(super) fn keyword(&mut self, keyword: &'static str) -> bool {
         let is_next = self

@@ -37,6 +37,13 @@ impl FromIterator<(SetName, Set)> for KnownSets {
 }
 
 impl KnownSets {
+    /// These, and others, which stand for those of the same name.
+    #[must_use]
+    pub fn with(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
     /// Whether a packet is in a set; nothing if it has nothing to ask for, or the set is not known.
     pub(super) fn has(&self, membership: &Membership, packet: &Packet) -> Option<bool> {
         let set = self.0.get(&membership.set)?;

@@ -45,6 +45,7 @@ mod options;
 mod parse;
 mod parse_error;
 mod source;
+mod stated;
 mod words;
 
 mod described;
@@ -109,8 +110,9 @@ pub use set::{
     SetName, SetText, TooLarge, time,
 };
 pub(crate) use sets::MAP as SETS_MAP;
-pub use sets::{Added, NamedSet, Sets, now};
+pub use sets::{Added, NamedSet, Restated, Sets, now};
 pub use source::Source;
+pub use stated::{StatedMembers, StatedSet};
 pub use table::{Hits, Listing, Prepared, Table};
 pub use trial::{Capture, Captured, Trial, Tried, Unreadable};
 pub use ways::{can_match, refuse_what_never_matches, ways_at};

@@ -18,6 +18,7 @@ use super::expression::Refused;
 use super::hint::Hint;
 use super::interface_name::NoInterfaceName;
 use super::rule::Protocol;
+use super::set::MemberProblem;
 
 /// A line that is no rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,6 +168,23 @@ pub enum Problem {
     /// An expression that has no program.
     #[error(transparent)]
     Expression(Refused),
+    /// What is no member of a set.
+    #[error("{0}")]
+    Member(MemberProblem),
+    /// Two sets of one name.
+    #[error("there is a set of this name already, on line {earlier}")]
+    SecondSet {
+        /// The line where the first one begins.
+        earlier: usize,
+    },
+    /// A set without an end.
+    #[error("the set never ends: a `}}` is missing")]
+    SetOpen,
+    /// A set where only rules can stand.
+    #[error(
+        "a set cannot be stated here: `nke filter load` takes them, `nke filter set create` makes one"
+    )]
+    NoSetHere,
     /// Two defaults.
     #[error("there is a default already, on line {earlier}")]
     SecondDefault {

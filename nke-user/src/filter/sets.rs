@@ -18,6 +18,9 @@
 //!
 //! A set is never removed here that rules ask for: who removes it asks for them first.
 
+mod named;
+mod restate;
+
 use std::{
     collections::HashSet,
     io,
@@ -27,10 +30,14 @@ use std::{
 use nke_ebpf::set::{Kind, Line, SETS};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+pub use self::{
+    named::{Added, NamedSet},
+    restate::Restated,
+};
 use super::{
     Error, KnownSets, Membership, Rule,
     hint::nearest_of,
-    set::{About, Inserted, Lasting, Mapped, Member, Set, SetName, Store as _},
+    set::{About, Lasting, Mapped, Set, SetName},
 };
 use crate::sys::{self, map::Shape};
 
@@ -44,22 +51,6 @@ const FLAGS: u32 = 1 << 10 | 1 << 12;
 #[derive(Debug)]
 pub struct Sets {
     map: OwnedFd,
-}
-
-/// One of them.
-pub struct NamedSet {
-    slot: u32,
-    about: About,
-    set: Set<Mapped>,
-}
-
-/// How many members were added, and how many had been there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Added {
-    /// New ones.
-    pub new: usize,
-    /// Others, which last now as long as was asked for.
-    pub known: usize,
 }
 
 /// Nanoseconds since the machine was started, by which members end (`CLOCK_BOOTTIME`).
@@ -193,28 +184,15 @@ impl Sets {
 
     /// Makes a map of these members, and puts it into a slot.
     fn put(&self, slot: u32, about: &About, members: &[Lasting]) -> Result<NamedSet, Error> {
-        let made = Set::of(about, members).map_err(|problem| Error::SetTooLarge {
-            name: about.name.to_string(),
-            problem: problem.to_string(),
-        })?;
-        let lines = made.lines();
-        let bytes = size_of_val(lines) as u64;
-        if available().is_some_and(|available| bytes > available) {
-            return Err(Error::SetTooLarge {
-                name: about.name.to_string(),
-                problem: format!("it needs {bytes} bytes, and the host has not so many to spare"),
-            });
-        }
-        let map = make_map(about.name, lines).map_err(failed(about.name, "make a map for"))?;
+        let map = made(about, members)?;
+        self.put_map(slot, about.name, &map)?;
+        NamedSet::of(slot, about, map)
+    }
+
+    fn put_map(&self, slot: u32, name: SetName, map: &OwnedFd) -> Result<(), Error> {
         let value = map.as_raw_fd().to_ne_bytes();
         sys::map::update(&self.map, &slot.to_ne_bytes(), &value)
-            .map_err(failed(about.name, "put in force"))?;
-        let store = Mapped::few(map).map_err(failed(about.name, "open"))?;
-        Ok(NamedSet {
-            slot,
-            about: *about,
-            set: Set::in_store(store),
-        })
+            .map_err(failed(name, "put in force"))
     }
 
     /// Takes a set away, which no rule may ask for.
@@ -277,6 +255,22 @@ fn available() -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
+/// A map of these members, which nobody searches yet.
+fn made(about: &About, members: &[Lasting]) -> Result<OwnedFd, Error> {
+    let too_large = |problem: String| Error::SetTooLarge {
+        name: about.name.to_string(),
+        problem,
+    };
+    let set = Set::of(about, members).map_err(|problem| too_large(problem.to_string()))?;
+    let lines = set.lines();
+    let bytes = size_of_val(lines) as u64;
+    if available().is_some_and(|available| bytes > available) {
+        let problem = format!("it needs {bytes} bytes, and the host has not so many to spare");
+        return Err(too_large(problem));
+    }
+    make_map(about.name, lines).map_err(failed(about.name, "make a map for"))
+}
+
 fn make_map(name: SetName, lines: &[Line]) -> io::Result<OwnedFd> {
     let map = sys::map::create(Shape {
         max_entries: u32::try_from(lines.len()).unwrap_or(u32::MAX),
@@ -285,144 +279,4 @@ fn make_map(name: SetName, lines: &[Line]) -> io::Result<OwnedFd> {
     })?;
     let own = map.as_fd().try_clone_to_owned()?;
     Mapped::all(own)?.fill(lines).map(|()| map)
-}
-
-impl NamedSet {
-    /// What it is.
-    #[must_use]
-    pub const fn about(&self) -> &About {
-        &self.about
-    }
-
-    /// Its place among the sets: rules ask by it.
-    #[must_use]
-    pub const fn slot(&self) -> u32 {
-        self.slot
-    }
-
-    /// How many bytes of the kernel's memory it takes.
-    #[must_use]
-    pub fn memory(&self) -> u64 {
-        u64::from(self.set.store().length()) * size_of::<Line>() as u64
-    }
-
-    /// All members that have not ended, in no order.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::SetMap`].
-    pub fn for_each(&self, then: impl FnMut(Lasting)) -> Result<(), Error> {
-        self.all()?
-            .for_each(now(), then)
-            .map_err(failed(self.about.name, "read"))
-    }
-
-    /// The same set, whose lines are all going to be read.
-    fn all(&self) -> Result<Set<Mapped>, Error> {
-        let store = self.set.store().again();
-        store
-            .map(Set::in_store)
-            .map_err(failed(self.about.name, "read"))
-    }
-
-    /// A copy of it as it is now.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::SetMap`], [`Error::SetTooLarge`].
-    pub fn snapshot(&self) -> Result<Set, Error> {
-        let mut members = Vec::new();
-        self.for_each(|member| members.push(member))?;
-        Set::of(&self.about, &members).map_err(|problem| Error::SetTooLarge {
-            name: self.about.name.to_string(),
-            problem: problem.to_string(),
-        })
-    }
-
-    /// The member that this is, or is in: of an address the longest prefix.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::SetMap`].
-    pub fn member(&self, wanted: Member) -> Result<Option<Lasting>, Error> {
-        let now = now();
-        for wider in wanted.wider() {
-            let found = self.set.lasts(wider, now);
-            if let Some(found) = found.map_err(failed(self.about.name, "read"))? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Adds members, or changes how long they last.
-    ///
-    /// # Errors
-    ///
-    /// As [`Sets::create`]; the set is as it was then.
-    pub fn add(&mut self, sets: &Sets, new: &[Lasting]) -> Result<Added, Error> {
-        let now = now();
-        let mut added = Added::default();
-        let mut put = Vec::new();
-        for (nth, member) in new.iter().enumerate() {
-            let inserted = self.set.insert(*member, now);
-            match inserted.map_err(failed(self.about.name, "write"))? {
-                Inserted::New => {
-                    put.push(member.member);
-                    added.new += 1;
-                }
-                Inserted::Known => added.known += 1,
-                Inserted::NoRoom | Inserted::ManyLengths | Inserted::OtherKind => {
-                    // What has ended makes room in another array.
-                    let grown = self.grow(sets, &new[nth..], &mut added);
-                    if grown.is_err() {
-                        for member in put {
-                            let _: io::Result<bool> = self.set.remove(member, now);
-                        }
-                    }
-                    return grown.map(|()| added);
-                }
-            }
-        }
-        Ok(added)
-    }
-
-    /// Makes the set anew, with these beside all that it has.
-    fn grow(&mut self, sets: &Sets, new: &[Lasting], added: &mut Added) -> Result<(), Error> {
-        let mut all = Vec::new();
-        self.for_each(|member| all.push(member))?;
-        let known: HashSet<_> = all.iter().map(|it| it.member).collect();
-        let mut fresh = HashSet::new();
-        for Lasting { member, .. } in new {
-            let is_new = !known.contains(member) && fresh.insert(member);
-            added.new += usize::from(is_new);
-            added.known += usize::from(!is_new);
-        }
-        all.extend(new);
-        *self = sets.put(self.slot, &self.about, &all)?;
-        Ok(())
-    }
-
-    /// Takes members out.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotInSet`] if one is not in it: then none is taken out.
-    pub fn delete(&mut self, members: &[Member]) -> Result<(), Error> {
-        let now = now();
-        let failed = failed(self.about.name, "write");
-        for member in members {
-            if self.set.lasts(*member, now).map_err(&failed)?.is_none() {
-                return Err(Error::NotInSet {
-                    name: self.about.name.to_string(),
-                    member: member.to_string(),
-                    stage: "delete",
-                });
-            }
-        }
-        for member in members {
-            self.set.remove(*member, now).map_err(&failed)?;
-        }
-        Ok(())
-    }
 }

@@ -1,4 +1,4 @@
-//! Files of rules: a rule, a default, a comment or nothing on each line.
+//! Files of rules: a rule, a default, a set, a comment or nothing on each line.
 //!
 //! ```
 //! use nke::filter::Dialect;
@@ -19,6 +19,8 @@ use super::dialect::Dialect;
 use super::parse;
 use super::parse_error::{ParseError, Problem};
 use super::rule::{Action, Rule, RuleSet};
+use super::stated::{self, Open, Read, StatedSet};
+use super::words::words;
 
 /// A file of rules, and where in it each of them stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +29,12 @@ pub struct Source {
     pub rules: RuleSet,
     /// The line of each rule, from 1. A list in braces makes several rules of one line.
     pub lines: Vec<usize>,
+    /// The sets that it states.
+    pub sets: Vec<StatedSet>,
 }
 
 impl Dialect {
-    /// The rules and the default of a file, and the lines that they stand on.
+    /// The rules, the default and the sets of a file, and the lines that they stand on.
     ///
     /// # Errors
     ///
@@ -51,7 +55,12 @@ impl Dialect {
             let mut cursor = Cursor::new(self, number, line).on(own);
             if let Err(mistake) = reading.line(number, &mut cursor) {
                 mistakes.push(mistake);
+                reading.skip_set(line);
             }
+        }
+        if let Some(open) = &reading.open {
+            let line = text.lines().nth(open.line() - 1).unwrap_or_default();
+            mistakes.push(open.never_ended(line));
         }
         if mistakes.is_empty() {
             Ok(reading.into())
@@ -64,11 +73,15 @@ impl Dialect {
     ///
     /// # Errors
     ///
-    /// The first mistake: a [`ParseError`], which knows the line and the column.
+    /// The first mistake: a [`ParseError`], which knows the line and the column. A set is one.
     pub fn rule_set(self, text: &str) -> Result<RuleSet, ParseError> {
         let mut reading = Reading::default();
         for (number, line) in (1..).zip(text.lines()) {
-            reading.line(number, &mut Cursor::new(self, number, line))?;
+            let cursor = &mut Cursor::new(self, number, line);
+            reading.line(number, cursor)?;
+            if reading.open.is_some() || !reading.sets.is_empty() {
+                return Err(cursor.problem(Problem::NoSetHere, None, None));
+            }
         }
         Ok(Source::from(reading).rules)
     }
@@ -90,12 +103,33 @@ struct Reading {
     default: Option<(usize, Action)>,
     rules: Vec<Rule>,
     lines: Vec<usize>,
+    sets: Vec<StatedSet>,
+    /// The set that goes on.
+    open: Option<Open>,
+    /// Whether what goes on is a set that has begun with a mistake.
+    skips: bool,
 }
 
 impl Reading {
     fn line(&mut self, number: usize, cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
+        if self.skips {
+            self.skips = !cursor.has_word("}");
+            return Ok(());
+        }
+        if let Some(mut open) = self.open.take() {
+            let ends = open.go_on(cursor);
+            if let Ok(true) = ends {
+                return self.set(Read::Whole(open.whole()), cursor);
+            }
+            self.open = Some(open).filter(|_| !cursor.has_word("}"));
+            return ends.map(drop);
+        }
         if cursor.is_done() {
             return Ok(());
+        }
+        if cursor.keyword("set") {
+            let read = stated::begin(cursor, number)?;
+            return self.set(read, cursor);
         }
         if !cursor.keyword("default") {
             self.rules.extend(parse::rules(cursor)?);
@@ -116,17 +150,44 @@ impl Reading {
     }
 }
 
+impl Reading {
+    fn set(&mut self, read: Read, cursor: &Cursor<'_>) -> Result<(), ParseError> {
+        match read {
+            Read::Open(open) => self.open = Some(open),
+            Read::Whole(set) => {
+                if let Some(earlier) = stated::stated_before(&self.sets, set.about.name) {
+                    return Err(cursor.problem(Problem::SecondSet { earlier }, None, None));
+                }
+                self.sets.push(set);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes past a set that begins on this line, has a mistake there, and does not end there.
+    fn skip_set(&mut self, line: &str) {
+        let words = words(line);
+        let has = |text| words.iter().any(|word| word.text == text);
+        let begins = words.first().is_some_and(|word| word.text == "set");
+        self.skips = begins && has("{") && !has("}");
+    }
+}
+
 impl From<Reading> for Source {
     fn from(reading: Reading) -> Self {
         let Reading {
             default,
             rules,
             lines,
+            sets,
+            open: _,
+            skips: _,
         } = reading;
         let default = default.map_or(Action::Pass, |(_, action)| action);
         Self {
             rules: RuleSet { default, rules },
             lines,
+            sets,
         }
     }
 }
@@ -134,6 +195,7 @@ impl From<Reading> for Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::filter::StatedMembers;
 
     #[test]
     fn every_mistake_is_told() {
@@ -142,6 +204,58 @@ mod tests {
         let places: Vec<_> = mistakes.iter().map(|it| (it.line, it.column)).collect();
         assert_eq!(places, [(1, 1), (4, 6), (6, 1), (7, 17)]);
         assert_eq!(Dialect::Packets.rule_set(text), Err(mistakes[0].clone()));
+    }
+
+    #[test]
+    fn sets_are_stated_in_several_lines() {
+        let text = "set web ports { 80,\n 443 8000-8080, # and more\n}\ndrop to any port @web\n\
+                    set a addresses timeout 1h { ::1 timeout 2s, 10.0.0.0/8 }\n\
+                    set b pairs { }\nset c addresses from \"list\" # x";
+        let source = Dialect::Packets.source(text).unwrap();
+        let members = |nth: usize| -> Vec<_> {
+            let members = source.sets[nth].members_at(5).into_iter();
+            members
+                .map(|it| (it.member.to_string(), it.until))
+                .collect()
+        };
+        let lines: Vec<_> = source.sets.iter().map(|set| set.line).collect();
+        assert_eq!((lines, source.lines.clone()), (vec![1, 5, 6, 7], vec![4]));
+        let forever = |text: &str| (text.to_owned(), None);
+        assert_eq!(members(0), ["80", "443", "8000-8080"].map(forever));
+        let second = 1_000_000_000;
+        assert_eq!(members(1)[0], ("::1".to_owned(), Some(2 * second + 5)));
+        assert_eq!(
+            members(1)[1],
+            ("10.0.0.0/8".to_owned(), Some(3600 * second + 5))
+        );
+        assert_eq!(members(2), []);
+        assert_eq!(source.sets[3].members, StatedMembers::File("list".into()));
+        let Err(error) = Dialect::Packets.rule_set(text) else {
+            panic!("no sets are taken here");
+        };
+        assert_eq!(error.problem, Problem::NoSetHere);
+    }
+
+    #[test]
+    fn mistakes_in_sets_are_shown_where_they_are() {
+        for (text, places) in [
+            ("set 9 ports { }", &[(1, 5)][..]),
+            ("set a { 80 }", &[(1, 7)]),
+            ("set a prots { 80\n99999 }\npas", &[(1, 7), (3, 1)]),
+            (
+                "set a ports { 80,\n 99999, 1\n} drop\ndrop",
+                &[(2, 2), (3, 3)],
+            ),
+            ("set a ports { 80 timeout 1h }", &[(1, 26)]),
+            ("set a ports { }\nset a ports { }", &[(2, 1)]),
+            ("drop\nset a ports {\ndrop\n", &[(3, 1), (2, 1)]),
+            ("set a ports from /x", &[(1, 18)]),
+            ("set a ports", &[(1, 13)]),
+        ] {
+            let mistakes = Dialect::Packets.source(text).unwrap_err();
+            let found: Vec<_> = mistakes.iter().map(|it| (it.line, it.column)).collect();
+            assert_eq!(found, places, "{text}");
+        }
     }
 
     #[test]

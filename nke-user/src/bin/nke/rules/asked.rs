@@ -6,7 +6,7 @@ use clap::Args;
 use nke::filter::{Dialect, InterfaceName, KnownSets, RuleSet, Source, Way, ways_at};
 use serde_json::{Value, json};
 
-use super::{find, not_attached, read, sets, target::Target};
+use super::{find, not_attached, sets, target::Target};
 use crate::open;
 
 /// Whose rules are asked about.
@@ -40,8 +40,10 @@ impl<T: Target> Asked<T> {
     /// Finds them, without root if it is a file's.
     pub(super) fn look(&self, state: &Path) -> anyhow::Result<Vec<Looked>> {
         if let Some(file) = &self.file {
-            let Source { rules, lines } =
-                read(T::DIALECT, file, &T::everywhere(&self.place).scope())?;
+            let scope = T::everywhere(&self.place).scope();
+            let stated = sets::Stated::read(T::DIALECT, file, &scope)?;
+            let known = sets::known(state, T::EXTENSION, &stated)?;
+            let Source { rules, lines, .. } = stated.source;
             let ways = match T::DIALECT {
                 Dialect::Packets => vec![Way::In, Way::Out],
                 Dialect::Calls => Way::CALLS.to_vec(),
@@ -52,7 +54,7 @@ impl<T: Target> Asked<T> {
                 hooks: Vec::new(),
                 interface: scope.interface.and_then(|name| name.parse().ok()),
                 ways,
-                known: sets::known(state, T::EXTENSION, &rules),
+                known,
                 rules,
                 lines: Some(lines),
             }]);

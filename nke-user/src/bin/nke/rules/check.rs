@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{counted, own, target::Target, text_of};
 use crate::{
     arguments::Format,
-    output::{complain, escaped, line, print_json},
+    output::{complain, count, escaped, line, print_json},
 };
 
 /// Find the mistakes of a file of rules
@@ -37,9 +37,14 @@ impl<T: Target> Check<T> {
             print_json(&report(&origin, &read))?;
         }
         match read {
-            Ok(Source { rules, lines: _ }) => {
+            Ok(Source { rules, sets, .. }) => {
+                // Their files can have mistakes as well.
+                super::sets::members(&sets, &self.file)?;
                 if !self.format.json {
-                    let number = counted(rules.rules.len());
+                    let mut number = counted(rules.rules.len());
+                    if !sets.is_empty() {
+                        number += &format!(" and {}", count(sets.len(), "set"));
+                    }
                     line(format_args!(
                         "{origin}: {number}, default {}",
                         rules.default
@@ -67,6 +72,7 @@ fn tell(origin: &str, mistake: &ParseError) {
 
 fn report(origin: &str, read: &Result<Source, Vec<ParseError>>) -> Value {
     let rules = read.as_ref().ok().map(|source| &source.rules);
+    let sets = read.as_ref().ok().map(|source| source.sets.len());
     let mistakes = read.as_ref().err().into_iter().flatten();
     let mistakes = mistakes.map(|mistake| {
         let ParseError {
@@ -89,6 +95,7 @@ fn report(origin: &str, read: &Result<Source, Vec<ParseError>>) -> Value {
     json!({
         "file": origin,
         "rules": rules.map(|rules| rules.rules.len()),
+        "sets": sets,
         "default": rules.map(|rules| rules.default.to_string()),
         "mistakes": mistakes.collect::<Vec<_>>(),
     })

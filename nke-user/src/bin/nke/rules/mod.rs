@@ -111,9 +111,9 @@ pub(crate) enum Rules<T: Target> {
     },
     /// Put the rules of a file in the place of all that there are
     ///
-    /// A file has a rule, `default pass` or `default drop`, a comment (#) or nothing on each line.
-    /// Without a default, what no rule matches passes. Rules that were there before keep their
-    /// hits.
+    /// A file has a rule, `default pass` or `default drop`, a set that rules ask for (`set NAME addresses {
+    /// MEMBER, ... }`), a comment (#) or nothing on each line. Without a default, what no rule matches passes. Rules
+    /// that were there before keep their hits.
     Load {
         #[command(flatten)]
         target: T,
@@ -157,7 +157,7 @@ fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> anyhow::Res
         Rules::Delete { target, numbers } => (target, Change::Delete(numbers)),
         Rules::Load { target, file } => (
             target,
-            Change::Load(read(T::DIALECT, file, &target.scope())?.rules),
+            Change::Load(sets::Stated::read(T::DIALECT, file, &target.scope())?),
         ),
         Rules::Default { target, action } => (target, Change::Default(*action)),
         Rules::Flush { target } => (target, Change::Flush),
@@ -170,11 +170,19 @@ fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> anyhow::Res
     match change {
         Change::Add { at, rules } => add(target, &mut found, old, at, &rules),
         Change::Delete(numbers) => delete(target, &mut found, old, numbers),
-        Change::Load(new) => {
-            let rules = counted(new.rules.len());
-            let default = new.default;
-            found.write(target, new)?;
-            output::line(format_args!("{found}: loaded {rules}, default {default}"));
+        Change::Load(sets::Stated { source, sets }) => {
+            let RuleSet { default, rules } = &source.rules;
+            let (rules, default) = (counted(rules.len()), *default);
+            let with = match sets.len() {
+                0 => String::new(),
+                count => format!(" and {}", output::count(count, "set")),
+            };
+            sets::write_with(&control, &found.extension.clone(), &sets, || {
+                found.write(target, source.rules)
+            })?;
+            output::line(format_args!(
+                "{found}: loaded {rules}{with}, default {default}"
+            ));
             Ok(())
         }
         Change::Default(default) => {
@@ -210,7 +218,7 @@ enum Change<'a> {
         rules: Vec<Rule>,
     },
     Delete(&'a [NonZeroUsize]),
-    Load(RuleSet),
+    Load(sets::Stated),
     Default(Action),
     Flush,
 }
@@ -219,7 +227,7 @@ impl Change<'_> {
     fn new_rules(&self) -> &[Rule] {
         match self {
             Self::Add { rules, at: _ } => rules,
-            Self::Load(RuleSet { rules, default: _ }) => rules,
+            Self::Load(sets::Stated { source, sets: _ }) => &source.rules.rules,
             Self::Delete(_) | Self::Default(_) | Self::Flush => &[],
         }
     }

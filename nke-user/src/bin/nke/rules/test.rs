@@ -11,14 +11,14 @@ use nke::{
     control::Scope,
     error,
     filter::{
-        self, Asked, Capture, Captured, Decider, Dialect, Error, Judgement, Listing, Packet,
-        Source, Trial, Tried, Unreadable, dissect,
+        self, Asked, Capture, Captured, Decider, Dialect, Error, Judgement, Listing, Packet, Trial,
+        Tried, Unreadable, dissect,
     },
     hook::Hook,
 };
 use serde_json::{Value, json};
 
-use super::{listing::print_filter, read, sets};
+use super::{listing::print_filter, sets};
 use crate::{
     arguments::Format,
     failure::Manner,
@@ -59,13 +59,14 @@ struct Report {
 
 impl Test {
     pub(super) fn run(&self, state: &Path, manner: Manner) -> anyhow::Result<()> {
-        let Source { rules, lines: _ } = read(Dialect::Packets, &self.rules, &Scope::default())?;
+        let stated = sets::Stated::read(Dialect::Packets, &self.rules, &Scope::default())?;
+        let rules = &stated.source.rules;
         let input = open(&self.capture)?;
         let mut capture = Capture::new(input).map_err(|problem| self.unreadable(problem))?;
         let trial = Trial::load(self.hook)?;
-        let known = sets::lend(state, &trial, &rules)?;
+        let known = sets::lend(state, &trial, &stated)?;
         let mut table = trial.table()?;
-        table.write(&rules)?;
+        table.write(rules)?;
         let limit = |test: &filter::Test| matches!(test.what, Asked::Limit(_));
         // What the clock decides cannot be foretold.
         let limited = rules.rules.iter().any(|rule| rule.tests.iter().any(limit));

@@ -4,9 +4,10 @@
 //! without a timeout of their own, and what they must be, the set itself has to say.
 
 mod show;
+mod stated;
+mod text;
 
 use std::{
-    io::Read as _,
     marker::PhantomData,
     path::{Path, PathBuf},
     time::Duration,
@@ -16,21 +17,19 @@ use clap::{Args, Subcommand, ValueEnum};
 use nke::{
     control::{Control, Scope},
     filter::{
-        About, Error, KnownSets, Lasting, Member, MemberError, MemberProblem, NamedSet, Rule,
-        RuleSet, SetKind, SetName, SetText, Sets, Trial, now, time,
+        About, Error, Member, MemberError, MemberProblem, NamedSet, SetKind, SetName, Sets, now,
+        time,
     },
     find::Wanted,
 };
 
-use self::show::Show;
+pub(super) use self::stated::{Stated, known, lend, members, write_with};
+use self::{show::Show, text::Text};
 use super::{
     found::find,
     target::{FilterTarget, Target},
 };
 use crate::{arguments::Format, failure::Manner, open, output};
-
-/// More than this is read of no file: a set of as many members would not fit into a map.
-const LARGEST_FILE: u64 = 4 << 30;
 
 /// Make and change named sets of addresses, ports, or both, which rules ask for as `@NAME`
 ///
@@ -138,84 +137,6 @@ struct Members {
 
 fn timeout(text: &str) -> Result<Duration, String> {
     time(text).ok_or_else(|| "a time is such as 90s, 10m, 1h or 1h30m".to_owned())
-}
-
-/// Members that were typed, or stand in a file, and not yet read.
-struct Text {
-    origin: String,
-    text: String,
-}
-
-impl Text {
-    fn of_file(path: &Path) -> anyhow::Result<Self> {
-        let mut text = String::new();
-        let read = if path == Path::new("-") {
-            std::io::stdin()
-                .take(LARGEST_FILE)
-                .read_to_string(&mut text)
-        } else {
-            std::fs::File::open(path)
-                .and_then(|file| file.take(LARGEST_FILE).read_to_string(&mut text))
-        };
-        read.map_err(|source| nke::error::Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let origin = path.display().to_string();
-        Ok(Self { origin, text })
-    }
-
-    fn of(members: &Members) -> anyhow::Result<Self> {
-        match &members.from {
-            Some(file) => Self::of_file(file),
-            None => Ok(Self {
-                origin: "member".to_owned(),
-                text: members.member.join(" "),
-            }),
-        }
-    }
-
-    fn members(&self, kind: SetKind, timeout: Option<Duration>) -> Result<Vec<Lasting>, Error> {
-        let now = now();
-        // Nothing that is a port ends: whoever says so of all says it of none.
-        let read = SetText { kind, timeout, now }.read(&self.text);
-        read.map_err(|error| self.malformed(error))
-    }
-
-    fn malformed(&self, error: MemberError) -> Error {
-        Error::MalformedMember {
-            origin: self.origin.clone(),
-            error: Box::new(error),
-        }
-    }
-}
-
-/// What is in the sets that the rules of a file ask for, as far as that can be known.
-pub(super) fn known(state: &Path, of: &str, rules: &RuleSet) -> KnownSets {
-    let asks = |rule: &Rule| rule.memberships().next().is_some();
-    if !rules.rules.iter().any(asks) {
-        return KnownSets::default();
-    }
-    let sets = open::look(state).and_then(|control| control.sets(of));
-    let known = sets.map_err(anyhow::Error::from);
-    let known = known.and_then(|sets| Ok(sets.known(&rules.rules)?));
-    known.unwrap_or_else(|error| {
-        output::note(format_args!(
-            "note: nothing is known to be in a set: {error}"
-        ));
-        KnownSets::default()
-    })
-}
-
-/// Lends the sets that rules ask for to a trial of them; what is in them.
-pub(super) fn lend(state: &Path, trial: &Trial, rules: &RuleSet) -> anyhow::Result<KnownSets> {
-    let asks = |rule: &Rule| rule.memberships().next().is_some();
-    let Some(own) = trial.sets().filter(|_| rules.rules.iter().any(asks)) else {
-        return Ok(KnownSets::default());
-    };
-    let sets = open::look(state)?.sets(FilterTarget::EXTENSION)?;
-    own.adopt(&sets)?;
-    Ok(sets.known(&rules.rules)?)
 }
 
 impl<T: Target> NamedSets<T> {

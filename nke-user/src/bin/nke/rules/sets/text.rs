@@ -1,0 +1,64 @@
+//! Members as text, from the command line or from a file.
+
+use std::{io::Read as _, path::Path, time::Duration};
+
+use nke::filter::{Error, Lasting, MemberError, SetKind, SetText, now};
+
+use super::Members;
+
+/// More than this is read of no file: a set of as many members would not fit into a map.
+const LARGEST_FILE: u64 = 4 << 30;
+
+/// Members that were typed, or stand in a file, and not yet read.
+pub(super) struct Text {
+    pub(super) origin: String,
+    pub(super) text: String,
+}
+
+impl Text {
+    pub(super) fn of_file(path: &Path) -> anyhow::Result<Self> {
+        let mut text = String::new();
+        let read = if path == Path::new("-") {
+            std::io::stdin()
+                .take(LARGEST_FILE)
+                .read_to_string(&mut text)
+        } else {
+            std::fs::File::open(path)
+                .and_then(|file| file.take(LARGEST_FILE).read_to_string(&mut text))
+        };
+        read.map_err(|source| nke::error::Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let origin = path.display().to_string();
+        Ok(Self { origin, text })
+    }
+
+    pub(super) fn of(members: &Members) -> anyhow::Result<Self> {
+        match &members.from {
+            Some(file) => Self::of_file(file),
+            None => Ok(Self {
+                origin: "member".to_owned(),
+                text: members.member.join(" "),
+            }),
+        }
+    }
+
+    pub(super) fn members(
+        &self,
+        kind: SetKind,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<Lasting>, Error> {
+        let now = now();
+        // Nothing that is a port ends: whoever says so of all says it of none.
+        let read = SetText { kind, timeout, now }.read(&self.text);
+        read.map_err(|error| self.malformed(error))
+    }
+
+    pub(super) fn malformed(&self, error: MemberError) -> Error {
+        Error::MalformedMember {
+            origin: self.origin.clone(),
+            error: Box::new(error),
+        }
+    }
+}
