@@ -16,6 +16,7 @@
 pub mod classic;
 pub mod records;
 mod rule_set;
+pub mod states;
 mod test;
 
 pub use rule_set::{
@@ -236,6 +237,8 @@ impl Rule {
     pub const GO_ON: u32 = 1 << 4;
     /// A bit of [`Rule::outcome`]: only some packets are logged, as the first of the rule's tests says.
     pub const SAMPLED: u32 = 1 << 5;
+    /// A bit of [`Rule::outcome`]: the packet's flow is entered into the table of flows.
+    pub const KEEP_STATE: u32 = 1 << 16;
     /// A bit of a rule set's default: some rule asks for [`facts::MORE`].
     pub const ASKS_MORE: u32 = 1 << 2;
     /// A bit of a rule set's default: some rule has [`Test`]s.

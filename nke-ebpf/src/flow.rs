@@ -246,6 +246,12 @@ impl Flow {
         self.ports
     }
 
+    /// Where the protocol's own header begins; 0 if it is not there.
+    #[inline(always)]
+    pub(crate) const fn transport(&self) -> usize {
+        self.transport as usize
+    }
+
     /// Whether the packet ended where a header should have been.
     #[inline(always)]
     #[must_use]
@@ -410,11 +416,16 @@ const fn is_extension(next: u8) -> bool {
 
 /// Whether the protocol's header begins with two ports.
 #[inline(always)]
-const fn has_ports(protocol: u8) -> bool {
+pub(crate) const fn has_ports(protocol: u8) -> bool {
     matches!(
         protocol,
         protocol::TCP | protocol::UDP | protocol::DCCP | protocol::SCTP | protocol::UDP_LITE
     )
+}
+
+#[inline(always)]
+pub(crate) fn address_v4(bytes: &[u8; 4]) -> [u64; 2] {
+    front(half_word(bytes).into())
 }
 
 /// The words of an IPv4 address, from its bytes as a number in memory order.
@@ -428,7 +439,7 @@ const fn front(address: u64) -> [u64; 2] {
 }
 
 #[inline(always)]
-fn address_v6([first, second]: &[[u8; 8]; 2]) -> [u64; 2] {
+pub(crate) fn address_v6([first, second]: &[[u8; 8]; 2]) -> [u64; 2] {
     [word(first), word(second)]
 }
 

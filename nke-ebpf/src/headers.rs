@@ -41,6 +41,20 @@ impl Be16 {
     }
 }
 
+/// A 32-bit number in network byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Be32([u8; 4]);
+
+impl Be32 {
+    /// The number in the host's byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        u32::from_be_bytes(self.0)
+    }
+}
+
 /// The Ethernet header.
 #[derive(Debug)]
 #[repr(C)]
@@ -193,6 +207,38 @@ pub(crate) struct StraightV6 {
     pub(crate) ports: Ports,
 }
 
+/// The TCP header as far as its flags, with its numbers.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Segment {
+    /// The ports.
+    pub ports: Ports,
+    /// Number of the first byte.
+    pub sequence: Be32,
+    /// Number of the next byte that is expected.
+    pub acknowledgement: Be32,
+    /// Length of the header in words of 32 bits (4 bits), and bits that nobody uses.
+    pub length: u8,
+    /// As [`Tcp::flags`].
+    pub flags: u8,
+}
+
+/// An echo request or reply of ICMP, of either family; the beginning of an error, too.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Echo {
+    /// What kind of message it is.
+    pub kind: u8,
+    /// Which of its kind.
+    pub code: u8,
+    /// Checksum of the message.
+    pub checksum: Be16,
+    /// Which process asks.
+    pub identifier: Be16,
+    /// Which of its questions this is.
+    pub sequence: Be16,
+}
+
 macro_rules! headers {
     ($($header:ty = $size:literal),+ $(,)?) => {
         $(
@@ -215,7 +261,9 @@ headers!(
     Tcp = 14,
     Icmp = 2,
     StraightV4 = 38,
-    StraightV6 = 58
+    StraightV6 = 58,
+    Segment = 14,
+    Echo = 8
 );
 
 /// Values of [`Ethernet::ethertype`].

@@ -3,9 +3,10 @@
 //! ```ignore
 //! nke_ebpf::rules!(RULES, nke_judge);
 //! nke_ebpf::logs!(nke_log => line);
+//! nke_ebpf::keeps_state!(STATES, Flows);
 //!
 //! let Some(rules) = InForce::of(&RULES) else { return Verdict::Pass };
-//! let outcome = rules.judge(packet, &Functions { judge: nke_judge, log: nke_log });
+//! let outcome = rules.judge::<Flows>(packet, &Functions { judge: nke_judge, log: nke_log });
 //! ```
 //!
 //! A few rules are compared where they are asked. A longer list is searched by a function of its own,
@@ -14,7 +15,7 @@
 //! It never waits, and never changes anything but counts.
 #![expect(unsafe_code, reason = "a map's value is reached through a pointer")]
 
-use core::{mem::MaybeUninit, ptr::NonNull};
+use core::{mem::MaybeUninit, num::NonZero, ptr::NonNull};
 
 use aya_ebpf::{
     btf_maps::{Array, ArrayOfMaps},
@@ -24,11 +25,13 @@ use aya_ebpf::{
 use crate::{
     Decision, Flow, Obscured, Packet, SocketCall,
     abi::{
-        COUNTS_IN_PAGE, Count, Header, PAGE_LINES, Page, RULES_IN_PAGE, Rule, Subject, facts, field,
+        COUNTS_IN_PAGE, Count, Header, PAGE_LINES, Page, RULES_IN_PAGE, Rule, Subject, facts,
+        field, split,
     },
     classic::answers,
     flow::Straight,
     rules::{self, Pages},
+    states::KeepsState,
     tally,
 };
 
@@ -75,22 +78,40 @@ impl<'a> InForce<'a> {
     ///
     /// As [`Flow::of`].
     #[inline(always)]
-    pub fn judge<P: Packet>(&self, packet: &P, by: &Functions) -> Result<u32, Obscured> {
-        if let Some(outcome) = self.judge_straight(packet) {
+    pub fn judge<S: KeepsState>(
+        &self,
+        packet: &impl Packet,
+        by: &Functions,
+    ) -> Result<u32, Obscured> {
+        // Twice, and so is the header: what is remembered lies on the stack, which is short.
+        let knows_flows = || S::tables().get(0).is_some();
+        if !knows_flows()
+            && let Some(outcome) = self.judge_straight(packet)
+        {
             return Ok(outcome);
         }
-        let header = self.first().header();
         let mut case = MaybeUninit::uninit();
-        if !self.read(packet, &mut case, header.asks()) {
+        if !packet.read_case(&mut case, self.first().header().asks()) {
+            let header = self.first().header();
             self.count(header, header.row.wrapping_sub(1), packet);
             return Err(Obscured);
         }
+        // SAFETY: a packet that could be read has made a case.
+        let subject = unsafe { &case.assume_init_ref().subject };
+        if knows_flows()
+            && let Some(rule) = NonZero::new(packet.ask_flow::<S>(subject, 0))
+        {
+            self.count_known(rule.get(), packet);
+            return Ok(0);
+        }
+        self.ask_expressions(packet, &mut case);
         // Between this look at the rule set and that, another one can have been put in force, which asks for more, or
         // other expressions. Who does that waits until no packet goes by the old one any more: it happens once.
         if (by.judge)(case.as_mut_ptr()) == AGAIN
             && let Some(rules) = Self::of(self.sets)
-            && rules.read(packet, &mut case, Rule::ASKS)
+            && packet.read_case(&mut case, Rule::ASKS)
         {
+            rules.ask_expressions(packet, &mut case);
             (by.judge)(case.as_mut_ptr());
         }
         // SAFETY: a packet that could be read has made a case.
@@ -102,26 +123,38 @@ impl<'a> InForce<'a> {
         if outcome & Rule::LOG != 0 {
             (by.log)(case);
         }
+        if outcome & Rule::KEEP_STATE != 0 {
+            packet.ask_flow::<S>(&case.subject, case.rule);
+        }
         Ok(outcome)
     }
 
-    /// Makes a case of a packet, with what is asked for, and asks the expressions of the rules, where there are any.
-    /// False if it is obscured: see [`Obscured`].
+    /// Asks the expressions of the rules of a packet that has made a case, where there are any.
     #[inline(always)]
-    fn read(&self, packet: &impl Packet, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
-        if !packet.read_case(case, asks) {
-            return false;
-        }
+    fn ask_expressions(&self, packet: &impl Packet, case: &mut MaybeUninit<Case>) {
         let header = self.first().header();
-        if header.stamp != 0
+        if header.expressions != 0
             && let Some(page) = self.set.page(header.expressions)
         {
             // SAFETY: a packet that could be read has made a case.
             let case = unsafe { case.assume_init_mut() };
             case.subject.words[usize::from(field::EXPRESSIONS)] = answers(packet, page);
-            case.stamp = header.stamp.into();
+            case.rule = header.rule(0);
         }
-        true
+    }
+
+    /// Counts a packet of a flow that is known: for the rule that let the flow through, if that is one of these rules,
+    /// else by itself.
+    #[inline(always)]
+    fn count_known<P: Packet>(&self, rule: u64, packet: &P) {
+        let header = self.first().header();
+        let (number, stamp) = split(rule);
+        let number = if stamp == header.stamp {
+            number
+        } else {
+            header.row.wrapping_sub(2)
+        };
+        self.count(header, number, packet);
     }
 
     /// The same for a packet as nearly all are, where rules are few, and nothing else follows from
@@ -143,7 +176,7 @@ impl<'a> InForce<'a> {
                 rules::decide_few::<false>(first, few, &Subject::of_flow(&flow, facts))
             }
         };
-        if decision.outcome & Rule::LOG != 0 {
+        if decision.outcome & (Rule::LOG | Rule::KEEP_STATE) != 0 {
             return None;
         }
         self.count(header, decision.number, packet);
@@ -263,8 +296,9 @@ pub struct Case {
     bytes: u32,
     /// Of [`Rule::ASKS`], what has been read; and [`Case::ALONE`].
     asked: u32,
-    /// The [`Header::stamp`] of the expressions that have been asked; 0 if none have.
-    stamp: u64,
+    /// The number of the rule that matches in the low half, the [`Header::stamp`] of its rule set in the high one; till
+    /// then that of the expressions that have been asked, or 0.
+    rule: u64,
     decision: Decision,
 }
 
@@ -279,7 +313,7 @@ impl Case {
             subject,
             bytes,
             asked,
-            stamp: 0,
+            rule: 0,
             decision: Decision {
                 outcome: 0,
                 number: 0,
@@ -360,8 +394,8 @@ pub unsafe fn judge(
     let first = rules.first();
     // Once: a moment later it can be another.
     let header = first.header();
-    let stamp = u64::from(header.stamp);
-    if header.asks() & !case.asked != 0 || stamp != 0 && stamp != case.stamp {
+    let has_asked = header.expressions == 0 || header.rule(0) == case.rule;
+    if header.asks() & !case.asked != 0 || !has_asked {
         return AGAIN;
     }
     let few = first.front().few;
@@ -382,6 +416,7 @@ pub unsafe fn judge(
         tally::add_case(count, bytes, alone);
     }
     case.decision = decision;
+    case.rule = header.rule(decision.number);
     if decision.outcome & Rule::LOG != 0 {
         InForce::note_for_log(rules.set, header, &mut case.decision);
     }

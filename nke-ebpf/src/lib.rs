@@ -52,7 +52,11 @@ pub mod set;
 
 pub mod rules;
 
+pub mod states;
+
 mod subject;
+
+mod word;
 
 #[cfg(feature = "bpf")]
 #[doc(hidden)]
@@ -115,3 +119,4 @@ pub use subject::tests_hold;
 #[cfg(feature = "bpf")]
 pub use tally::Tally;
 pub use verdict::Verdict;
+pub use word::Word;

@@ -18,12 +18,13 @@ use core::{cell::Cell, ffi::c_void, mem::MaybeUninit, ptr};
 
 use crate::{
     Case, Direction, Packet,
-    abi::Page,
+    abi::{Page, Subject},
     branchless::is_below,
     classic,
     headers::{Header, ethertype},
     kernel,
     packet::{Scratch, sealed::Sealed},
+    states::{self, KeepsState},
 };
 
 /// The kernel's `struct bpf_nf_ctx`.
@@ -218,6 +219,11 @@ impl Sealed for IpPacket<'_> {
     fn read_case(&self, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
         read_case(self.context, self.dynptr, (self.length, asks), case)
     }
+
+    #[inline(always)]
+    fn ask_flow<S: KeepsState>(&self, subject: &Subject, rule: u64) -> u64 {
+        ask_flow::<S>(self.context, self.dynptr, self.length, subject, rule)
+    }
 }
 
 /// See [`Case::read`]. In a function of its own: what it has on the stack is not there any more when the case is
@@ -237,6 +243,25 @@ fn read_case(
         length,
     };
     Case::read(&packet, case, asks)
+}
+
+/// See [`Sealed::ask_flow`]. In a function of its own, as above.
+#[inline(never)]
+fn ask_flow<S: KeepsState>(
+    context: *mut Context,
+    dynptr: &Dynptr,
+    length: u32,
+    subject: &Subject,
+    rule: u64,
+) -> u64 {
+    let packet = IpPacket {
+        context,
+        dynptr,
+        room: &Room::new(),
+        used: Cell::new(0),
+        length,
+    };
+    states::ask::<S>(&packet, subject, rule)
 }
 
 impl Packet for IpPacket<'_> {

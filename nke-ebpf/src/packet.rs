@@ -24,7 +24,12 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 
 #[cfg(feature = "bpf")]
-use crate::{Case, branchless::load};
+use crate::{
+    Case,
+    abi::Subject,
+    branchless::load,
+    states::{self, KeepsState},
+};
 use crate::{
     abi::Page,
     classic::{self, Plain},
@@ -77,7 +82,7 @@ pub(crate) mod sealed {
 
     use super::Scratch;
     #[cfg(feature = "bpf")]
-    use crate::Case;
+    use crate::{Case, abi::Subject, states::KeepsState};
     use crate::{abi::Page, headers::Header};
 
     /// Only this crate says what is a packet.
@@ -132,6 +137,10 @@ pub(crate) mod sealed {
             scratch: &'a mut Scratch,
         ) -> Option<&'a T>;
 
+        /// The rule of its flow if that is known, or 0; with a rule, its flow is entered for that, if it begins one.
+        #[cfg(feature = "bpf")]
+        fn ask_flow<S: KeepsState>(&self, subject: &Subject, rule: u64) -> u64;
+
         /// What expressions say of it: see [`crate::answers`].
         fn answers(&self, page: &Page) -> u64;
     }
@@ -176,6 +185,11 @@ impl sealed::Sealed for Frame<'_> {
     #[cfg(feature = "bpf")]
     fn read_case(&self, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
         Case::read(self, case, asks)
+    }
+
+    #[cfg(feature = "bpf")]
+    fn ask_flow<S: KeepsState>(&self, subject: &Subject, rule: u64) -> u64 {
+        states::ask::<S>(self, subject, rule)
     }
 
     fn has_link(&self) -> bool {
@@ -276,6 +290,13 @@ fn read_case(packet: impl Packet, case: &mut MaybeUninit<Case>, asks: u32) -> bo
     Case::read(&packet, case, asks)
 }
 
+/// See [`sealed::Sealed::ask_flow`]. In a function of its own, as above.
+#[cfg(feature = "bpf")]
+#[inline(never)]
+fn ask_flow<S: KeepsState>(packet: impl Packet, subject: &Subject, rule: u64) -> u64 {
+    states::ask::<S>(&packet, subject, rule)
+}
+
 /// A packet in an XDP program.
 #[cfg(feature = "bpf")]
 #[derive(Debug)]
@@ -317,6 +338,11 @@ impl sealed::Sealed for XdpPacket {
     fn interface(&self) -> u32 {
         // SAFETY: the context is the kernel's.
         unsafe { (*self.0).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn ask_flow<S: KeepsState>(&self, subject: &Subject, rule: u64) -> u64 {
+        ask_flow::<S>(Self(self.0), subject, rule)
     }
 
     #[inline(always)]
@@ -430,6 +456,11 @@ impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
     #[inline(always)]
     fn read_case(&self, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
         read_case(Self(self.0), case, asks)
+    }
+
+    #[inline(always)]
+    fn ask_flow<S: KeepsState>(&self, subject: &Subject, rule: u64) -> u64 {
+        ask_flow::<S>(Self(self.0), subject, rule)
     }
 
     #[inline(always)]

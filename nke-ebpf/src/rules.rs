@@ -13,7 +13,7 @@
 use crate::{
     abi::{
         At, Ends, FEW, FEW_AT, Field, Front, HEADER_WORDS, Header, PAGE_WORDS, PORT_GUARD, Page,
-        ROOTS, RULES_IN_PAGE, RUN, Rule, Subject, facts, field,
+        ROOTS, RULES_IN_PAGE, RUN, Rule, Subject, facts, field, join,
     },
     branchless::{forget, is_below},
 };
@@ -115,6 +115,13 @@ impl Header {
     #[must_use]
     pub const fn asks_more(&self) -> bool {
         self.default & Rule::ASKS_MORE != 0
+    }
+
+    /// A rule of this number as the table of flows remembers it: with the stamp of its set above it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rule(&self, number: u32) -> u64 {
+        join(number, self.stamp)
     }
 
     /// What its rules ask for beside the flow: of [`Rule::ASKS`].

@@ -67,6 +67,7 @@ impl Subject {
         let front = [a, b, c, d, ports, protocol, facts];
         let mut words = [nothing; SUBJECT_WORDS];
         words[..front.len()].copy_from_slice(&front);
+        words[usize::from(field::TRANSPORT)] = flow.transport() as u64;
         Self { words }
     }
 
@@ -82,6 +83,21 @@ impl Subject {
     #[must_use]
     pub const fn length(&self) -> u32 {
         self.word(field::LENGTH) as u32
+    }
+
+    /// The sender's address.
+    #[inline(always)]
+    pub(crate) const fn source(&self) -> [u64; 2] {
+        [self.word(field::SOURCE), self.word(field::SOURCE + 1)]
+    }
+
+    /// The receiver's address.
+    #[inline(always)]
+    pub(crate) const fn destination(&self) -> [u64; 2] {
+        [
+            self.word(field::DESTINATION),
+            self.word(field::DESTINATION + 1),
+        ]
     }
 
     /// What tables ask for.

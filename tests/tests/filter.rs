@@ -28,6 +28,7 @@ struct Filter {
     attachment: u32,
     default: String,
     default_hits: Hits,
+    known_hits: Hits,
     obscured_hits: Hits,
     rules: Vec<Rule>,
 }

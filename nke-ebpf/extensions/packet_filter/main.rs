@@ -23,6 +23,7 @@ description = "Passes or drops packets by rules: see nke filter"
 license = "MIT OR Apache-2.0"
 hooks = ["interface/xdp"]
 attachment-maps = ["RULES"]
+target-maps = ["STATES"]
 
 [requires]
 optional-helpers = ["bpf_loop"]
@@ -45,11 +46,13 @@ const FUNCTIONS: Functions = Functions {
     log: nke_log,
 };
 
+nke_ebpf::keeps_state!(STATES, Flows);
+
 fn packet_filter(packet: &impl Packet) -> Verdict {
     let Some(rules) = InForce::of(&RULES) else {
         return Verdict::Pass;
     };
-    let Ok(outcome) = rules.judge(packet, &FUNCTIONS) else {
+    let Ok(outcome) = rules.judge::<Flows>(packet, &FUNCTIONS) else {
         return Verdict::Drop;
     };
     if outcome & Rule::DROP != 0 {

@@ -198,7 +198,8 @@ pub struct Header {
     /// [`Rule::ASKS_MORE`], [`Rule::ASKS_TESTS`].
     pub default: u32,
     /// How many counts a CPU has, or those that are carried: of the default, of each rule by its
-    /// number, and last of packets that could not be judged, and were dropped for it.
+    /// number, of packets of known flows that no rule of these made, and last of packets that could not be judged, and were
+    /// dropped for it.
     pub row: u32,
     /// The page where the list of all rules begins.
     pub list: u32,
@@ -218,8 +219,8 @@ pub struct Header {
     pub tested: u32,
     /// The page of expressions: see [`super::classic::Place`]; 0 if there are none.
     pub expressions: u32,
-    /// Which expressions these are: another number than those have of the set before or of the one that follows;
-    /// 0 if there are none.
+    /// A number that no other rule set has: the kernel's of its map. By it answers of expressions and the table of
+    /// flows know the rules.
     pub stamp: u32,
     /// Nothing yet.
     pub spare: [u32; 2],

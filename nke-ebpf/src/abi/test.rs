@@ -57,6 +57,8 @@ pub mod field {
     /// In the second half, the index of the interface that the packet comes in by, or goes out by if it only goes
     /// out. A test of it has the interface's name in the first two words of `more`.
     pub const INTERFACE: u16 = PROTOCOL;
+    /// Where the protocol's own header begins in the packet; 0 if it is not there. No test asks for it.
+    pub const TRANSPORT: u16 = 11;
 }
 
 /// One thing that is asked of a packet.

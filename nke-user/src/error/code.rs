@@ -180,6 +180,7 @@ codes! { filter::Error:
     67 "no-rule-set" NoRuleSet,
     68 "many-rule-sets" ManyRuleSets,
     69 "rule-never-matches" NeverMatches,
+    59 "no-states" NoStates,
     84 "rule-not-there" NotThere,
     37 "rule-no-interface" NoInterface,
     85 "capture" Capture,

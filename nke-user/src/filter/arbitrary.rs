@@ -332,13 +332,14 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
     );
     // On the heap: together they are more than a test's stack holds.
     let tests = (tests().boxed(), limit().boxed());
-    let further = (tests, nots().boxed(), nots().boxed(), header_nots().boxed());
+    let nots = (nots().boxed(), nots().boxed(), header_nots().boxed());
+    let further = (tests, nots, any::<bool>());
     (rule_action().boxed(), way, what, further).prop_map(
         |(
             action,
             way,
             (addresses, transport, conditions),
-            ((mut tests, limit), from, to, nots),
+            ((mut tests, limit), (from, to, nots), keep),
         )| {
             let (action, log, sample) = action;
             tests.extend(limit);
@@ -356,6 +357,7 @@ pub(super) fn rule() -> impl Strategy<Value = Rule> {
                 tests,
                 // Its text is another's language, and its program another's work.
                 expression: None,
+                keep_state: keep && action == Action::Pass && addresses != Addresses::Arp,
             };
             // ARP has none of the others.
             match addresses {
@@ -455,6 +457,7 @@ pub(super) fn call_rule() -> impl Strategy<Value = Rule> {
             Action::Drop => Action::Drop,
             Action::Pass | Action::Count | Action::Mark(_) => Action::Pass,
         },
+        keep_state: false,
         conditions: Conditions::NONE,
         tests: Vec::new(),
         expression: None,

@@ -15,7 +15,8 @@ const WORDS: usize = 2;
 
 /// The counts of a set, all rows added up.
 pub(super) struct Counts {
-    /// Of the default, of each rule by its number, and last of packets that could not be judged.
+    /// Of the default, of each rule by its number, of flows known otherwise, and last of packets that could not be
+    /// judged.
     row: Vec<Hits>,
 }
 
@@ -59,6 +60,12 @@ impl Counts {
         self.row.get(number as usize).copied().unwrap_or_default()
     }
 
+    /// Packets of known flows which no rule of these let through first.
+    pub(super) fn known(&self) -> Hits {
+        let place = self.row.len().checked_sub(2);
+        place.map(|place| self.row[place]).unwrap_or_default()
+    }
+
     pub(super) fn obscured(&self) -> Hits {
         self.row.last().copied().unwrap_or_default()
     }
@@ -71,8 +78,8 @@ impl Counts {
             .map(|number| number.map_or_else(Hits::default, |number| self.rule(number)));
         let mut hits = vec![self.default()];
         hits.extend(of_rules);
-        hits.resize((row as usize).saturating_sub(1), Hits::default());
-        hits.push(self.obscured());
+        hits.resize((row as usize).saturating_sub(2), Hits::default());
+        hits.extend([self.known(), self.obscured()]);
         hits.iter()
             .flat_map(|hits| [hits.packets, hits.bytes])
             .collect()

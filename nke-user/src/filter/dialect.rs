@@ -77,6 +77,8 @@ impl Dialect {
                 "on",
                 "count",
                 "not",
+                "keep",
+                "state",
             ],
             Self::Calls => &[
                 "pass", "self", "not", "drop", "out", "connect", "sendmsg", "bind", "inet",
@@ -93,7 +95,7 @@ impl Dialect {
                 "pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
                  [to ADDRESS [port N]] [flags F/G] [icmp-type T [code C]] [fragment] [dscp D] \
                  [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
-                 [limit [over] N/s [bytes] [burst N]] [expr 'TCPDUMP']"
+                 [limit [over] N/s [bytes] [burst N]] [expr 'TCPDUMP'] [keep state]"
             }
             Self::Calls => {
                 "pass|drop [out|connect|sendmsg|bind] [inet|inet6] [proto P] [to ADDRESS] [port N]"

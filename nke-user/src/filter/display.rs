@@ -33,6 +33,7 @@ impl fmt::Display for Rule {
             conditions,
             tests: _,
             expression,
+            keep_state,
         } = self;
         write!(f, "{action}")?;
         if let Some(way) = way {
@@ -81,9 +82,10 @@ impl fmt::Display for Rule {
         };
         write!(f, "{conditions}")?;
         further::fmt_options(&self.tests, f)?;
-        expression
-            .as_ref()
-            .map_or(Ok(()), |expression| write!(f, " expr {expression}"))
+        if let Some(expression) = expression {
+            write!(f, " expr {expression}")?;
+        }
+        f.write_str(if *keep_state { " keep state" } else { "" })
     }
 }
 

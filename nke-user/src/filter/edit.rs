@@ -77,7 +77,7 @@ pub(super) fn prepare(
     let orders = orders(&places.orders, staying)?;
     let coming = Coming::of(set, places, new, (staying, &orders))?;
     let length = old.length + u32::try_from(coming.new.len()).ok()?;
-    if gone.len().max(coming.later.len()) > MOST || length.checked_add(2)? > old.row {
+    if gone.len().max(coming.later.len()) > MOST || length.checked_add(3)? > old.row {
         return None;
     }
     let pages = (set.bytes() / 8) as usize / PAGE_WORDS;

@@ -93,6 +93,7 @@ pub(super) fn encode(rule: &Rule, number: u32) -> abi::Rule {
         conditions,
         tests,
         expression,
+        keep_state,
     } = rule;
     let beside = [front(rule).is_some(), expression.is_some()].map(usize::from);
     let count = tests.len() + beside.iter().sum::<usize>();
@@ -107,6 +108,9 @@ pub(super) fn encode(rule: &Rule, number: u32) -> abi::Rule {
     }
     if *sample != 1 {
         encoded.outcome |= abi::Rule::SAMPLED;
+    }
+    if *keep_state {
+        encoded.outcome |= abi::Rule::KEEP_STATE;
     }
     if let Some(way) = way {
         let fact = fact(*way);
@@ -274,6 +278,7 @@ pub(super) fn decode(
         }),
         tests,
         expression,
+        keep_state: encoded.outcome & abi::Rule::KEEP_STATE != 0,
     };
     let again = abi::Rule {
         listed: encoded.listed,

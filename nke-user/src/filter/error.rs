@@ -65,6 +65,12 @@ pub enum Error {
         source: MapError,
     },
 
+    /// Where rules are, there is no table of flows.
+    #[error(
+        "rules: keep state: this attachment has no table of flows; upgrade or attach the extension again"
+    )]
+    NoStates,
+
     /// What is in the kernel was not written by this version.
     #[error(
         "rules: read: rule {number} in the kernel was written by another version of nke; attach the \

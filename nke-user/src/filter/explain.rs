@@ -76,6 +76,7 @@ impl Rule {
             conditions,
             tests,
             expression,
+            keep_state: _,
         } = self;
         let mut misses = Misses::default();
         if let Some(wanted) = way.filter(|_| !self.applies(packet.way)) {

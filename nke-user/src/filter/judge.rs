@@ -107,6 +107,7 @@ impl Rule {
             conditions,
             tests,
             expression,
+            keep_state: _,
         } = self;
         self.applies(packet.way)
             && addresses.matches(packet)

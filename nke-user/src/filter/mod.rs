@@ -74,6 +74,7 @@ mod counts;
 mod edit;
 
 mod error;
+mod states;
 mod table;
 mod trial;
 
@@ -113,6 +114,7 @@ pub(crate) use sets::MAP as SETS_MAP;
 pub use sets::{Added, NamedSet, Restated, Sets, now};
 pub use source::Source;
 pub use stated::{StatedMembers, StatedSet};
+pub use states::{DEFAULT_LIMIT, FlowState, Followed, KnownFlows, LARGEST_LIMIT, Numbers, States};
 pub use table::{Hits, Listing, Prepared, Table};
 pub use trial::{Capture, Captured, Trial, Tried, Unreadable};
 pub use ways::{can_match, refuse_what_never_matches, ways_at};

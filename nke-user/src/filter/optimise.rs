@@ -86,7 +86,8 @@ impl List<'_> {
     /// Whether two rules do the same to a packet.
     fn agree(&self, one: usize, other: usize) -> bool {
         let (one, other) = (&self.rules[one], &self.rules[other]);
-        one.action == other.action && one.log == other.log && one.sample == other.sample
+        let does = |rule: &Rule| (rule.action, rule.log, rule.sample, rule.keep_state);
+        does(one) == does(other)
     }
 
     /// Those of some rules that may meet another.
@@ -176,8 +177,13 @@ impl List<'_> {
                 return false;
             }
         }
-        let Rule { action, log, .. } = &self.rules[rule];
-        left.is_empty() || (*action == self.default && !log)
+        let Rule {
+            action,
+            log,
+            keep_state,
+            ..
+        } = &self.rules[rule];
+        left.is_empty() || (*action == self.default && !log && !keep_state)
     }
 
     fn overlaps(&self, stays: &[bool]) -> Vec<Finding> {

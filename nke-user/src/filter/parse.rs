@@ -192,6 +192,7 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     let from = end("from", !all && packets, cursor)?;
     let to = end("to", !all, cursor)?;
     let options = Options::read(cursor)?.on(on);
+    let keep_state = packets && keep_state(cursor, action)?;
     cursor.end()?;
 
     let addresses = addresses(cursor, family, &from.hosts, &to.hosts)?;
@@ -222,11 +223,26 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
                     conditions: *conditions,
                     tests: in_order(cursor, tests, &options)?,
                     expression: options.expression.clone(),
+                    keep_state,
                 });
             }
         }
     }
     Ok(rules)
+}
+
+/// Whether a rule keeps state: its last words.
+fn keep_state(cursor: &mut Cursor<'_>, action: Action) -> Result<bool, ParseError> {
+    if !cursor.keyword("keep") {
+        return Ok(false);
+    }
+    if !cursor.keyword("state") {
+        return Err(cursor.unexpected_word());
+    }
+    if action != Action::Pass {
+        return Err(cursor.problem(Problem::OnlyPassKeepsState, None, None));
+    }
+    Ok(true)
 }
 
 /// Tests as a rule has them.

@@ -89,6 +89,9 @@ pub enum Problem {
     /// What only the first fragment of a datagram has, of another.
     #[error("a later fragment has no ports, no flags and no type: they went with the first one")]
     LaterFragment,
+    /// A rule keeps state that passes nothing.
+    #[error("what is not passed has no answers to let in: only `pass` keeps state")]
+    OnlyPassKeepsState,
     /// Flags that no segment has.
     #[error("no segment is so: a flag that must be set has to be looked at, and one must be")]
     FlagsNever,

@@ -200,6 +200,9 @@ pub struct Rule {
     pub tests: Vec<Test>,
     /// The expression of tcpdump that it must fit beside all of that.
     pub expression: Option<Expression>,
+    /// Whether what it passes makes a flow known, so that the flow's other packets pass: not of rules
+    /// that drop.
+    pub keep_state: bool,
 }
 
 /// An ordered list of rules, and what happens to a packet that none of them matches.
@@ -225,6 +228,7 @@ impl Rule {
             conditions: Conditions::NONE,
             tests: Vec::new(),
             expression: None,
+            keep_state: false,
         }
     }
 

@@ -38,13 +38,14 @@ impl Set {
     /// # Errors
     ///
     /// The kernel's: `ENOMEM` and `E2BIG` if it is too large.
-    pub(super) fn create(pages: u32, words: &[u64], header: Header) -> io::Result<Self> {
+    pub(super) fn create(pages: u32, words: &[u64], mut header: Header) -> io::Result<Self> {
         let shape = Shape {
             flags: FLAGS,
             max_entries: pages,
             ..Shape::array(map::RULES, (PAGE_WORDS * 8) as u32)
         };
         let map = sys::map::create(shape)?;
+        header.stamp = sys::map::describe(&map)?.id;
         let memory = Memory::map_all(&map)?;
         let set = Self {
             map,
@@ -53,6 +54,7 @@ impl Set {
             front: Front::from_word(words.first().copied().unwrap_or_default()),
         };
         set.write(0, words);
+        set.write(HEADER_WORDS, &set.header.to_words());
         Ok(set)
     }
 

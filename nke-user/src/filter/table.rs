@@ -35,6 +35,7 @@ use super::error::Error;
 use super::expression;
 use super::interface_name::InterfaceName;
 use super::rule::{Rule, RuleSet};
+use super::states::{DEFAULT_LIMIT, Fresh, Numbers, States};
 use super::stored::Set;
 use super::{Sets, carry, encode, sets, tree};
 use crate::interface::Namespace;
@@ -48,6 +49,8 @@ pub struct Table {
     named: Option<Sets>,
     /// Where the interfaces are that rules ask for.
     namespace: Option<Namespace>,
+    /// Where the flows are that rules keep state of; calls have none.
+    states: Option<States>,
     /// What is to be edited.
     seen: Option<Seen>,
 }
@@ -100,7 +103,14 @@ impl Prepared {
 }
 
 /// New rules, written and not yet in force.
-enum Made {
+struct Made {
+    rules: New,
+    /// A table of flows, if these are the first rules here that keep state.
+    states: Option<Fresh>,
+}
+
+/// Where new rules are.
+enum New {
     /// A map of their own.
     Anew {
         set: Set,
@@ -140,6 +150,8 @@ pub struct Listing {
     pub rules: Vec<(Rule, Hits)>,
     /// Packets that no rule matched.
     pub default_hits: Hits,
+    /// Packets that passed because their flow was known, and not by one of these rules.
+    pub known_hits: Hits,
     /// Packets that could not be judged, and were dropped for it.
     pub obscured_hits: Hits,
 }
@@ -164,7 +176,12 @@ impl Table {
     /// [`Error::NoMap`] if it is not there, or is no map of rules.
     pub fn open(maps: &Path) -> Result<Self, Error> {
         let path = maps.join(map::RULES);
-        Self::made_of(&path, MapData::from_pin(&path))
+        let mut table = Self::made_of(&path, MapData::from_pin(&path))?;
+        let path = maps.join(abi::states::MAP);
+        if path.exists() {
+            table.states = Some(States::new(opened(&path, MapData::from_pin(&path))?));
+        }
+        Ok(table)
     }
 
     /// The map of a program that is attached to nothing, among its maps by their names.
@@ -175,7 +192,12 @@ impl Table {
     pub(crate) fn of(maps: &BTreeMap<String, OwnedFd>) -> Result<Self, Error> {
         let map = maps.get(map::RULES).ok_or(MapError::KeyNotFound);
         let own = map.and_then(|map| map.try_clone().map_err(MapError::IoError));
-        Self::made_of(Path::new(map::RULES), own.and_then(MapData::from_fd))
+        let mut table = Self::made_of(Path::new(map::RULES), own.and_then(MapData::from_fd))?;
+        if let Some(map) = maps.get(abi::states::MAP) {
+            let own = map.try_clone().map_err(failed("open the flows"))?;
+            table.states = Some(States::new(own));
+        }
+        Ok(table)
     }
 
     fn made_of(path: &Path, opened: Result<MapData, MapError>) -> Result<Self, Error> {
@@ -186,6 +208,7 @@ impl Table {
                 id,
                 sets,
                 named: None,
+                states: None,
                 seen: None,
                 namespace: None,
             })
@@ -221,6 +244,24 @@ impl Table {
         self.id
     }
 
+    /// The flows that are known here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoStates`] where there can be none: attached by an older version, or calls.
+    pub fn states(&self) -> Result<&States, Error> {
+        self.states.as_ref().ok_or(Error::NoStates)
+    }
+
+    /// The same, to forget them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::states`].
+    pub fn states_mut(&mut self) -> Result<&mut States, Error> {
+        self.states.as_mut().ok_or(Error::NoStates)
+    }
+
     /// The rules in force and their hits.
     ///
     /// # Errors
@@ -234,6 +275,7 @@ impl Table {
                 default,
                 rules: Vec::new(),
                 default_hits: Hits::default(),
+                known_hits: Hits::default(),
                 obscured_hits: Hits::default(),
             });
         };
@@ -244,8 +286,22 @@ impl Table {
             default: encode::action(set.header.default),
             rules: rules.into_iter().zip(hits).collect(),
             default_hits: counts.default(),
+            known_hits: counts.known(),
             obscured_hits: counts.obscured(),
         })
+    }
+
+    /// By what the table of flows knows the rules in force.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::read`].
+    pub fn numbers(&self) -> Result<Numbers, Error> {
+        let numbers = self.see()?.map(|seen| Numbers {
+            stamp: seen.set.header.stamp,
+            numbers: seen.places.numbers,
+        });
+        Ok(numbers.unwrap_or_default())
     }
 
     /// The rules in force, to be edited and written. Without hits, and read but once for both.
@@ -293,6 +349,15 @@ impl Table {
     }
 
     fn make(&mut self, new: &RuleSet) -> Result<Made, Error> {
+        let mut states = None;
+        if new.rules.iter().any(|rule| rule.keep_state) && !self.states()?.are_kept()? {
+            states = Some(Fresh::make(DEFAULT_LIMIT)?);
+        }
+        let rules = self.make_rules(new)?;
+        Ok(Made { rules, states })
+    }
+
+    fn make_rules(&mut self, new: &RuleSet) -> Result<New, Error> {
         let Some(seen) = self.last()? else {
             return self.anew(new, None, vec![None; new.rules.len()]);
         };
@@ -304,7 +369,7 @@ impl Table {
         } = seen;
         let staying = carry::staying(&rules, &new.rules);
         match edit::prepare(&set, &places, new, &staying) {
-            Some(edit) => Ok(Made::InPlace { set, edit }),
+            Some(edit) => Ok(New::InPlace { set, edit }),
             None => self.anew(new, Some(set), numbers(&places, &staying)),
         }
     }
@@ -329,7 +394,7 @@ impl Table {
         new: &RuleSet,
         old: Option<Set>,
         staying: Vec<Option<u32>>,
-    ) -> Result<Made, Error> {
+    ) -> Result<New, Error> {
         let full = || Error::Full {
             wanted: new.rules.len(),
             limit: RUN * ROOTS,
@@ -342,12 +407,11 @@ impl Table {
         let default = encode::default_outcome(new);
         let mut built = tree::build(&mut encoded, &mut tests, default, cpus).ok_or_else(full)?;
         if !page.is_empty() {
-            let before = old.as_ref().map_or(0, |old| old.header.stamp);
-            built.add_expressions(&page, before.checked_add(1).unwrap_or(1));
+            built.add_expressions(&page);
         }
         let set = Set::create(built.pages, &built.words, built.header);
         let set = set.map_err(failed("make a map for the new rules"))?;
-        let made = Made::Anew { set, old, staying };
+        let made = New::Anew { set, old, staying };
         made.carry().map_err(failed("write the new rules"))?;
         Ok(made)
     }
@@ -399,16 +463,22 @@ impl Table {
     }
 
     fn put_in_force(&mut self, made: &Made) -> Result<(), Error> {
-        match made {
-            Made::InPlace { set, edit } => {
+        // Before the rules, which would find no table to enter flows into.
+        if let (Some(states), Some(fresh)) = (&mut self.states, &made.states)
+            && !states.are_kept()?
+        {
+            states.put_in_force(fresh)?;
+        }
+        match &made.rules {
+            New::InPlace { set, edit } => {
                 set.put_in_force(edit.behind);
                 Ok(())
             }
-            Made::Anew { set, .. } => {
+            New::Anew { set, .. } => {
                 sys::map::update(&self.sets, &KEY, &set.key())
                     .map_err(failed("put the new rules in force"))?;
                 // The old ones may have counted since.
-                let carried = made.carry().map_err(failed("carry hits over"));
+                let carried = made.rules.carry().map_err(failed("carry hits over"));
                 if carried.is_err() {
                     self.take_back(made)?;
                 }
@@ -418,15 +488,19 @@ impl Table {
     }
 
     fn take_back(&mut self, made: &Made) -> Result<(), Error> {
-        match made {
-            Made::InPlace { set, edit } => {
+        match &made.rules {
+            New::InPlace { set, edit } => {
                 set.put_in_force(edit.before);
                 Ok(())
             }
-            Made::Anew { old: Some(old), .. } => sys::map::update(&self.sets, &KEY, &old.key()),
-            Made::Anew { old: None, .. } => sys::map::delete(&self.sets, &KEY),
+            New::Anew { old: Some(old), .. } => sys::map::update(&self.sets, &KEY, &old.key()),
+            New::Anew { old: None, .. } => sys::map::delete(&self.sets, &KEY),
         }
-        .map_err(failed("put the old rules in force again"))
+        .map_err(failed("put the old rules in force again"))?;
+        match (&mut self.states, &made.states) {
+            (Some(states), Some(_)) => states.take_away(),
+            (_, _) => Ok(()),
+        }
     }
 
     fn in_force(&self) -> Result<Option<(u32, Set)>, Error> {
@@ -454,7 +528,7 @@ fn numbers(places: &Places, staying: &[Option<usize>]) -> Vec<Option<u32>> {
     staying.iter().map(number).collect()
 }
 
-impl Made {
+impl New {
     /// Writes what the old rules have counted, where they are in another map, and how far their limits have been used.
     fn carry(&self) -> io::Result<()> {
         if let Self::Anew {
@@ -469,6 +543,15 @@ impl Made {
         }
         Ok(())
     }
+}
+
+/// A map's own descriptor.
+fn opened(path: &Path, map: Result<MapData, MapError>) -> Result<OwnedFd, Error> {
+    let own = map.and_then(|map| Ok(map.fd().as_fd().try_clone_to_owned()?));
+    own.map_err(|source| Error::NoMap {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The rules of a set in order, and where each lies.

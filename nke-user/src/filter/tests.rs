@@ -320,21 +320,21 @@ fn errors_name_the_place_and_the_way_out() {
         "expected `pass`, `drop`, `count` or `mark`, found `tcp`; the order is: pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] \
          [arp|inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]] [flags F/G] \
          [icmp-type T [code C]] [fragment] [dscp D] [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
-         [limit [over] N/s [bytes] [burst N]] [expr 'TCPDUMP']",
+         [limit [over] N/s [bytes] [burst N]] [expr 'TCPDUMP'] [keep state]",
     );
     check_error(
         "drop quick",
         6,
         5,
         "expected `in`, `out`, `log`, `on`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
-         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `limit`, `ether`, `expr` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `limit`, `ether`, `expr`, `keep` or the end of the line, found `quick`; leave it out: the first rule that matches always decides",
     );
     check_error(
         "drop frm any",
         6,
         3,
         "expected `in`, `out`, `log`, `on`, `arp`, `inet`, `inet6`, `proto`, `all`, `from`, `to`, `flags`, \
-         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `limit`, `ether`, `expr` or the end of the line, found `frm`; did you mean `from`?",
+         `icmp-type`, `icmp6-type`, `fragment`, `dscp`, `vlan`, `length`, `mark`, `limit`, `ether`, `expr`, `keep` or the end of the line, found `frm`; did you mean `from`?",
     );
     check_error(
         "drop from 10/8",

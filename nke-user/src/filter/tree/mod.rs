@@ -43,11 +43,10 @@ pub(super) struct Built {
 }
 
 impl Built {
-    /// Adds the page of expressions, by this stamp.
-    pub(super) fn add_expressions(&mut self, page: &[u64], stamp: u32) {
+    /// Adds the page of expressions.
+    pub(super) fn add_expressions(&mut self, page: &[u64]) {
         let header = &mut self.header;
         header.expressions = header.room;
-        header.stamp = stamp;
         header.room += 1;
         self.pages += 1;
         self.words[HEADER_WORDS..2 * HEADER_WORDS].copy_from_slice(&header.to_words());
@@ -79,7 +78,7 @@ pub(super) fn build(
 
     // Rules that come later find room in the list and among the counts.
     let more = u32::try_from(super::edit::MOST).ok()?;
-    let row = length.checked_add(more + 2)?.next_multiple_of(4);
+    let row = length.checked_add(more + 3)?.next_multiple_of(4);
     let of_cpus = u64::from(row) * u64::from(cpus);
     let in_first = pages.place_of_counts(of_cpus);
 

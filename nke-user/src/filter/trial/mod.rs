@@ -28,7 +28,10 @@ use std::{
 
 pub use self::capture::{Capture, Captured, Unreadable};
 use super::dissect::dissect_behind_link;
-use super::{Action, Direction, Frame, Obscured, Packet, SETS_MAP, Sets, Table, dissect};
+use super::{
+    Action, Direction, Followed, Frame, Judgement, KnownSets, Obscured, Packet, RuleSet, SETS_MAP,
+    Sets, Table, dissect,
+};
 use crate::{
     error::{Error, Result},
     find::{Wanted, find},
@@ -209,6 +212,26 @@ impl Trial {
             }
             _ => Ok(whole(packet, true, dissect(packet, self.way())?)),
         }
+    }
+
+    /// What the rules say of a packet that is run behind others, with the flows that those made known.
+    #[must_use]
+    pub fn expected(
+        &self,
+        rules: &RuleSet,
+        known: &KnownSets,
+        followed: &Followed,
+        packet: &[u8],
+    ) -> Judgement {
+        let dissected = self.dissect(packet);
+        let packet = &packet[..packet.len().min(LONGEST)];
+        let has_link = self.hook.row().program_type != ProgramType::Netfilter;
+        let bytes = match has_link {
+            true => packet,
+            false => packet.get(LINK..).unwrap_or_default(),
+        };
+        let judge = || rules.judge_with(&dissected, known);
+        followed.judge(rules, judge, bytes, self.way(), has_link)
     }
 
     /// The way of what comes by the hook. What is forwarded is judged as going in.

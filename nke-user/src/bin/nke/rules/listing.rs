@@ -45,6 +45,7 @@ pub(super) fn print_filter(listing: &Listing) {
         default,
         rules,
         default_hits,
+        known_hits,
         obscured_hits,
     } = listing;
     let mut table = output::table(["#", "PACKETS", "BYTES", "RULE"]);
@@ -58,6 +59,10 @@ pub(super) fn print_filter(listing: &Listing) {
     };
     for (number, (rule, hits)) in (1..).zip(rules) {
         row(number.to_string(), hits, rule.to_string());
+    }
+    if known_hits.packets > 0 {
+        let flows = "pass: flows of other rules' state".to_owned();
+        row("-".to_owned(), known_hits, flows);
     }
     row("-".to_owned(), default_hits, format!("default {default}"));
     // Almost nobody ever sees one.
@@ -77,6 +82,7 @@ fn print_guard(listing: &Listing) {
         default,
         rules,
         default_hits,
+        known_hits: _,
         obscured_hits: _,
     } = listing;
     let mut table = output::table(["#", "CALLS", "RULE"]);
@@ -117,6 +123,7 @@ pub(super) fn rules(listing: &Listing) -> Value {
         default,
         rules,
         default_hits,
+        known_hits,
         obscured_hits,
     } = listing;
     let rules: Vec<_> = (1..)
@@ -134,6 +141,7 @@ pub(super) fn rules(listing: &Listing) -> Value {
     json!({
         "default": default.to_string(),
         "default_hits": hits(default_hits),
+        "known_hits": hits(known_hits),
         "obscured_hits": hits(obscured_hits),
         "rules": rules,
     })
@@ -145,6 +153,7 @@ fn guard(found: &Found, listing: &Listing) -> Value {
         default,
         rules,
         default_hits,
+        known_hits: _,
         obscured_hits: _,
     } = listing;
     let rules: Vec<_> = (1..)

@@ -27,6 +27,7 @@ mod import;
 mod listing;
 mod optimise;
 mod sets;
+mod states;
 mod target;
 mod test;
 
@@ -46,6 +47,7 @@ pub(crate) enum Filter {
     #[command(flatten)]
     Rules(Rules<FilterTarget>),
     Import(import::Import),
+    States(states::States),
     Test(test::Test),
     Set(sets::NamedSets<FilterTarget>),
 }
@@ -56,6 +58,7 @@ impl Filter {
         match self {
             Self::Rules(rules) => run(state, rules, manner),
             Self::Import(import) => import.run(),
+            Self::States(states) => states.run(state),
             Self::Test(test) => test.run(state, manner),
             Self::Set(sets) => sets.run(state, manner),
         }

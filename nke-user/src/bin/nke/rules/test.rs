@@ -11,8 +11,8 @@ use nke::{
     control::Scope,
     error,
     filter::{
-        self, Asked, Capture, Captured, Decider, Dialect, Error, Judgement, Listing, Packet, Trial,
-        Tried, Unreadable, dissect,
+        self, Asked, Capture, Captured, Decider, Dialect, Error, Followed, Judgement, Listing,
+        Packet, Trial, Tried, Unreadable, dissect,
     },
     hook::Hook,
 };
@@ -70,13 +70,14 @@ impl Test {
         let limit = |test: &filter::Test| matches!(test.what, Asked::Limit(_));
         // What the clock decides cannot be foretold.
         let limited = rules.rules.iter().any(|rule| rule.tests.iter().any(limit));
+        let followed = Followed::default();
         let mut report = Report::default();
         while let Some(packet) = capture
             .next_packet()
             .map_err(|problem| self.unreadable(problem))?
         {
             let tried = trial.run(&packet.bytes)?;
-            let expected = rules.judge_with(&trial.dissect(&packet.bytes), &known);
+            let expected = trial.expected(rules, &known, &followed, &packet.bytes);
             if let Tried::Judged(action) = tried
                 && action != expected.action
                 && !limited
