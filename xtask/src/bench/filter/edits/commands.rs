@@ -60,8 +60,12 @@ impl Command {
     }
 }
 
-pub(super) fn all(stage: &mut Stage<'_>, nke: &Path, rules: &[Drawn]) -> Result<Vec<Command>> {
-    let mut commands = ours(stage, nke, rules)?;
+pub(super) fn all(
+    stage: &mut Stage<'_>,
+    nke: &Path,
+    [rules, others]: [&[Drawn]; 2],
+) -> Result<Vec<Command>> {
+    let mut commands = ours(stage, nke, [rules, others])?;
     for hook in [Hook::Ingress, Hook::Prerouting] {
         commands.extend(nft(stage, hook, rules)?);
     }
@@ -72,12 +76,18 @@ pub(super) fn all(stage: &mut Stage<'_>, nke: &Path, rules: &[Drawn]) -> Result<
     Ok(commands)
 }
 
-fn ours(stage: &mut Stage<'_>, nke: &Path, rules: &[Drawn]) -> Result<Vec<Command>> {
+fn ours(stage: &mut Stage<'_>, nke: &Path, [rules, others]: [&[Drawn]; 2]) -> Result<Vec<Command>> {
     let cable = stage.cable()?;
     Filter::attach(stage, &cable)?;
-    let file = stage.objects.file("rules.nke");
-    fs::write(&file, text(rules)).with_context(|| format!("cannot write {}", file.display()))?;
-    let (nke, interface, file) = (word(nke)?, &cable.inside, word(&file)?);
+    let written = |name: &str, rules: &[Drawn]| {
+        let file = stage.objects.file(name);
+        let written = fs::write(&file, text(rules));
+        written.with_context(|| format!("cannot write {}", file.display()))?;
+        Ok::<_, anyhow::Error>(file)
+    };
+    let (file, other) = (written("rules.nke", rules)?, written("others.nke", others)?);
+    let (nke, interface) = (word(nke)?, &cable.inside);
+    let (file, other) = (word(&file)?, word(&other)?);
     let filter = |verb: &str| format!("{nke} --state {STATE} filter {verb} -i {interface}");
     let at = MIDDLE + 1;
     let add = format!(
@@ -87,6 +97,7 @@ fn ours(stage: &mut Stage<'_>, nke: &Path, rules: &[Drawn]) -> Result<Vec<Comman
     let delete = format!("{} {at}", filter("delete"));
     let contests = [
         Contest::new("nke_load", "nke filter load, 10,000 rules")
+            .before(format!("{} {other}", filter("load")))
             .timed(format!("{} {file}", filter("load"))),
         Contest::new("nke_add", "nke filter add, among 10,000")
             .timed(add.clone())

@@ -7,7 +7,7 @@ use nke::filter::RuleSet;
 use nke::filter::shapes::Drawn;
 
 use super::{MIDDLE, RULES};
-use crate::bench::filter::tools::nke::{Filter, text};
+use crate::bench::filter::tools::nke::{Filter, rule_set, text};
 use crate::bench::samples::Samples;
 use crate::bench::stage::Stage;
 
@@ -26,15 +26,18 @@ const ALL: [(&str, &str); 7] = [
 pub(super) struct Library {
     filter: Filter,
     text: String,
+    /// Rules that are in force before these are loaded.
+    others: RuleSet,
     samples: [Samples; ALL.len()],
 }
 
 impl Library {
-    pub(super) fn new(stage: &mut Stage<'_>, rules: &[Drawn]) -> Result<Self> {
+    pub(super) fn new(stage: &mut Stage<'_>, [rules, others]: [&[Drawn]; 2]) -> Result<Self> {
         let cable = stage.cable()?;
         Ok(Self {
             filter: Filter::attach(stage, &cable)?,
             text: text(rules),
+            others: rule_set(others)?,
             samples: Default::default(),
         })
     }
@@ -45,6 +48,8 @@ impl Library {
         let mut rules: RuleSet = self.text.parse().ok().context("no rules")?;
         let parse = milliseconds(began);
 
+        // Or nothing would change.
+        self.write(&self.others)?;
         let began = Instant::now();
         let mut prepared = self.filter.table()?.prepare(&rules)?;
         let prepare = milliseconds(began);

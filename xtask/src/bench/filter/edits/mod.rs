@@ -40,9 +40,9 @@ pub(super) fn measure(
     report: &mut Report,
 ) -> Result<()> {
     ensure!(nke.exists(), "there is no {}", nke.display());
-    let rules = Shape::Fw.draw(&mut Dice::new(1), RULES, false);
-    let mut library = Library::new(stage, &rules)?;
-    let mut commands = commands::all(stage, nke, &rules)?;
+    let [rules, others] = [1, 2].map(|seed| Shape::Fw.draw(&mut Dice::new(seed), RULES, false));
+    let mut library = Library::new(stage, [&rules, &others])?;
+    let mut commands = commands::all(stage, nke, [&rules, &others])?;
     let rounds = effort.rounds / 3;
     for round in 0..=rounds {
         stage.progress("edits of 10,000 rules", round, rounds)?;
@@ -72,6 +72,7 @@ fn tell(library: &Library, commands: &[Command], report: &mut Report) {
         rows: [heading].into_iter().chain(all.iter().map(row)).collect(),
         notes: vec![
             "rules of the shape fw; the library by itself, or a whole process".to_owned(),
+            "nke loads them in the place of 10,000 others".to_owned(),
             "nft and iptables replace all rules as a load; nft adds behind the others, where it is quickest".to_owned(),
         ],
     });
