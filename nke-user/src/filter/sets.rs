@@ -39,7 +39,10 @@ use super::{
     hint::nearest_of,
     set::{About, Lasting, Mapped, Set, SetName},
 };
-use crate::sys::{self, map::Shape};
+use crate::sys::{
+    self,
+    map::{Batch, Shape},
+};
 
 /// The name of the map of sets.
 pub(crate) const MAP: &str = "SETS";
@@ -69,6 +72,13 @@ fn failed(name: SetName, operation: &'static str) -> impl Fn(io::Error) -> Error
     }
 }
 
+/// The set in a slot, whose map has this number.
+fn opened(slot: u32, id: u32) -> io::Result<NamedSet> {
+    let set = Set::in_store(Mapped::few(sys::map::open(id)?)?);
+    let about = set.about()?;
+    Ok(NamedSet { slot, about, set })
+}
+
 impl Sets {
     pub(crate) const fn new(map: OwnedFd) -> Self {
         Self { map }
@@ -88,24 +98,30 @@ impl Sets {
             }
         };
         let mut all = Vec::new();
-        for slot in 0..SETS as u32 {
-            if let Some(set) = self.in_slot(slot).map_err(failed(slot))? {
-                all.push(set);
-            }
+        for (slot, id) in self.ids().map_err(failed(0))? {
+            all.push(opened(slot, id).map_err(failed(slot))?);
         }
         all.sort_unstable_by_key(|set| set.about.name);
         Ok(all)
     }
 
-    fn in_slot(&self, slot: u32) -> io::Result<Option<NamedSet>> {
-        let mut id = [0; 4];
-        if sys::map::lookup(&self.map, &slot.to_ne_bytes(), &mut id)?.is_none() {
-            return Ok(None);
+    /// The slots that have a map, with its number.
+    fn ids(&self) -> io::Result<Vec<(u32, u32)>> {
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_ne_bytes);
+        let mut batch = Batch::new(self.map.try_clone()?, SETS, false)?;
+        if let Ok((entries, _)) = batch.more() {
+            let pair = |(slot, id): &(&[u8], &[u8])| (number(slot), number(id));
+            return Ok(entries.iter().map(pair).collect());
         }
-        let map = sys::map::open(u32::from_ne_bytes(id))?;
-        let set = Set::in_store(Mapped::few(map)?);
-        let about = set.about()?;
-        Ok(Some(NamedSet { slot, about, set }))
+        // Before Linux 5.13 maps of maps have no such walk.
+        let mut ids = Vec::new();
+        for slot in 0..SETS as u32 {
+            let mut id = [0; 4];
+            if sys::map::lookup(&self.map, &slot.to_ne_bytes(), &mut id)?.is_some() {
+                ids.push((slot, u32::from_ne_bytes(id)));
+            }
+        }
+        Ok(ids)
     }
 
     /// Copies of those that these rules ask for, as far as they are there.
