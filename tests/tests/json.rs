@@ -195,9 +195,9 @@ fn rules() {
     assert_eq!(shape(&filters), "filters array");
     let filter = &filters["filters"][0];
     let fields = "attachment number, default string, default_hits object, hook string, interface \
-                  string, netns string, obscured_hits object, rules array";
+                  string, known_hits object, netns string, obscured_hits object, rules array";
     assert_eq!(shape(filter), fields);
-    for hits in ["default_hits", "obscured_hits"] {
+    for hits in ["default_hits", "known_hits", "obscured_hits"] {
         assert_eq!(shape(&filter[hits]), "bytes number, packets number");
     }
     let rule = "bytes number, number number, packets number, rule string";
