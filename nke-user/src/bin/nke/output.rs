@@ -97,6 +97,11 @@ pub(crate) fn right(table: &mut Table, columns: &[usize]) {
     }
 }
 
+/// No cell is broken into lines, however wide the table gets.
+pub(crate) fn whole(table: &mut Table) {
+    table.set_content_arrangement(ContentArrangement::Disabled);
+}
+
 pub(crate) fn print_table(table: &Table) {
     for row in table.lines() {
         line(format_args!("{}", row.trim_end()));

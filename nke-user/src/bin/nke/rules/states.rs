@@ -132,6 +132,8 @@ fn print(found: &Found, known: &Option<KnownFlows>, makers: &Makers) {
         ]);
     }
     output::right(&mut table, &[5, 6, 7, 8, 9]);
+    // Broken addresses are none.
+    output::whole(&mut table);
     output::print_table(&table);
 }
 
