@@ -19,9 +19,27 @@ fn world() -> World {
 /// `nke attach` at a hook with these options fails so; `{}` in the line is the namespace.
 #[track_caller]
 fn refused(hook: &str, options: &[&str], prepare: impl Fn(&mut Command), name: &str, line: &str) {
+    refused_of(
+        &["counter", "packet-filter"],
+        hook,
+        options,
+        prepare,
+        (name, line),
+    );
+}
+
+/// The same of these extensions.
+#[track_caller]
+fn refused_of(
+    extensions: &[&str],
+    hook: &str,
+    options: &[&str],
+    prepare: impl Fn(&mut Command),
+    (name, line): (&str, &str),
+) {
     let world = world();
     let before = world.standing();
-    for extension in ["counter", "packet-filter"] {
+    for extension in extensions {
         let place = ["--netns", world.inside.name(), "--hook", hook];
         let words = [&["attach", extension], &place[..], options].concat();
         let mut command = world.command(&words);
@@ -37,6 +55,9 @@ fn refused(hook: &str, options: &[&str], prepare: impl Fn(&mut Command), name: &
     }
 }
 
+/// What a manifest asks of the kernel is missed before the hook is.
+const ASKS_NOTHING: &[&str] = &["counter"];
+
 /// On a kernel that looks old and refuses a kind of `bpf(2)`.
 fn old(kind: bpf_cmd, errno: i32) -> impl Fn(&mut Command) {
     move |command| {
@@ -48,26 +69,32 @@ fn old(kind: bpf_cmd, errno: i32) -> impl Fn(&mut Command) {
 #[test]
 fn a_kernel_without_netfilter_programs() {
     for kind in [BPF_PROG_LOAD, BPF_LINK_CREATE] {
-        refused(
+        refused_of(
+            ASKS_NOTHING,
             "ip/out",
             &[],
             old(kind, libc::EINVAL),
-            "kernel-too-old",
-            "ip/out of network namespace {}: attach: this hook needs Linux 6.4 or newer, this is \
-             2.6; update the kernel",
+            (
+                "kernel-too-old",
+                "ip/out of network namespace {}: attach: this hook needs Linux 6.4 or newer, this is \
+                 2.6; update the kernel",
+            ),
         );
     }
 }
 
 #[test]
 fn a_kernel_that_puts_nothing_together() {
-    refused(
+    refused_of(
+        ASKS_NOTHING,
         "ip/out",
         &["--defrag"],
         old(BPF_LINK_CREATE, libc::EOPNOTSUPP),
-        "kernel-too-old",
-        "ip/out of network namespace {}: attach: --defrag needs Linux 6.6 or newer, this is 2.6; \
-         update the kernel",
+        (
+            "kernel-too-old",
+            "ip/out of network namespace {}: attach: --defrag needs Linux 6.6 or newer, this is 2.6; \
+             update the kernel",
+        ),
     );
     for (errno, text) in [
         (
