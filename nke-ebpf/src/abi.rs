@@ -16,6 +16,7 @@
 pub mod classic;
 pub mod records;
 mod rule_set;
+pub mod sources;
 pub mod states;
 mod test;
 

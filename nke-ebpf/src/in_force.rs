@@ -464,6 +464,9 @@ macro_rules! rules {
                 if test.kind == $crate::abi::Test::LIMIT {
                     return nke_within(first, test, subject.length());
                 }
+                if test.kind == $crate::abi::Test::LIMIT_PER_SOURCE {
+                    return nke_within_per_source(first, test, subject);
+                }
                 nke_set_answer(subject, $crate::sets::question(test))
             });
             holds.into()
@@ -478,6 +481,17 @@ macro_rules! rules {
         ) -> u32 {
             // SAFETY: as above.
             unsafe { $crate::within(first, limit, bytes) }.into()
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn nke_within_per_source(
+            first: *const $crate::abi::Page,
+            limit: *const $crate::abi::Test,
+            subject: *const $crate::abi::Subject,
+        ) -> u32 {
+            // SAFETY: as above.
+            unsafe { $crate::sources::within_per_source(&$rules, first, limit, subject) }.into()
         }
 
         #[unsafe(no_mangle)]

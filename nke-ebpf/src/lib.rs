@@ -56,6 +56,10 @@ pub mod states;
 
 mod subject;
 
+mod rate;
+
+pub mod sources;
+
 mod word;
 
 #[cfg(feature = "bpf")]
@@ -73,8 +77,6 @@ mod limit;
 mod netfilter;
 #[cfg(feature = "bpf")]
 mod observer;
-#[cfg(feature = "bpf")]
-mod rate;
 #[cfg(feature = "bpf")]
 #[doc(hidden)]
 pub mod routine;

@@ -7,52 +7,80 @@
 //! rate in the long run is right. Only where a limit has rested can a share be lost to another CPU's.
 //!
 //! Nothing here waits.
-#![expect(unsafe_code, reason = "a page's word, which all CPUs share")]
-
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 
 use crate::{
-    abi::{PAGE_WORDS, Page, Test, limit},
-    branchless::add_at_once,
+    Word,
+    abi::{Test, limit},
 };
 
-/// Whether a packet of so many bytes is within a limit, whose word lies in the first of the pages.
-///
-/// # Safety
-///
-/// Both pointers must be null or valid.
+/// What a packet of so many bytes takes of a limit, in nanoseconds.
 #[inline(always)]
-#[must_use]
-pub unsafe fn within(first: *mut Page, limit: *const Test, bytes: u32) -> bool {
-    // SAFETY: promised by the caller.
-    let Some(test) = (unsafe { limit.as_ref() }) else {
-        return false;
-    };
-    if first.is_null() {
-        return false;
-    }
-    let word = test.more[limit::WORD] as usize & (PAGE_WORDS - 1);
+pub(crate) fn share(test: &Test, bytes: u32) -> u64 {
     let amount = if test.first[limit::BYTES] != 0 {
         u64::from(bytes)
     } else {
         1
     };
-    let share = amount.wrapping_mul(test.first[limit::COST]) >> 16;
-    // SAFETY: the word lies within the page, and is read and written as a whole; the helper takes nothing.
-    unsafe {
-        let time = first.cast::<u64>().add(word);
-        let now = bpf_ktime_get_ns();
-        let before = time.read_volatile();
-        let from = if before < now { now } else { before };
-        let ahead = from.wrapping_sub(now).wrapping_add(share);
-        if ahead > test.second[limit::AHEAD] {
-            return false;
-        }
-        if before < now {
-            time.write_volatile(now.wrapping_add(share));
-        } else {
-            add_at_once(&mut *time, share);
-        }
+    amount.wrapping_mul(test.first[limit::COST]) >> 16
+}
+
+/// Whether the time of a limit may be so far ahead of the clock.
+#[inline(always)]
+pub(crate) const fn fits(test: &Test, ahead: u64) -> bool {
+    ahead <= test.second[limit::AHEAD]
+}
+
+/// Whether a packet of so many bytes is within a limit that has this time. If it is, it takes its share.
+#[inline(always)]
+pub(crate) fn takes(time: &Word, test: &Test, bytes: u32, now: u64) -> bool {
+    let share = share(test, bytes);
+    let before = time.get();
+    let from = if before < now { now } else { before };
+    if !fits(test, from.wrapping_sub(now).wrapping_add(share)) {
+        return false;
+    }
+    if before < now {
+        time.set(now.wrapping_add(share));
+    } else {
+        time.add(share);
     }
     true
 }
+
+#[cfg(feature = "bpf")]
+mod kernel {
+    #![expect(unsafe_code, reason = "a page's word, which all CPUs share")]
+
+    use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+
+    use super::takes;
+    use crate::{
+        Word,
+        abi::{PAGE_WORDS, Page, Test, limit},
+    };
+
+    /// Whether a packet of so many bytes is within a limit, whose word lies in the first of the pages.
+    ///
+    /// # Safety
+    ///
+    /// Both pointers must be null or valid.
+    #[inline(always)]
+    #[must_use]
+    pub unsafe fn within(first: *mut Page, limit: *const Test, bytes: u32) -> bool {
+        // SAFETY: promised by the caller.
+        let Some(test) = (unsafe { limit.as_ref() }) else {
+            return false;
+        };
+        if first.is_null() {
+            return false;
+        }
+        let word = test.more[limit::WORD] as usize & (PAGE_WORDS - 1);
+        // SAFETY: the word lies within the page, and is read and written as a whole.
+        let time = unsafe { &*first.cast::<Word>().add(word) };
+        // SAFETY: the helper takes nothing and cannot fail.
+        takes(time, test, bytes, unsafe { bpf_ktime_get_ns() })
+    }
+}
+
+#[cfg(feature = "bpf")]
+pub use kernel::within;

@@ -118,7 +118,7 @@ impl Subject {
 
 /// Whether all tests of a rule hold, which lies in this page and has this
 /// [`Rule::extra`](crate::abi::Rule::extra). `ask` says whether a test holds that is about more than the
-/// subject: [`Test::IN`], [`Test::LIMIT`]. If all hold, and the rule sets a mark, the subject has it.
+/// subject: [`Test::IN`], and limits. If all hold, and the rule sets a mark, the subject has it.
 #[inline(always)]
 #[must_use]
 pub fn tests_hold(
@@ -165,7 +165,7 @@ fn holds(test: &Test, subject: &Subject, ask: impl Fn(&Test, &Subject) -> u32) -
     let holds = match test.kind {
         Test::MASKED => differs == 0,
         Test::RANGE => (test.first[0]..=test.second[0]).contains(&(first & test.first[1])),
-        Test::IN | Test::LIMIT => return u64::from(ask(test, subject)),
+        Test::IN | Test::LIMIT | Test::LIMIT_PER_SOURCE => return u64::from(ask(test, subject)),
         _ => return NEITHER,
     };
     forget(u64::from(holds), first)

@@ -1,5 +1,7 @@
 //! Rules that do something and do not decide, or run out, on the wire: `count`, `mark`, `limit`.
 
+use std::net::UdpSocket;
+
 use nke_tests::{Hook, IFACE, World, udp_arrives};
 use serde_json::Value;
 
@@ -73,5 +75,36 @@ fn a_limit_lets_its_burst_by_at_every_hook() {
         assert_eq!(passed(3), [true, false, false], "{place:?}");
         assert_eq!(packets(&world, place)[0], 2, "{place:?}");
         nke(&["detach", "packet-filter"]);
+    }
+}
+
+#[test]
+fn who_floods_takes_nothing_from_others() {
+    let world = World::with_addresses();
+    let other = "10.1.0.77";
+    world
+        .outside
+        .ip(&format!("address add {other}/24 dev {IFACE}"));
+    let flood = world.outside.enter(|| UdpSocket::bind((other, 0)));
+    let flood = flood.expect("the address is there");
+    for place in [
+        &["-i", IFACE, "--hook", "interface/xdp"][..],
+        &["-i", IFACE, "--hook", "interface/in"],
+        &["--hook", "ip/in"],
+    ] {
+        filter(&world, place, &["attach", "packet-filter"]).ok();
+        let rule = "drop in proto udp to any port 60 limit over 1/d burst 2 per source";
+        filter(&world, place, &["filter", "add", rule]).ok();
+        let listed: Value = filter(&world, place, &["filter", "list", "--json"]).json();
+        assert_eq!(listed["filters"][0]["rules"][0]["rule"], rule);
+        let arrives = || udp_arrives(&world, false, &[60, 61])[0];
+        assert!(arrives(), "{place:?}");
+        for _ in 0..20 {
+            let target = (World::inside_address(false), 60);
+            flood.send_to(b"more", target).expect("it goes out");
+        }
+        assert_eq!([arrives(), arrives()], [true, false], "{place:?}");
+        assert_eq!(packets(&world, place), [18 + 1], "{place:?}");
+        filter(&world, place, &["detach", "packet-filter"]).ok();
     }
 }

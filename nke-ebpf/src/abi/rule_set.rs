@@ -11,6 +11,7 @@
 //! then          counts that old rule sets have left, by number; then those of each CPU, unless
 //!               there is room for them in page 0
 //! then          a page of expressions, if there are any
+//! then          the sources of limits per source, if there are any: see `sources`
 //! then          room for the trees of rules that come later
 //! ```
 //!
@@ -222,8 +223,10 @@ pub struct Header {
     /// A number that no other rule set has: the kernel's of its map. By it answers of expressions and the table of
     /// flows know the rules.
     pub stamp: u32,
+    /// The page where the [table of sources](super::sources) begins; 0 if there is none.
+    pub sources: u32,
     /// Nothing yet.
-    pub spare: [u32; 2],
+    pub spare: u32,
     /// The trees by family: of what is not IP, of IPv4, of IPv6, and none. A search goes through them in this order.
     /// Rules that do something even where they do not decide ([`Rule::GO_ON`], [`Test::LIMIT`](super::Test::LIMIT)), and
     /// those that may see it, have trees of their own, which come last: what the other trees have says
@@ -375,6 +378,7 @@ impl Header {
         words[4] = join(self.taken, self.built);
         words[5] = join(self.tests, self.tested);
         words[6] = join(self.expressions, self.stamp);
+        words[7] = join(self.sources, self.spare);
         let roots = self.roots.as_flattened();
         for (two, root) in words[8..SAID].chunks_exact_mut(2).zip(roots) {
             two.copy_from_slice(&[root.at.0, join(root.first, root.kind)]);
@@ -392,6 +396,7 @@ impl Header {
         let (taken, built) = split(words[4]);
         let (tests, tested) = split(words[5]);
         let (expressions, stamp) = split(words[6]);
+        let (sources, spare) = split(words[7]);
         let mut roots = [[Root::NONE; ROOTS]; 4];
         let pairs = words[8..SAID].chunks_exact(2);
         for (root, two) in roots.as_flattened_mut().iter_mut().zip(pairs) {
@@ -417,7 +422,8 @@ impl Header {
             tested,
             expressions,
             stamp,
-            spare: [0; 2],
+            sources,
+            spare,
             roots,
             rest: [0; 16],
         }

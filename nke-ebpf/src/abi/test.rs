@@ -65,14 +65,15 @@ pub mod field {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Test {
-    /// How it is compared: [`Test::MASKED`], [`Test::RANGE`], [`Test::IN`], [`Test::LIMIT`]. Or it is none, stands
-    /// first, and says what follows from a match: [`Test::NOTHING`], [`Test::SET_MARK`], [`Test::SAMPLE`].
+    /// How it is compared: [`Test::MASKED`], [`Test::RANGE`], [`Test::IN`], [`Test::LIMIT`],
+    /// [`Test::LIMIT_PER_SOURCE`]. Or it is none, stands first, and says what follows from a match: [`Test::NOTHING`], [`Test::SET_MARK`], [`Test::SAMPLE`].
     pub kind: u16,
     /// Which word of the subject, or which two: see [`field`].
     pub field: u16,
     /// 1 if the test holds where the comparison fails, else 0.
     pub not: u16,
-    /// The slot of a named set, if it is about one.
+    /// The slot of a named set, if it is about one. Of a [`Test::LIMIT_PER_SOURCE`], how many bits of an address make a
+    /// source: of IPv4 in the high byte, of IPv6 in the low one.
     pub slot: u16,
     /// The values of two words; or the lowest that a word may have, and its bits that are compared.
     pub first: [u64; 2],
@@ -82,7 +83,7 @@ pub struct Test {
     pub more: [u64; 3],
 }
 
-/// Where a [`Test::LIMIT`] has its words.
+/// Where a [`Test::LIMIT`], or a [`Test::LIMIT_PER_SOURCE`], has its words.
 pub mod limit {
     /// In [`super::Test::first`]: what one packet or byte costs, in nanoseconds times 2^16.
     pub const COST: usize = 0;
@@ -97,7 +98,8 @@ pub mod limit {
     /// In [`super::Test::more`]: in how many seconds, as it was said.
     pub const PERIOD: usize = 1;
     /// In [`super::Test::more`]: the word of page 0 that is the time of the kernel's clock at which what
-    /// has come by so far had come by at the rate. Nobody but packets changes it.
+    /// has come by so far had come by at the rate. Nobody but packets changes it. Of a limit per source, the key
+    /// that its sources are hashed with.
     pub const WORD: usize = 2;
 }
 
@@ -114,6 +116,8 @@ impl Test {
     /// No more comes by than at a rate: see [`limit`]. It is the last of a rule's tests, and looked at
     /// where all others hold.
     pub const LIMIT: u16 = 4;
+    /// The same for each source of packets, whose times lie in the rule set's [table](super::sources).
+    pub const LIMIT_PER_SOURCE: u16 = 5;
     /// No test: nothing follows from a match, but that it is counted.
     pub const NOTHING: u16 = 16;
     /// No test: these bits of the packet's mark are set, where the mask has ones.
@@ -163,6 +167,12 @@ impl Test {
             second: [c, d],
             more: [port as u64, 0, 0],
         }
+    }
+
+    /// Whether it is a limit, of either kind.
+    #[must_use]
+    pub const fn is_limit(&self) -> bool {
+        matches!(self.kind, Self::LIMIT | Self::LIMIT_PER_SOURCE)
     }
 
     /// [`super::Rule::extra`] of a rule that has so many tests, from this line of its page on.

@@ -10,7 +10,7 @@ use proptest::sample::select;
 use super::{
     Action, Addresses, Asked, Conditions, Dscp, Ends, Fragment, IcmpKind, InterfaceName,
     LengthRange, Limit, Mac, Mark, Net, Packet, Period, PortProtocol, PortRange, Prefix, Protocol,
-    Rule, RuleSet, TcpFlags, Test, Transport, Vlan, VlanId, Way,
+    Rule, RuleSet, Sources, TcpFlags, Test, Transport, Vlan, VlanId, Way,
 };
 
 fn action() -> impl Strategy<Value = Action> {
@@ -40,10 +40,16 @@ fn limit() -> impl Strategy<Value = Vec<Test>> {
         4000..1_000_000u64,
         prop_oneof![Just(5), Just(65536), 1..100u64],
     );
-    let limit = (counts, period, any::<bool>(), any::<bool>()).prop_filter_map(
+    let sources = prop_oneof![
+        Just(None),
+        Just(Some(Sources::DEFAULT)),
+        (1..=32u8, 1..=128u8).prop_map(|(v4, v6)| Sources::new(v4, v6)),
+    ];
+    let limit = (counts, period, any::<bool>(), any::<bool>(), sources).prop_filter_map(
         "no limit",
-        |((rate, burst), period, bytes, not)| {
-            let what = Asked::Limit(Limit::new(rate, period, bytes, burst)?);
+        |((rate, burst), period, bytes, not, sources)| {
+            let limit = Limit::new(rate, period, bytes, burst)?;
+            let what = Asked::Limit(sources.map_or(limit, |sources| limit.per(sources)));
             Some(vec![Test { what, not }])
         },
     );

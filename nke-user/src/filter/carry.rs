@@ -5,9 +5,12 @@
 //!
 //! Nothing here does I/O.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::RandomState},
+    hash::BuildHasher as _,
+};
 
-use nke_ebpf::abi::{PAGE_WORDS, Test, limit};
+use nke_ebpf::abi::{self, PAGE_WORDS, Test, limit, sources};
 
 use super::rule::Rule;
 use super::stored::Set;
@@ -60,10 +63,71 @@ pub(super) fn limits(old: &Set, new: &Set, staying: &[Option<u32>]) {
 
 /// The word of the limit of the rule of this number, if it has one.
 fn word(set: &Set, number: u32, tests: &[Test]) -> Option<usize> {
-    let rule = set.rule(set.listed(number))?;
-    let test = tree::tests_of(&rule, tests)?.last()?;
+    let test = last(set, number, tests).filter(|test| test.kind == Test::LIMIT)?;
     let word = usize::try_from(test.more[limit::WORD]).ok()?;
-    (test.kind == Test::LIMIT && word < PAGE_WORDS).then_some(word)
+    (word < PAGE_WORDS).then_some(word)
+}
+
+/// The last test of the rule of this number.
+fn last<'a>(set: &Set, number: u32, tests: &'a [Test]) -> Option<&'a Test> {
+    let rule = set.rule(set.listed(number))?;
+    tree::tests_of(&rule, tests)?.last()
+}
+
+/// Gives each limit per source the key that its sources are hashed with: that of the rule which stays, or one that nobody
+/// knows. False if there is no such limit.
+pub(super) fn keys(
+    (rules, tests): (&[abi::Rule], &mut [Test]),
+    old: Option<&Set>,
+    staying: &[Option<u32>],
+) -> bool {
+    let per_source = |test: &Test| test.kind == Test::LIMIT_PER_SOURCE;
+    if !tests.iter().any(per_source) {
+        return false;
+    }
+    let old_tests = old.map(Set::tests).unwrap_or_default();
+    for (rule, before) in rules.iter().zip(staying) {
+        let own = tree::tests_of_mut(rule, tests);
+        let Some(test) = own.and_then(<[Test]>::last_mut).filter(|it| per_source(it)) else {
+            continue;
+        };
+        let before = before.zip(old);
+        let before = before.and_then(|(number, old)| last(old, number, &old_tests));
+        test.more[limit::WORD] = match before.filter(|test| per_source(test)) {
+            Some(before) => before.more[limit::WORD],
+            None => RandomState::new().hash_one(rule.number),
+        };
+    }
+    true
+}
+
+/// Has sources of limits be known in another set with what has come by of them. Where both know one, or there is no room,
+/// what is further over its limit stays.
+pub(super) fn sources(old: &Set, new: &Set) {
+    for bucket in 0..sources::BUCKETS {
+        let (Some(from), Some(to)) = (old.sources(bucket), new.sources(bucket)) else {
+            return;
+        };
+        let places = |set: &Set, at: usize| -> Vec<(u64, u64)> {
+            let words: Vec<u64> = set.words(at, sources::PLACES * 2).collect();
+            let (places, _) = words.as_chunks();
+            places.iter().map(|[key, time]| (*key, *time)).collect()
+        };
+        let mut taken = places(new, to);
+        for (key, time) in places(old, from) {
+            let known = taken.iter().position(|place| place.0 == key);
+            let idle = (0..taken.len()).min_by_key(|place| taken[*place].1);
+            let Some(place) = known.or(idle).filter(|_| key != 0) else {
+                continue;
+            };
+            if taken[place].1 < time {
+                taken[place] = (key, time);
+                // The time first, as packets write it.
+                new.write(to + place * 2 + 1, &[time]);
+                new.write(to + place * 2, &[key]);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -74,6 +74,7 @@ impl Dialect {
                 "limit",
                 "over",
                 "burst",
+                "per",
                 "on",
                 "count",
                 "not",
@@ -95,7 +96,7 @@ impl Dialect {
                 "pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
                  [to ADDRESS [port N]] [flags F/G] [icmp-type T [code C]] [fragment] [dscp D] \
                  [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
-                 [limit [over] N/s [bytes] [burst N]] [expr 'TCPDUMP'] [keep state]"
+                 [limit [over] N/s [bytes] [burst N] [per source[/N]]] [expr 'TCPDUMP'] [keep state]"
             }
             Self::Calls => {
                 "pass|drop [out|connect|sendmsg|bind] [inet|inet6] [proto P] [to ADDRESS] [port N]"

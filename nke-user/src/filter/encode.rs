@@ -253,7 +253,7 @@ pub(super) fn decode(
     let transport = transport(encoded, protocol)?;
     let (action, sample, tests) = decode_front(encoded.outcome, tests)?;
     let limits = tests.iter().rev();
-    let limits = limits.take_while(|test| test.kind == abi::Test::LIMIT);
+    let limits = limits.take_while(|test| test.is_limit());
     let (mut tests, limit) = tests.split_at(tests.len() - limits.count());
     let mut expression = None;
     if let Some((last, others)) = tests.split_last()

@@ -426,7 +426,9 @@ impl Test {
                     set: name_of(&[a, b, c, d])?,
                 })
             }
-            (abi::Test::LIMIT, 0) => Asked::Limit(Limit::decode(encoded)?),
+            (abi::Test::LIMIT | abi::Test::LIMIT_PER_SOURCE, 0) => {
+                Asked::Limit(Limit::decode(encoded)?)
+            }
             (abi::Test::RANGE, field::LENGTH) => {
                 let [first, last] = [encoded.first[0], encoded.second[0]].map(u32::try_from);
                 Asked::Length(LengthRange::new(first.ok()?, last.ok()?)?)

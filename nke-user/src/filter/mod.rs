@@ -101,7 +101,7 @@ pub use nke_ebpf::set::Kind as SetKind;
 pub use optimise::Finding;
 pub use parse::parse_rules;
 pub use parse_error::{Expected, Found, ParseError, Problem};
-pub use rate::{Limit, Period};
+pub use rate::{Limit, Period, Sources};
 pub use rule::{
     Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
     Transport, Way,

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A limit fills up with time: what has rested holds a burst at once. All processors share it without a lock, and
-//! at its edge each may let one packet more by. Nothing here knows the time; the kernel side does.
+//! at its edge each may let one packet more by. A limit `per source` is one for each sender of packets. Nothing here
+//! knows the time; the kernel side does.
 
 use std::fmt;
 
@@ -26,6 +27,44 @@ pub struct Limit {
     period: Period,
     bytes: bool,
     burst: u64,
+    sources: Option<Sources>,
+}
+
+/// What is one source of packets: so many first bits of its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sources {
+    v4: u8,
+    v6: u8,
+}
+
+impl Sources {
+    /// An address of IPv4, and of IPv6 a network of 64 bits: within one a host chooses its addresses as it likes.
+    pub const DEFAULT: Self = Self { v4: 32, v6: 64 };
+
+    /// So many bits of IPv4, up to 32, and of IPv6, up to 128. Nothing if there are none, or more.
+    #[must_use]
+    pub fn new(v4: u8, v6: u8) -> Option<Self> {
+        ((1..=32).contains(&v4) && (1..=128).contains(&v6)).then_some(Self { v4, v6 })
+    }
+
+    /// As `source`, `source/24` or `source/24/56` says it. A single length up to 32 is of IPv4, another of IPv6.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let Self { v4, v6 } = Self::DEFAULT;
+        let length = |text: &str| text.parse::<u8>().ok().filter(|_| is_number(text));
+        let mut parts = text.strip_prefix("source")?.split('/');
+        let (before, lengths) = (parts.next()?, [parts.next(), parts.next()]);
+        if !before.is_empty() || parts.next().is_some() {
+            return None;
+        }
+        match lengths.map(|it| it.map(length)) {
+            [Some(Some(v4)), Some(Some(v6))] => Self::new(v4, v6),
+            [Some(Some(one)), None] if one <= 32 => Self::new(one, v6),
+            [Some(Some(one)), None] => Self::new(v4, one),
+            [None, _] => Some(Self::DEFAULT),
+            _ => None,
+        }
+    }
 }
 
 /// In which time.
@@ -71,6 +110,7 @@ impl Limit {
             period,
             bytes,
             burst,
+            sources: None,
         };
         let cost = limit.cost()?;
         (burst != 0 && cost != 0 && !(bytes && cost >= DEAREST_BYTE)).then_some(limit)
@@ -85,7 +125,26 @@ impl Limit {
     /// The same with another burst; nothing of 0.
     #[must_use]
     pub fn with_burst(self, burst: u64) -> Option<Self> {
-        Self::new(self.rate, self.period, self.bytes, burst)
+        let limit = Self::new(self.rate, self.period, self.bytes, burst)?;
+        Some(Self {
+            sources: self.sources,
+            ..limit
+        })
+    }
+
+    /// The same for each of these sources.
+    #[must_use]
+    pub const fn per(self, sources: Sources) -> Self {
+        Self {
+            sources: Some(sources),
+            ..self
+        }
+    }
+
+    /// What is one source, if each has the limit for itself.
+    #[must_use]
+    pub const fn sources(&self) -> Option<Sources> {
+        self.sources
     }
 
     const fn default_burst(bytes: bool) -> u64 {
@@ -113,6 +172,10 @@ impl Limit {
         test.second[limit::BURST] = self.burst;
         test.more[limit::RATE] = self.rate;
         test.more[limit::PERIOD] = seconds;
+        if let Some(Sources { v4, v6 }) = self.sources {
+            test.kind = abi::Test::LIMIT_PER_SOURCE;
+            test.slot = u16::from_be_bytes([v4, v6]);
+        }
         test
     }
 
@@ -123,7 +186,12 @@ impl Limit {
         let (period, ..) = periods.find(|(.., known)| *known == seconds)?;
         let bytes = test.first[limit::BYTES] != 0;
         let (rate, burst) = (test.more[limit::RATE], test.second[limit::BURST]);
-        Self::new(rate, *period, bytes, burst)
+        let limit = Self::new(rate, *period, bytes, burst)?;
+        let [v4, v6] = test.slot.to_be_bytes();
+        match test.kind {
+            abi::Test::LIMIT_PER_SOURCE => Some(limit.per(Sources::new(v4, v6)?)),
+            _ => Some(limit),
+        }
     }
 
     /// What stands behind `limit`, and whether it is `over`.
@@ -145,7 +213,12 @@ impl Limit {
             Self::default_burst(bytes)
         };
         let limit = Self::new(rate, period, bytes, burst);
-        let limit = limit.ok_or_else(|| cursor.problem(Problem::NoLimit, said.word, None))?;
+        let mut limit = limit.ok_or_else(|| cursor.problem(Problem::NoLimit, said.word, None))?;
+        if cursor.keyword("per") {
+            let what = "`source`, or with lengths of prefixes, as in `source/24` or `source/24/56`";
+            limit.sources =
+                Some(cursor.thing(what, |_| None, |text| Sources::parse(text).map(Ok))?);
+        }
         Ok((limit, over))
     }
 }
@@ -180,6 +253,7 @@ impl fmt::Display for Limit {
             period,
             bytes,
             burst,
+            sources,
         } = self;
         let (letter, _) = period.row();
         write!(f, "{rate}/{letter}")?;
@@ -189,6 +263,22 @@ impl fmt::Display for Limit {
         if *burst != Self::default_burst(*bytes) {
             write!(f, " burst {burst}")?;
         }
-        Ok(())
+        match sources {
+            Some(sources) => write!(f, " per {sources}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { v4, v6 } = *self;
+        f.write_str("source")?;
+        match Self::DEFAULT {
+            default if *self == default => Ok(()),
+            default if v6 == default.v6 => write!(f, "/{v4}"),
+            default if v4 == default.v4 && v6 > 32 => write!(f, "/{v6}"),
+            _ => write!(f, "/{v4}/{v6}"),
+        }
     }
 }

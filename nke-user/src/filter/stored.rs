@@ -165,6 +165,14 @@ impl Set {
         }
     }
 
+    /// The word where a bucket of sources begins, by its number from 0; nothing if there are none.
+    pub(super) fn sources(&self, bucket: usize) -> Option<usize> {
+        match self.header.sources as usize {
+            0 => None,
+            page => Some(page * PAGE_WORDS + bucket * LINE_WORDS),
+        }
+    }
+
     /// The word where a test begins, by its number from 0.
     pub(super) const fn test(&self, number: u32) -> usize {
         self.header.tests as usize * PAGE_WORDS + number as usize * LINE_WORDS

@@ -404,10 +404,14 @@ impl Table {
         let (mut encoded, mut tests) = encode::encode_all(&new.rules, &expressions);
         self.find_sets(new, &mut tests)?;
         self.find_interfaces(new, &mut tests)?;
+        let per_source = carry::keys((&encoded, &mut tests), old.as_ref(), &staying);
         let default = encode::default_outcome(new);
         let mut built = tree::build(&mut encoded, &mut tests, default, cpus).ok_or_else(full)?;
         if !page.is_empty() {
             built.add_expressions(&page);
+        }
+        if per_source {
+            built.add_sources();
         }
         let set = Set::create(built.pages, &built.words, built.header);
         let set = set.map_err(failed("make a map for the new rules"))?;
@@ -540,6 +544,7 @@ impl New {
             let words = Counts::of(old)?.carried(staying, set.header.row);
             set.write(set.header.carried as usize * abi::PAGE_WORDS, &words);
             carry::limits(old, set, staying);
+            carry::sources(old, set);
         }
         Ok(())
     }

@@ -195,6 +195,19 @@ fn rules_can_go_on_and_be_limited() {
     same("drop proto icmp limit over 10/s");
     same("pass arp limit 5/m burst 1");
     same("pass proto udp length 100 limit 1000000/s bytes burst 3000");
+    same("drop in limit over 10/s per source");
+    same("pass proto icmp limit 5/m burst 1 per source/24");
+    same("pass proto icmp limit 500/m bytes burst 100 per source/56");
+    same("drop limit over 10/s per source/24/56");
+    same("drop limit over 10/s per source/32/32");
+    check(
+        "drop limit over 10/s per source/32/64",
+        &["drop limit over 10/s per source"],
+    );
+    check(
+        "drop limit 1/s per source/32",
+        &["drop limit 1/s per source"],
+    );
     check("drop log 1/1", &["drop log"]);
     same("pass in log on eth0 proto tcp");
     same("drop on not { br-lan, eth0.7 } arp vlan 7");
@@ -221,6 +234,13 @@ fn rules_can_go_on_and_be_limited() {
     check_error("drop limit 0/s", 12, "at least one");
     check_error("drop limit 1/s bytes", 12, "bytes at least 4/s");
     check_error("drop limit 5", 12, "as in `100/s`");
+    for wrong in [
+        "/", "/0", "/129", "/24/", "/24/0", "/33/64", "/24/129", "/24/56/1", "/+1", "s",
+    ] {
+        let line = format!("drop limit 5/s per source{wrong}");
+        check_error(&line, 20, "as in `source/24`");
+    }
+    check_error("drop limit 5/s per sorce", 20, "expected `source`");
     check_error(
         "drop limit 18446744073709551615g/s",
         12,
@@ -320,7 +340,7 @@ fn errors_name_the_place_and_the_way_out() {
         "expected `pass`, `drop`, `count` or `mark`, found `tcp`; the order is: pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] \
          [arp|inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]] [flags F/G] \
          [icmp-type T [code C]] [fragment] [dscp D] [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
-         [limit [over] N/s [bytes] [burst N]] [expr 'TCPDUMP'] [keep state]",
+         [limit [over] N/s [bytes] [burst N] [per source[/N]]] [expr 'TCPDUMP'] [keep state]",
     );
     check_error(
         "drop quick",

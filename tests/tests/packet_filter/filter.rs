@@ -71,6 +71,12 @@ impl Filter {
         self.table.read().expect("the kernel shows the rules")
     }
 
+    /// How many bytes its rules take.
+    #[track_caller]
+    pub(crate) fn memory(&self) -> u64 {
+        self.table.memory().expect("the kernel shows the rules")
+    }
+
     /// What becomes of a packet; nothing if the kernel does not run the program on it: a TC
     /// program is run only on packets whose IP header is whole. On the wire there is no such
     /// mercy, and [`Filter::send`] has none.

@@ -11,6 +11,7 @@ mod filter;
 mod fuzz;
 mod goes_on;
 mod hostile;
+mod per_source;
 mod sets;
 mod shapes;
 

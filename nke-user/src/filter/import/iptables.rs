@@ -4,10 +4,10 @@
 
 use super::super::conditions::{Dscp, Fragment, IcmpKind, TcpFlags};
 use super::super::further::{self, Asked, LengthRange, Mac, Mark, Test};
-use super::super::rate::{Limit, Period};
 use super::super::rule::{Action, PortRange, Protocol, Way};
 use super::super::{names, parse::is_number};
 use super::chains::{Chain, Read, Rule, Target, flattened};
+use super::limits;
 use super::line::{Matches, Net};
 use super::{Foreign, Imported, Untranslated, Wanted};
 
@@ -51,6 +51,7 @@ fn chains(
     wanted: &Wanted,
     others: &mut Vec<Untranslated>,
 ) -> Result<Vec<Chain>, Foreign> {
+    let is_v6 = is_v6(text);
     let (mut table, mut chains) = ("", Vec::<Chain>::new());
     for (line, text) in (1..).zip(text.lines()) {
         let wrong = |problem| Foreign::Line { line, problem };
@@ -100,6 +101,7 @@ fn chains(
             let reader = Reader {
                 interface: wanted.interface.as_deref(),
                 way: way_of(&name),
+                is_v6,
             };
             chain.rules.push(Rule {
                 place: format!("line {line}"),
@@ -134,7 +136,7 @@ fn split(line: &str) -> Option<Vec<String>> {
 }
 
 /// Extensions of which all options are known that a rule can have, or that it is refused for.
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 11] = [
     "multiport",
     "comment",
     "iprange",
@@ -145,12 +147,14 @@ const MODULES: [&str; 10] = [
     "mark",
     "length",
     "limit",
+    "hashlimit",
 ];
 
 struct Reader<'a> {
     interface: Option<&'a str>,
     /// The way of the chain's packets, if it says.
     way: Option<Way>,
+    is_v6: bool,
 }
 
 impl Reader<'_> {
@@ -207,7 +211,8 @@ impl Reader<'_> {
                 "-m" if MODULES.contains(&value) => Some(()),
                 "--comment" | "--reject-with" | "--log-prefix" | "--log-level" => Some(()),
                 "-j" | "-g" => target_of(word, value).map(|it| target = it),
-                _ => further(word, value, &mut matches),
+                _ => further(word, value, &mut matches)
+                    .or_else(|| limits::read(word, value, self.is_v6, &mut matches)),
             };
             read.ok_or_else(|| format!("`{word} {value}`"))?;
         }
@@ -276,8 +281,6 @@ fn further(word: &str, value: &str, matches: &mut Matches) -> Option<()> {
         "--mac-source" => Asked::EtherFrom(Mac::parse(value)?),
         "--mark" => Asked::Mark(mark(value)?),
         "--length" => Asked::Length(length(value)?),
-        "--limit" => Asked::Limit(limit(value, None)?),
-        "--limit-burst" => return with_burst(value, matches),
         _ => return None,
     };
     matches.tests.push(Test { what, not: false });
@@ -298,46 +301,6 @@ fn mark(value: &str) -> Option<Mark> {
 fn length(value: &str) -> Option<LengthRange> {
     let (first, last) = value.split_once(':').unwrap_or((value, value));
     LengthRange::new(first.parse().ok()?, last.parse().ok()?)
-}
-
-/// As `5/min`.
-fn limit(value: &str, burst: Option<u64>) -> Option<Limit> {
-    let (count, period) = value.split_once('/')?;
-    let period = match period {
-        "s" | "sec" | "second" => Period::Second,
-        "m" | "min" | "minute" => Period::Minute,
-        "h" | "hour" => Period::Hour,
-        "d" | "day" => Period::Day,
-        _ => return None,
-    };
-    Limit::new(count.parse().ok()?, period, false, burst.unwrap_or(5))
-}
-
-/// What a limit that stands before takes at once.
-fn with_burst(value: &str, matches: &mut Matches) -> Option<()> {
-    let burst = value.parse().ok()?;
-    let limit = matches
-        .tests
-        .iter_mut()
-        .rev()
-        .find_map(|test| match &mut test.what {
-            Asked::Limit(limit) => Some(limit),
-            Asked::Protocol(_)
-            | Asked::Source(_)
-            | Asked::Destination(_)
-            | Asked::Flags(_)
-            | Asked::Icmp(_)
-            | Asked::Dscp(_)
-            | Asked::Vlan(_)
-            | Asked::Length(_)
-            | Asked::Mark(_)
-            | Asked::EtherFrom(_)
-            | Asked::EtherTo(_)
-            | Asked::On(_)
-            | Asked::In(_) => None,
-        })?;
-    *limit = limit.with_burst(burst)?;
-    Some(())
 }
 
 /// What must not be.

@@ -18,6 +18,7 @@
 
 mod chains;
 mod iptables;
+mod limits;
 mod line;
 mod nft;
 

@@ -22,8 +22,8 @@ mod split;
 pub(super) mod tests;
 
 use nke_ebpf::abi::{
-    At, COUNTS_IN_PAGE, FORMAT, FRONT_WORDS, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS,
-    PAGE_WORDS, ROOTS, RULES_IN_PAGE, Root, Rule, Test, field, limit,
+    self, At, COUNTS_IN_PAGE, FORMAT, FRONT_WORDS, Front, HEADER_WORDS, Header, LINE_WORDS,
+    MOST_BITS, PAGE_WORDS, ROOTS, RULES_IN_PAGE, Root, Rule, Test, field, limit,
 };
 
 pub(super) use later::{copies, later};
@@ -54,7 +54,19 @@ impl Built {
         self.words.resize(from + PAGE_WORDS, 0);
         self.words[from..][..page.len()].copy_from_slice(page);
     }
+
+    /// Adds room for the sources of limits per source, behind all that says something.
+    pub(super) fn add_sources(&mut self) {
+        let header = &mut self.header;
+        header.sources = header.room;
+        header.room += SOURCES;
+        self.pages += SOURCES;
+        self.words[HEADER_WORDS..2 * HEADER_WORDS].copy_from_slice(&header.to_words());
+    }
 }
+
+/// How many pages sources have.
+const SOURCES: u32 = abi::sources::PAGES as u32;
 
 /// Builds a rule set; nothing if it does not fit. Each rule has its place as its number, and says where
 /// its tests are among these. Here they get their orders, and limits their words.
@@ -119,7 +131,8 @@ pub(super) fn build(
         tested: u32::try_from(tests.len()).ok()?,
         expressions: 0,
         stamp: 0,
-        spare: [0; 2],
+        sources: 0,
+        spare: 0,
         roots,
         rest: [0; 16],
     };
@@ -212,7 +225,7 @@ pub(super) fn sets_marks(tests: &[Test]) -> bool {
 pub(super) fn asks_for_order(rule: &Rule, own: &[Test], marks: bool) -> bool {
     let sees = |test: &Test| {
         let mark = test.kind == Test::MASKED && test.field == field::MARK;
-        test.kind == Test::LIMIT || mark && marks && test.second[0] >> 32 != 0
+        test.is_limit() || mark && marks && test.second[0] >> 32 != 0
     };
     rule.outcome & Rule::GO_ON != 0 || own.iter().any(sees)
 }
@@ -243,4 +256,10 @@ fn first(tree: &grow::Tree) -> Option<u32> {
 pub(super) fn tests_of<'a>(rule: &Rule, tests: &'a [Test]) -> Option<&'a [Test]> {
     let from = rule.listed as usize;
     tests.get(from..from.checked_add(pack::tests_of(rule))?)
+}
+
+/// The same, to be changed.
+pub(super) fn tests_of_mut<'a>(rule: &Rule, tests: &'a mut [Test]) -> Option<&'a mut [Test]> {
+    let from = rule.listed as usize;
+    tests.get_mut(from..from.checked_add(pack::tests_of(rule))?)
 }

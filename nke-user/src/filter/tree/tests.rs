@@ -48,7 +48,7 @@ pub(in crate::filter) fn read(bytes: &[u8]) -> Result<Packet, Obscured> {
 /// There are no sets beside those of an extension, and nothing comes by but this.
 pub(in crate::filter) fn alone(test: &Test, _: &Subject) -> u32 {
     match test.kind {
-        Test::LIMIT => 1,
+        Test::LIMIT | Test::LIMIT_PER_SOURCE => 1,
         _ => Answer::Nothing as u32,
     }
 }

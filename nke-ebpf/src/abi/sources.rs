@@ -1,0 +1,54 @@
+//! How a rule set remembers the sources of limits `per source`: in pages of its own, a table of buckets.
+//!
+//! A source of a limit is known by one number, a keyed hash of both (see [`crate::sources`]). It lies in one of the
+//! [`PLACES`] of one bucket, which is a line of a processor's cache:
+//!
+//! ```
+//! use nke_ebpf::abi::sources::{self, BUCKETS, PLACES, Bucket};
+//!
+//! assert_eq!(size_of::<Bucket>(), 64);
+//! assert_eq!(BUCKETS * PLACES, 65_536);
+//! assert!(sources::bucket(u64::MAX) < BUCKETS);
+//! ```
+//!
+//! Nothing here may have padding, or a meaning that depends on who reads it.
+
+use super::PAGE_LINES;
+use crate::Word;
+
+/// How many pages the table has.
+pub const PAGES: usize = 16;
+
+/// How many buckets it has, a power of two.
+pub const BUCKETS: usize = PAGES * PAGE_LINES;
+
+/// How many sources a bucket has.
+pub const PLACES: usize = 4;
+
+/// Some sources.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Bucket {
+    /// In no order.
+    pub places: [Place; PLACES],
+}
+
+/// One source, or none.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Place {
+    /// What it is known by; 0 if there is none.
+    pub key: Word,
+    /// The time of the kernel's monotonic clock, in nanoseconds, at which what has come by of it had come by at the rate.
+    pub time: Word,
+}
+
+const _: () = assert!(BUCKETS.is_power_of_two());
+const _: () = assert!(size_of::<Bucket>() == super::LINE_WORDS * 8);
+
+/// The bucket of a key, by its number from the first page's first.
+#[inline(always)]
+#[must_use]
+pub const fn bucket(key: u64) -> usize {
+    (key >> 32) as usize & (BUCKETS - 1)
+}
