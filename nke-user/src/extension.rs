@@ -180,7 +180,7 @@ impl Source {
         let object = Object::parse_beside(&extension.name, bytes, beside)?;
         Ok(Self {
             object,
-            maps: state.maps(&directory.join("maps"))?,
+            maps: extension.maps(state)?,
         })
     }
 
@@ -358,6 +358,11 @@ impl Extension {
 
     pub(crate) fn directory(&self, state: &State) -> PathBuf {
         state.extension(&self.build.pin_name(&self.name))
+    }
+
+    /// The maps that its attachments share.
+    pub(crate) fn maps(&self, state: &State) -> Result<Maps> {
+        state.maps(&self.directory(state).join("maps"))
     }
 
     /// Reads the extension in a directory: `None` if it is not whole.

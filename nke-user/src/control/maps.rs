@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::{Control, Scope};
 use crate::{
-    chain::{Chain, Node, Role},
+    chain::{Chain, Node},
     error::{Error, Result},
     extension::{Extension, Source},
     filter::{SETS_MAP, Sets},
@@ -105,18 +105,14 @@ impl Control {
     pub fn sets(&self, extension: &str) -> Result<Sets> {
         const STAGE: &str = "find sets";
         let selector = Selector::Name(extension.to_owned());
-        let (extension, source) = self.extension_of(&selector, STAGE)?;
-        let map = source.map(SETS_MAP).ok_or_else(|| Error::NoMap {
+        let extension = self.extension_meant(&selector, STAGE)?;
+        // Its object has nothing to say about them, and takes a while to read.
+        let mut maps = extension.maps(&self.state)?;
+        let map = maps.remove(SETS_MAP).ok_or_else(|| Error::NoMap {
             extension: extension.name.clone(),
             stage: STAGE,
             map: SETS_MAP.to_owned(),
-            has: source.maps().map(|(name, _)| name.to_owned()).collect(),
-        })?;
-        let map = map.try_clone().map_err(|source| Error::Kernel {
-            object: format!("{}: map {SETS_MAP}", extension.name),
-            stage: "open",
-            source,
-            remedy: "raise the limit of open files",
+            has: maps.into_keys().collect(),
         })?;
         Ok(Sets::new(map))
     }
@@ -127,6 +123,11 @@ impl Control {
         selector: &Selector,
         stage: &'static str,
     ) -> Result<(&Extension, Rc<Source>)> {
+        let extension = self.extension_meant(selector, stage)?;
+        Ok((extension, self.source_of(extension.kmid)?))
+    }
+
+    fn extension_meant(&self, selector: &Selector, stage: &'static str) -> Result<&Extension> {
         let attached = || {
             let nodes = self.chains.iter().flat_map(Chain::attachments);
             let mut meant = nodes.filter(|node| selector.is(node.record.id, ""));
@@ -141,14 +142,7 @@ impl Control {
             name: selector.to_string(),
             stage,
         };
-        let extension = named.or_else(attached).ok_or_else(not_loaded)?;
-        let role = Role::Extension {
-            name: extension.name.clone(),
-            kmid: extension.kmid,
-            symbol: String::new(),
-        };
-        let source = self.source(&role)?.ok_or_else(not_loaded)?;
-        Ok((extension, source))
+        named.or_else(attached).ok_or_else(not_loaded)
     }
 
     fn own_map(&self, chain: &Chain, node: &Node, name: &str) -> Result<OwnedFd> {

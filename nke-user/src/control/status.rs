@@ -102,6 +102,18 @@ impl Control {
         Ok(chains)
     }
 
+    /// nke's own chains in a scope: as [`Control::chains`], but nobody is asked for others' programs, nor for counters.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::chains`].
+    pub fn own_chains(&self, scope: &Scope) -> Result<Vec<ChainStatus>> {
+        let place = scope.resolve()?;
+        let chains = self.chains.iter().filter(|chain| place.has(chain));
+        let own = |chain| self.own_status(chain, Spot::find(chain.target).as_ref(), |_, _| None);
+        Ok(chains.map(own).collect())
+    }
+
     /// A hook that only others have programs on.
     pub(super) fn others(&self, hook: Hook, spot: &Spot) -> Option<ChainStatus> {
         let foreign = foreign::programs(hook, spot, None, &self.programs());
@@ -128,22 +140,35 @@ impl Control {
     }
 
     pub(super) fn chain_status(&self, chain: &Chain, spot: Option<&Spot>) -> ChainStatus {
+        let own = Some(chain.anchor.own());
+        let foreign = spot.map(|spot| foreign::programs(chain.hook, spot, own, &self.programs()));
+        ChainStatus {
+            foreign: foreign.unwrap_or_default(),
+            ..self.own_status(chain, spot, |chain, node| self.counts(chain, node))
+        }
+    }
+
+    fn own_status(
+        &self,
+        chain: &Chain,
+        spot: Option<&Spot>,
+        counts: impl Fn(&Chain, &Node) -> Option<(Counts, Counts)>,
+    ) -> ChainStatus {
         let Chain {
             hook,
             target,
             anchor,
             ..
         } = chain;
-        let own = Some(anchor.own());
-        let foreign = spot.map(|spot| foreign::programs(*hook, spot, own, &self.programs()));
         let policy = if chain.drops() {
             Policy::Drop
         } else {
             Policy::Pass
         };
-        let nodes = (1..)
-            .zip(&chain.nodes)
-            .filter_map(|(n, node)| self.node(n, chain, node));
+        let nodes = (1..).zip(&chain.nodes).filter_map(|(n, node)| {
+            let counts = node.record.counters.then(|| counts(chain, node)).flatten();
+            status_of_node(n, node, counts)
+        });
         let mut status = match spot {
             Some(spot) => ChainStatus::bare(*hook, spot),
             None => ChainStatus::lost(*hook, *target),
@@ -154,33 +179,7 @@ impl Control {
         status.nodes = nodes.collect();
         let claims = chain.claims();
         status.claims = claims.map(|(name, _)| name.to_owned()).collect();
-        status.foreign = foreign.unwrap_or_default();
         status
-    }
-
-    fn node(&self, position: usize, chain: &Chain, node: &Node) -> Option<NodeStatus> {
-        let Role::Extension { name, kmid, symbol } = &node.record.role else {
-            return None;
-        };
-        let counts = node
-            .record
-            .counters
-            .then(|| self.counts(chain, node))
-            .flatten();
-        Some(NodeStatus {
-            position,
-            id: node.record.id,
-            extension: name.clone(),
-            kmid: *kmid,
-            program: symbol.clone(),
-            priority: node.record.priority,
-            program_id: node.program,
-            form: node.record.form,
-            opt_in: node.record.opt_in,
-            enabled: node.record.enabled,
-            packets: counts.map(|(packets, _)| packets),
-            bytes: counts.map(|(_, bytes)| bytes),
-        })
     }
 
     /// Packets and bytes, summed over the CPUs.
@@ -205,4 +204,29 @@ impl Control {
             },
         ))
     }
+}
+
+/// An attachment with its packets and bytes; nothing of a node that is nke's own.
+fn status_of_node(
+    position: usize,
+    node: &Node,
+    counts: Option<(Counts, Counts)>,
+) -> Option<NodeStatus> {
+    let Role::Extension { name, kmid, symbol } = &node.record.role else {
+        return None;
+    };
+    Some(NodeStatus {
+        position,
+        id: node.record.id,
+        extension: name.clone(),
+        kmid: *kmid,
+        program: symbol.clone(),
+        priority: node.record.priority,
+        program_id: node.program,
+        form: node.record.form,
+        opt_in: node.record.opt_in,
+        enabled: node.record.enabled,
+        packets: counts.map(|(packets, _)| packets),
+        bytes: counts.map(|(_, bytes)| bytes),
+    })
 }

@@ -20,7 +20,8 @@ use std::slice;
 use nke_ebpf::abi::{self, FEW, HEADERS, Header, PAGE_WORDS, ROOTS, Root, Rule, Test, join};
 
 use super::expression::page::Page;
-use super::rule::RuleSet;
+use super::rule::{Action, RuleSet};
+use super::seen::Places;
 use super::stored::Set;
 use super::{carry, encode, tree};
 
@@ -34,13 +35,14 @@ const STEP: u32 = 1 << 16;
 /// its place in odd ones.
 const UNTIL: usize = 14;
 
-/// What is known of the rules that are there: their numbers and orders, as they stand in the list.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    pub(super) numbers: Vec<u32>,
-    pub(super) orders: Vec<u32>,
-    /// Whether no edit has been interrupted.
-    pub(super) whole: bool,
+/// The rules that are to be.
+#[derive(Debug)]
+pub(super) struct New<'a> {
+    pub(super) default: Action,
+    /// Of each, the place of the one that it is; nothing if it comes.
+    pub(super) staying: &'a [Option<usize>],
+    /// Those that come, in their order.
+    pub(super) coming: Vec<&'a super::rule::Rule>,
 }
 
 /// An edit that is written, and not yet in force.
@@ -53,16 +55,12 @@ pub(super) struct Edit {
 
 /// Writes what makes other rules of those that are there, by what stays of them; nothing, and nothing is written,
 /// where the set must be written anew.
-pub(super) fn prepare(
-    set: &Set,
-    places: &Places,
-    new: &RuleSet,
-    staying: &[Option<usize>],
-) -> Option<Edit> {
+pub(super) fn prepare(set: &Set, places: &Places, new: &New<'_>) -> Option<Edit> {
+    let staying = new.staying;
     let old: &Header = &set.header;
     let edition = old.edition.checked_add(1)?;
     // Few rules have a run of their own, without a tree, and are soon written.
-    if new.rules.len() <= FEW || set.front.few != 0 {
+    if staying.len() <= FEW || set.front.few != 0 {
         return None;
     }
     if !places.whole || set.front.current as usize >= HEADERS || !carry::in_order(staying) {
@@ -75,7 +73,7 @@ pub(super) fn prepare(
     let gone = places.numbers.iter().zip(&stays);
     let gone: Vec<u32> = gone.filter(|it| !it.1).map(|(number, _)| *number).collect();
     let orders = orders(&places.orders, staying)?;
-    let coming = Coming::of(set, places, new, (staying, &orders))?;
+    let coming = Coming::of(set, places, new, &orders)?;
     let length = old.length + u32::try_from(coming.new.len()).ok()?;
     if gone.len().max(coming.later.len()) > MOST || length.checked_add(3)? > old.row {
         return None;
@@ -112,10 +110,9 @@ pub(super) fn prepare(
     for (place, number) in (1..).zip(&coming.numbers) {
         number_in_log(set, *number, place, edition);
     }
-    let asked = new.rules.iter().zip(staying).filter(|it| it.1.is_none());
     let asked = RuleSet {
         default: new.default,
-        rules: asked.map(|(rule, _)| rule.clone()).collect(),
+        rules: new.coming.iter().copied().cloned().collect(),
     };
     let header = Header {
         edition,
@@ -146,21 +143,16 @@ struct Coming {
 }
 
 impl Coming {
-    fn of(
-        set: &Set,
-        places: &Places,
-        rules: &RuleSet,
-        (staying, orders): (&[Option<usize>], &[u32]),
-    ) -> Option<Self> {
+    fn of(set: &Set, places: &Places, rules: &New<'_>, orders: &[u32]) -> Option<Self> {
         let mut coming = Self {
             new: Vec::new(),
             later: Vec::new(),
             tests: Vec::new(),
-            numbers: Vec::with_capacity(rules.rules.len()),
+            numbers: Vec::with_capacity(rules.staying.len()),
         };
-        let mut orders = orders.iter();
+        let mut new = rules.coming.iter().copied().zip(orders);
         let marks = tree::sets_marks(&set.tests());
-        for (rule, place) in rules.rules.iter().zip(staying) {
+        for place in rules.staying {
             let number = match place {
                 Some(place) => {
                     let number = places.numbers[*place];
@@ -169,8 +161,8 @@ impl Coming {
                     }
                     number
                 }
-                None if needs_all(rule) => return None,
                 None => {
+                    let (rule, order) = new.next().filter(|(rule, _)| !needs_all(rule))?;
                     let number = set.header.length + 1 + u32::try_from(coming.new.len()).ok()?;
                     let (encoded, tests) =
                         encode::encode_all(slice::from_ref(rule), &Page::default());
@@ -180,7 +172,7 @@ impl Coming {
                     }
                     let rule = Rule {
                         number,
-                        order: *orders.next()?,
+                        order: *order,
                         listed: set.header.tested + u32::try_from(coming.tests.len()).ok()?,
                         ..*encoded.first()?
                     };

@@ -72,6 +72,8 @@ mod stored;
 mod carry;
 mod counts;
 mod edit;
+mod revision;
+mod seen;
 
 mod error;
 mod states;
@@ -102,6 +104,7 @@ pub use optimise::Finding;
 pub use parse::parse_rules;
 pub use parse_error::{Expected, Found, ParseError, Problem};
 pub use rate::{Limit, Period, Sources};
+pub use revision::Revision;
 pub use rule::{
     Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
     Transport, Way,

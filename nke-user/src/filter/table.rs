@@ -5,9 +5,9 @@
 //! use nke::filter::Table;
 //!
 //! let mut table = Table::open(Path::new("/run/nke/chains/…/maps"))?;
-//! let mut rules = table.read()?.rules();
-//! rules.rules.insert(0, "drop in proto udp to any port 53".parse()?);
-//! table.write(&rules)?;
+//! let mut revision = table.revision()?;
+//! revision.insert(0, &["drop in proto udp to any port 53".parse()?]);
+//! table.revise(&revision)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -30,11 +30,13 @@ use aya::maps::{MapData, MapError};
 use nke_ebpf::abi::{self, ROOTS, RUN, map};
 
 use super::counts::Counts;
-use super::edit::{self, Edit, Places};
+use super::edit::{self, Edit};
 use super::error::Error;
 use super::expression;
 use super::interface_name::InterfaceName;
+use super::revision::Revision;
 use super::rule::{Rule, RuleSet};
+use super::seen::{Places, Seen, rules_of};
 use super::states::{DEFAULT_LIMIT, Fresh, Numbers, States};
 use super::stored::Set;
 use super::{Sets, carry, encode, sets, tree};
@@ -53,27 +55,6 @@ pub struct Table {
     states: Option<States>,
     /// What is to be edited.
     seen: Option<Seen>,
-}
-
-/// A rule set as it was read.
-struct Seen {
-    /// The kernel's number of its map.
-    id: u32,
-    set: Set,
-    rules: Vec<Rule>,
-    places: Places,
-}
-
-impl Seen {
-    fn of(id: u32, set: Set) -> Result<Self, Error> {
-        let (rules, places) = rules_of(&set)?;
-        Ok(Self {
-            id,
-            set,
-            rules,
-            places,
-        })
-    }
 }
 
 /// Rules that are written and not yet in force; dropped, they never were.
@@ -279,7 +260,8 @@ impl Table {
                 obscured_hits: Hits::default(),
             });
         };
-        let (rules, places) = rules_of(&set)?;
+        let places = Places::of(&set)?;
+        let rules = rules_of(&set, &places)?;
         let counts = Counts::of(&set).map_err(failed("read hits"))?;
         let hits = places.numbers.iter().map(|number| counts.rule(*number));
         Ok(Listing {
@@ -304,18 +286,37 @@ impl Table {
         Ok(numbers.unwrap_or_default())
     }
 
-    /// The rules in force, to be edited and written. Without hits, and read but once for both.
+    /// The rules in force, to be edited and [written](Table::revise). What they say is not read.
     ///
     /// # Errors
     ///
     /// As [`Table::read`].
-    pub fn rules(&mut self) -> Result<RuleSet, Error> {
+    pub fn revision(&mut self) -> Result<Revision, Error> {
         self.seen = self.see()?;
-        let rules = self.seen.as_ref().map(|seen| RuleSet {
-            default: encode::action(seen.set.header.default),
-            rules: seen.rules.clone(),
-        });
-        Ok(rules.unwrap_or_default())
+        let seen = self.seen.as_ref();
+        Ok(match seen {
+            Some(seen) => Revision::of(seen.default(), seen.places.numbers.len()),
+            None => Revision::of(RuleSet::default().default, 0),
+        })
+    }
+
+    /// What the rules say that a [revision](Table::revision) begins with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::read`].
+    pub fn rules(&self) -> Result<Vec<Rule>, Error> {
+        self.seen.as_ref().map_or(Ok(Vec::new()), Seen::rules)
+    }
+
+    /// The same of those of these places, from 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::read`].
+    pub fn rules_at(&self, places: &[usize]) -> Result<Vec<Rule>, Error> {
+        let seen = self.seen.as_ref();
+        seen.map_or(Ok(Vec::new()), |seen| seen.rules_at(places))
     }
 
     /// How many bytes of the kernel's memory the rules in force take, counts included.
@@ -338,6 +339,17 @@ impl Table {
         self.put_in_force(&made)
     }
 
+    /// Puts a revision in force of the rules that it was begun with, all at once. Rules that stay keep their hits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::write`]; [`Error::Map`] if other rules are in force by now.
+    pub fn revise(&mut self, revision: &Revision) -> Result<(), Error> {
+        let states = self.make_states(&revision.coming)?;
+        let rules = self.make_revised(revision)?;
+        self.put_in_force(&Made { rules, states })
+    }
+
     /// Does all of [`Table::write`] that can well fail, and changes nothing that packets meet.
     ///
     /// # Errors
@@ -349,38 +361,65 @@ impl Table {
     }
 
     fn make(&mut self, new: &RuleSet) -> Result<Made, Error> {
-        let mut states = None;
-        if new.rules.iter().any(|rule| rule.keep_state) && !self.states()?.are_kept()? {
-            states = Some(Fresh::make(DEFAULT_LIMIT)?);
-        }
+        let states = self.make_states(&new.rules)?;
         let rules = self.make_rules(new)?;
         Ok(Made { rules, states })
     }
 
-    fn make_rules(&mut self, new: &RuleSet) -> Result<New, Error> {
-        let Some(seen) = self.last()? else {
+    /// A table of flows, if these rules are the first that need one.
+    fn make_states(&self, new: &[Rule]) -> Result<Option<Fresh>, Error> {
+        if new.iter().any(|rule| rule.keep_state) && !self.states()?.are_kept()? {
+            return Fresh::make(DEFAULT_LIMIT).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn make_rules(&self, new: &RuleSet) -> Result<New, Error> {
+        let Some(seen) = self.see()? else {
             return self.anew(new, None, vec![None; new.rules.len()]);
         };
-        let Seen {
-            id: _,
-            set,
-            rules,
-            places,
-        } = seen;
-        let staying = carry::staying(&rules, &new.rules);
-        match edit::prepare(&set, &places, new, &staying) {
+        let staying = &carry::staying(&seen.rules()?, &new.rules);
+        let coming = new.rules.iter().zip(staying).filter(|it| it.1.is_none());
+        let edit = edit::New {
+            default: new.default,
+            staying,
+            coming: coming.map(|(rule, _)| rule).collect(),
+        };
+        let Seen { set, places, .. } = seen;
+        match edit::prepare(&set, &places, &edit) {
             Some(edit) => Ok(New::InPlace { set, edit }),
-            None => self.anew(new, Some(set), numbers(&places, &staying)),
+            None => self.anew(new, Some(set), numbers(&places, staying)),
         }
     }
 
-    /// The rule set in force: as it was read, if it still is.
-    fn last(&mut self) -> Result<Option<Seen>, Error> {
+    fn make_revised(&mut self, revision: &Revision) -> Result<New, Error> {
+        let seen = self.seen.take();
         let id = self.in_force_id()?;
-        match self.seen.take() {
-            Some(seen) if id == Some(seen.id) && seen.set.is_current() => Ok(Some(seen)),
-            _ => self.see(),
+        let is_last = |seen: &Seen| Some(seen.id) == id && seen.set.is_current();
+        if !seen.as_ref().map_or(id.is_none(), is_last) {
+            let changed = io::Error::other("others have changed them meanwhile; try again");
+            return Err(failed("edit the rules")(changed));
         }
+        let Revision {
+            default,
+            staying,
+            coming,
+        } = revision;
+        let Some(seen) = seen else {
+            return self.anew(&revision.rules(Vec::new()), None, vec![None; coming.len()]);
+        };
+        let edit = edit::New {
+            default: *default,
+            staying,
+            coming: coming.iter().collect(),
+        };
+        if let Some(edit) = edit::prepare(&seen.set, &seen.places, &edit) {
+            let set = seen.set;
+            return Ok(New::InPlace { set, edit });
+        }
+        let new = revision.rules(seen.rules()?);
+        let Seen { set, places, .. } = seen;
+        self.anew(&new, Some(set), numbers(&places, staying))
     }
 
     fn see(&self) -> Result<Option<Seen>, Error> {
@@ -557,47 +596,4 @@ fn opened(path: &Path, map: Result<MapData, MapError>) -> Result<OwnedFd, Error>
         path: path.to_owned(),
         source,
     })
-}
-
-/// The rules of a set in order, and where each lies.
-pub(super) fn rules_of(set: &Set) -> Result<(Vec<Rule>, Places), Error> {
-    let edition = set.header.edition;
-    let mut listed = Vec::with_capacity(set.header.length.min(1 << 20) as usize);
-    let mut whole = true;
-    for number in 1..=set.header.length {
-        let rule = set.rule(set.listed(number));
-        let rule = rule.ok_or(Error::ForeignRule {
-            number: number as usize,
-        })?;
-        whole &= rule.until == u32::MAX || rule.until <= edition;
-        if rule.until > edition {
-            listed.push(rule);
-        }
-    }
-    listed.sort_by_key(|rule| rule.order);
-    let tests = set.tests();
-    let expressions = expression::page::all(&set.expressions());
-    let mut rules = Vec::with_capacity(listed.len());
-    for (number, encoded) in (1..).zip(&listed) {
-        let plain = abi::Rule {
-            order: 0,
-            until: u32::MAX,
-            place: [0; 2],
-            ..*encoded
-        };
-        let own = tree::tests_of(&plain, &tests);
-        let rule = own.and_then(|tests| encode::decode(&plain, tests, &expressions));
-        rules.push(rule.ok_or(Error::ForeignRule { number })?);
-    }
-    let places = Places {
-        numbers: listed.iter().map(|rule| rule.number).collect(),
-        orders: listed.iter().map(|rule| rule.order).collect(),
-        whole,
-    };
-    // What lies behind the word of a number is found by it.
-    let right = |number: &u32| (1..=set.header.length).contains(number);
-    if !places.numbers.iter().all(right) {
-        return Err(Error::ForeignRule { number: 1 });
-    }
-    Ok((rules, places))
 }

@@ -5,8 +5,8 @@ use nke_ebpf::{Flow, Frame, rules, tests_hold};
 use proptest::prelude::*;
 
 use super::*;
+use crate::filter::seen;
 use crate::filter::shapes::{Dice, Drawn, Shape};
-use crate::filter::table::rules_of;
 use crate::filter::tree::tests::{alone, on_lo, read};
 use crate::filter::{Decider, arbitrary, expression};
 
@@ -35,11 +35,27 @@ fn anew(rules: &RuleSet) -> Set {
     Set::in_memory(built.pages, &built.words)
 }
 
+fn rules_of(set: &Set) -> Result<(Vec<crate::filter::Rule>, Places), crate::filter::Error> {
+    let places = Places::of(set)?;
+    Ok((seen::rules_of(set, &places)?, places))
+}
+
+/// Prepares these rules, of which some stay.
+fn prepared(set: &Set, places: &Places, new: &RuleSet, staying: &[Option<usize>]) -> Option<Edit> {
+    let coming = new.rules.iter().zip(staying).filter(|it| it.1.is_none());
+    let new = New {
+        default: new.default,
+        staying,
+        coming: coming.map(|(rule, _)| rule).collect(),
+    };
+    prepare(set, places, &new)
+}
+
 /// Makes these rules of those that are there; whether it could be done in place.
 fn edited(set: Set, new: &RuleSet) -> (Set, bool) {
     let (old, places) = rules_of(&set).expect("they are rules");
     let staying = carry::staying(&old, &new.rules);
-    match prepare(&set, &places, new, &staying) {
+    match prepared(&set, &places, new, &staying) {
         Some(edit) => {
             // Until then, nothing has changed.
             let set = set.again();
@@ -143,7 +159,7 @@ fn an_edit_that_was_interrupted_changes_nothing() {
     let set = anew(&rules);
     let (old, places) = rules_of(&set).expect("rules");
     let staying = carry::staying(&old, &fewer.rules);
-    assert!(prepare(&set, &places, &fewer, &staying).is_some());
+    assert!(prepared(&set, &places, &fewer, &staying).is_some());
     // And so it ends. The next one sees it, and goes another way.
     let set = set.again();
     let (old, places) = rules_of(&set).expect("rules");

@@ -1,11 +1,14 @@
 //! Rule sets that were found in the kernel, and which of them is meant.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{borrow::Cow, fmt, net::SocketAddr, path::PathBuf};
 
 use nke::{
     control::{Control, Scope},
     error,
-    filter::{Error, Rule, RuleSet, Table, Way, can_match, refuse_what_never_matches, ways_at},
+    filter::{
+        Action, Error, Revision, Rule, RuleSet, Table, Way, can_match, refuse_what_never_matches,
+        ways_at,
+    },
     find::original,
     hook::{Hook, Kind},
     interface::Namespace,
@@ -46,23 +49,57 @@ impl Found {
         target: &T,
         mut rules: RuleSet,
     ) -> anyhow::Result<()> {
-        let mut lacking = Vec::new();
-        if target.is_guarded() {
-            let ways = self.hooks.iter().flat_map(|hook| ways_at(*hook));
-            let ways: Vec<_> = ways.copied().collect();
-            self.refuse_what_cuts(&ways, &rules)?;
-            let link = self.interface.is_some();
-            lacking = rules.lacking(&ways, link, self.caller);
-            rules.rules.extend(lacking.iter().cloned());
-        }
+        let lacking = self.guard(target, rules.default, || Ok(Cow::Borrowed(&rules)))?;
+        rules.rules.extend(lacking.iter().cloned());
         self.table.write(&rules)?;
+        self.tell(&lacking);
+        Ok(())
+    }
+
+    /// The same of a revision of those that are in force.
+    pub(super) fn revise<T: Target>(
+        &mut self,
+        target: &T,
+        mut revision: Revision,
+    ) -> anyhow::Result<()> {
+        let all = || Ok(Cow::Owned(revision.rules(self.table.rules()?)));
+        let lacking = self.guard(target, revision.default(), all)?;
+        revision.insert(revision.length(), &lacking);
+        self.table.revise(&revision)?;
+        self.tell(&lacking);
+        Ok(())
+    }
+
+    /// Refuses rules that cut the caller's connection; those that they lack. The rules are asked for only where
+    /// that can be.
+    fn guard<'r, T: Target>(
+        &self,
+        target: &T,
+        default: Action,
+        rules: impl FnOnce() -> Result<Cow<'r, RuleSet>, Error>,
+    ) -> anyhow::Result<Vec<Rule>> {
+        let drops = default != Action::Pass;
+        if !target.is_guarded() || !drops && self.caller.is_none() {
+            return Ok(Vec::new());
+        }
+        let rules = rules()?;
+        let ways = self.hooks.iter().flat_map(|hook| ways_at(*hook));
+        let ways: Vec<_> = ways.copied().collect();
+        self.refuse_what_cuts(&ways, &rules)?;
+        let link = self.interface.is_some();
+        Ok(match drops {
+            true => rules.lacking(&ways, link, self.caller),
+            false => Vec::new(),
+        })
+    }
+
+    fn tell(&self, lacking: &[Rule]) {
         for rule in lacking {
             output::note(format_args!(
                 "{self}: added `{rule}` behind the others, or the default would drop what the host \
                  is reached by; --force leaves it out"
             ));
         }
-        Ok(())
     }
 
     fn refuse_what_cuts(&self, ways: &[Way], rules: &RuleSet) -> Result<(), error::Error> {
@@ -130,10 +167,12 @@ impl fmt::Display for Found {
 /// The rule sets of an extension's attachments.
 pub(super) fn find<T: Target>(control: &Control, scope: &Scope) -> anyhow::Result<Vec<Found>> {
     let mut all: Vec<Found> = Vec::new();
-    for chain in control.chains(scope)? {
+    for chain in control.own_chains(scope)? {
         let nodes = chain.nodes.iter();
         for node in nodes.filter(|node| original(&node.extension) == T::EXTENSION) {
-            let (hook, maps) = control.attachment_maps(&Selector::Id(node.id), scope)?;
+            // Numbers are not used twice, wherever.
+            let (id, anywhere) = (Selector::Id(node.id), Scope::default());
+            let (hook, maps) = control.attachment_maps(&id, &anywhere)?;
             let sets = control.sets(&node.extension).ok();
             let namespace = Namespace::open(chain.netns.as_deref()).ok();
             let table = Table::open(&maps)?.with_sets(sets).in_namespace(namespace);
@@ -154,7 +193,7 @@ pub(super) fn find<T: Target>(control: &Control, scope: &Scope) -> anyhow::Resul
                 id: node.id,
                 extension: node.extension.clone(),
                 table,
-                caller: control.caller_at(&Selector::Id(node.id), scope)?,
+                caller: control.caller_at(&id, &anywhere)?,
             });
         }
     }

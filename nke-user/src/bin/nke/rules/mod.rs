@@ -169,37 +169,22 @@ fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> anyhow::Res
     let control = open::open(state)?;
     let mut found = one(&control, target, change.new_rules())?;
     found.refuse_what_never_matches::<T>(change.new_rules())?;
-    let old = found.table.rules()?;
     match change {
-        Change::Add { at, rules } => add(target, &mut found, old, at, &rules),
-        Change::Delete(numbers) => delete(target, &mut found, old, numbers),
-        Change::Load(sets::Stated { source, sets }) => {
-            let RuleSet { default, rules } = &source.rules;
-            let (rules, default) = (counted(rules.len()), *default);
-            let with = match sets.len() {
-                0 => String::new(),
-                count => format!(" and {}", output::count(count, "set")),
-            };
-            sets::write_with(&control, &found.extension.clone(), &sets, || {
-                found.write(target, source.rules)
-            })?;
-            output::line(format_args!(
-                "{found}: loaded {rules}{with}, default {default}"
-            ));
-            Ok(())
-        }
+        Change::Load(stated) => load(&control, target, &mut found, stated),
+        Change::Add { at, rules } => add(target, &mut found, at, &rules),
+        Change::Delete(numbers) => delete(target, &mut found, numbers),
         Change::Default(default) => {
-            let rules = old.rules;
-            found.write(target, RuleSet { default, rules })?;
+            let mut revision = found.table.revision()?;
+            revision.set_default(default);
+            found.revise(target, revision)?;
             output::line(format_args!("{found}: default {default}"));
             Ok(())
         }
         Change::Flush => {
-            let RuleSet { default, rules } = old;
-            let number = counted(rules.len());
-            let rules = Vec::new();
-            found.write(target, RuleSet { default, rules })?;
-            let rules = number;
+            let mut revision = found.table.revision()?;
+            let (rules, default) = (counted(revision.length()), revision.default());
+            revision.clear();
+            found.revise(target, revision)?;
             output::line(format_args!("{found}: deleted {rules}, default {default}"));
             Ok(())
         }
@@ -236,21 +221,42 @@ impl Change<'_> {
     }
 }
 
+fn load<T: Target>(
+    control: &Control,
+    target: &T,
+    found: &mut Found,
+    sets::Stated { source, sets }: sets::Stated,
+) -> anyhow::Result<()> {
+    let RuleSet { default, rules } = &source.rules;
+    let (rules, default) = (counted(rules.len()), *default);
+    let with = match sets.len() {
+        0 => String::new(),
+        count => format!(" and {}", output::count(count, "set")),
+    };
+    sets::write_with(control, &found.extension.clone(), &sets, || {
+        found.write(target, source.rules)
+    })?;
+    output::line(format_args!(
+        "{found}: loaded {rules}{with}, default {default}"
+    ));
+    Ok(())
+}
+
 fn add<T: Target>(
     target: &T,
     found: &mut Found,
-    mut rules: RuleSet,
     at: Option<NonZeroUsize>,
     new: &[Rule],
 ) -> anyhow::Result<()> {
-    let count = rules.rules.len();
+    let mut revision = found.table.revision()?;
+    let count = revision.length();
     let index = at.map_or(count, |number| number.get() - 1);
     if index > count {
         let place = found.to_string();
         return Err(Error::NoPlace { place, count }.into());
     }
-    rules.rules.splice(index..index, new.iter().cloned());
-    found.write(target, rules)?;
+    revision.insert(index, new);
+    found.revise(target, revision)?;
     for (number, rule) in (index + 1..).zip(new) {
         output::line(format_args!("{found}: added rule {number}: {rule}"));
     }
@@ -274,10 +280,10 @@ fn list<T: Target>(control: &Control, target: &T, json: bool) -> anyhow::Result<
 fn delete<T: Target>(
     target: &T,
     found: &mut Found,
-    mut rules: RuleSet,
     numbers: &[NonZeroUsize],
 ) -> anyhow::Result<()> {
-    let count = rules.rules.len();
+    let mut revision = found.table.revision()?;
+    let count = revision.length();
     if let Some(number) = numbers.iter().find(|number| number.get() > count) {
         return Err(Error::NoRule {
             place: found.to_string(),
@@ -286,19 +292,17 @@ fn delete<T: Target>(
         }
         .into());
     }
+    let mut places: Vec<_> = numbers.iter().map(|number| number.get() - 1).collect();
+    places.sort_unstable();
+    places.dedup();
+    let gone = found.table.rules_at(&places)?;
     // From the last to the first, so that the numbers stay what they were.
-    let mut numbers: Vec<_> = numbers.iter().map(|number| number.get()).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let mut gone: Vec<_> = numbers
-        .iter()
-        .rev()
-        .map(|number| (*number, rules.rules.remove(number - 1)))
-        .collect();
-    found.write(target, rules)?;
-    gone.reverse();
-    for (number, rule) in gone {
-        output::line(format_args!("{found}: deleted rule {number}: {rule}"));
+    for place in places.iter().rev() {
+        revision.remove(*place);
+    }
+    found.revise(target, revision)?;
+    for (place, rule) in places.iter().zip(gone) {
+        output::line(format_args!("{found}: deleted rule {}: {rule}", place + 1));
     }
     Ok(())
 }
