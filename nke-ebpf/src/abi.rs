@@ -206,7 +206,8 @@ pub struct Rule {
     pub last_ports: u64,
     /// The last eight bytes of IPv6 addresses.
     pub back: Ends,
-    /// What follows from a match: [`Rule::DROP`], [`Rule::LOG`], [`Rule::SAMPLED`], [`Rule::GO_ON`].
+    /// What follows from a match: [`Rule::DROP`], [`Rule::REJECT`], [`Rule::LOG`], [`Rule::SAMPLED`],
+    /// [`Rule::GO_ON`], [`Rule::KEEP_STATE`].
     pub outcome: u32,
     /// The number of the rule within its set, from 1: by it, the rule is counted and found in the
     /// list. It stays while rules come and go in front of it.
@@ -238,8 +239,16 @@ impl Rule {
     pub const GO_ON: u32 = 1 << 4;
     /// A bit of [`Rule::outcome`]: only some packets are logged, as the first of the rule's tests says.
     pub const SAMPLED: u32 = 1 << 5;
+    /// A bit of [`Rule::outcome`], beside [`Rule::DROP`]: the sender is told, as the bits of [`Rule::REFUSAL`] say.
+    pub const REJECT: u32 = 1 << 6;
+    /// Where the number of a [`Refusal`](crate::Refusal) stands in [`Rule::outcome`].
+    pub const REFUSAL_SHIFT: u32 = 8;
+    /// The number of a [`Refusal`](crate::Refusal).
+    pub const REFUSAL: u32 = 7 << Self::REFUSAL_SHIFT;
     /// A bit of [`Rule::outcome`]: the packet's flow is entered into the table of flows.
     pub const KEEP_STATE: u32 = 1 << 16;
+    /// Bits of [`Rule::outcome`] that ask for more than to pass or to drop the packet.
+    pub const BEYOND: u32 = Self::LOG | Self::KEEP_STATE | Self::REJECT;
     /// A bit of a rule set's default: some rule asks for [`facts::MORE`].
     pub const ASKS_MORE: u32 = 1 << 2;
     /// A bit of a rule set's default: some rule has [`Test`]s.

@@ -19,6 +19,7 @@ use aya_ebpf::{
 pub use crate::netfilter::Context as NetfilterContext;
 use crate::{
     AddressCall, Flow, IpPacket, Packet, REACH, Verdict,
+    made_over::{answer_tc, answer_xdp},
     netfilter::{Dynptr, Room},
     packet::{TcPacket, XdpPacket},
 };
@@ -154,9 +155,11 @@ macro_rules! __entry {
 #[inline(always)]
 pub unsafe fn xdp(context: *mut xdp_md, filter: impl FnOnce(&XdpPacket) -> Verdict) -> u32 {
     // SAFETY: promised by the caller.
-    match filter(&unsafe { XdpPacket::new(context) }) {
+    let packet = unsafe { XdpPacket::new(context) };
+    match filter(&packet) {
         Verdict::Pass => XDP_PASS,
         Verdict::Drop => XDP_DROP,
+        Verdict::Reject(why) => answer_xdp(packet, why),
     }
 }
 
@@ -196,6 +199,7 @@ fn tc<const OUT: bool>(
         // "Unspecified" leaves the answer to whoever comes next.
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,
+        Verdict::Reject(why) => answer_tc(packet, why),
     }
 }
 
@@ -211,7 +215,7 @@ pub unsafe fn ip(
     // SAFETY: promised by the caller.
     match filter(&unsafe { IpPacket::new(context, &mut dynptr, &mut room) }) {
         Verdict::Pass => NF_ACCEPT,
-        Verdict::Drop => NF_DROP,
+        Verdict::Drop | Verdict::Reject(_) => NF_DROP,
     }
 }
 
@@ -288,7 +292,7 @@ pub unsafe fn call<const OPERATION: u8, const IS_V6: bool>(
     // SAFETY: promised by the caller.
     match guard(&unsafe { AddressCall::new(context) }) {
         Verdict::Pass => 1,
-        Verdict::Drop => 0,
+        Verdict::Drop | Verdict::Reject(_) => 0,
     }
 }
 

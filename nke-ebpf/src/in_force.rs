@@ -177,7 +177,7 @@ impl<'a> InForce<'a> {
                 rules::decide_few::<false>(first, few, &Subject::of_flow(&flow, facts))
             }
         };
-        if decision.outcome & (Rule::LOG | Rule::KEEP_STATE) != 0 {
+        if decision.outcome & Rule::BEYOND != 0 {
             return None;
         }
         self.count(header, decision.number, packet);

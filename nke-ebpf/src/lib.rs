@@ -63,6 +63,8 @@ pub mod sources;
 mod word;
 
 #[cfg(feature = "bpf")]
+mod answer;
+#[cfg(feature = "bpf")]
 #[doc(hidden)]
 pub mod entry;
 #[cfg(feature = "bpf")]
@@ -73,6 +75,8 @@ mod in_force;
 mod kernel;
 #[cfg(feature = "bpf")]
 mod limit;
+#[cfg(feature = "bpf")]
+mod made_over;
 #[cfg(feature = "bpf")]
 mod netfilter;
 #[cfg(feature = "bpf")]
@@ -120,5 +124,5 @@ pub use socket::{AddressCall, Operation, SocketCall};
 pub use subject::tests_hold;
 #[cfg(feature = "bpf")]
 pub use tally::Tally;
-pub use verdict::Verdict;
+pub use verdict::{Refusal, Verdict};
 pub use word::Word;

@@ -312,6 +312,12 @@ impl XdpPacket {
         Self(context)
     }
 
+    /// What the kernel has called the program with.
+    #[inline(always)]
+    pub(crate) const fn context(&self) -> *mut xdp_md {
+        self.0
+    }
+
     /// Where the packet begins, and where it ends.
     #[inline(always)]
     fn bounds(&self) -> (usize, usize) {
@@ -418,6 +424,12 @@ impl<const OUT: bool> TcPacket<OUT> {
     #[inline(always)]
     pub(crate) unsafe fn new(context: *mut __sk_buff) -> Self {
         Self(context)
+    }
+
+    /// What the kernel has called the program with.
+    #[inline(always)]
+    pub(crate) const fn context(&self) -> *mut __sk_buff {
+        self.0
     }
 
     /// Where the bytes in reach begin, and where they end.

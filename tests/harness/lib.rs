@@ -54,7 +54,7 @@ pub use kernel::Objects;
 pub use likeness::Likeness;
 pub use netns::Namespace;
 pub use refusal::{look_old, refuse};
-pub use sockets::{tcp_exchange, udp_arrives, udp_exchange};
+pub use sockets::{tcp_exchange, told, udp_arrives, udp_exchange};
 pub use standing::Standing;
 pub use stream::{Report, Stream};
 pub use sys::socket;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Deadline, INSIDE_V4, INSIDE_V6, World};
+use crate::{Deadline, INSIDE_V4, INSIDE_V6, OUTSIDE_V4, OUTSIDE_V6, World};
 
 impl World {
     /// The inside's address of the family of another address.
@@ -115,6 +115,29 @@ pub fn tcp_exchange(world: &World, v6: bool, port: u16, wait: Duration) -> bool 
         .and_then(|()| client.read_exact(&mut back));
     let echoed = echo.join().expect("the echo does not panic");
     done.is_ok() && echoed.is_ok() && sent == back
+}
+
+/// What a program at one end is told that connects to a TCP port of the other, and one that sends to a UDP port from a
+/// connected socket; nothing if it is told nothing.
+#[must_use]
+pub fn told(world: &World, from_inside: bool, v6: bool, port: u16) -> [Option<io::ErrorKind>; 2] {
+    let (near, far): (_, IpAddr) = match (from_inside, v6) {
+        (true, true) => (&world.inside, OUTSIDE_V6.into()),
+        (true, false) => (&world.inside, OUTSIDE_V4.into()),
+        (false, v6) => (&world.outside, World::inside_address(v6)),
+    };
+    let address = SocketAddr::new(far, port);
+    let any = if v6 { "[::]:0" } else { "0.0.0.0:0" };
+    near.enter(|| {
+        let tcp = TcpStream::connect_timeout(&address, Duration::from_secs(5));
+        let socket = UdpSocket::bind(any).expect("any port is free");
+        socket.connect(address).expect("there is a route");
+        socket.send(b"datagram").expect("the datagram goes out");
+        let wait = Some(Duration::from_secs(5));
+        socket.set_read_timeout(wait).expect("a timeout can be set");
+        let udp = socket.recv(&mut [0; 64]);
+        [tcp.err(), udp.err()].map(|error| error.map(|error| error.kind()))
+    })
 }
 
 fn outside_socket(world: &World, v6: bool) -> UdpSocket {

@@ -1,4 +1,4 @@
-//! Passes or drops packets by an ordered list of rules: the first that matches decides.
+//! Passes, drops or rejects packets by an ordered list of rules: the first that matches decides.
 //!
 //! The user side writes the rules (`nke filter`, docs/filter-language.md); what both agree on is
 //! `nke_ebpf::abi`. An edit replaces the whole rule set by one pointer, so that a packet is judged
@@ -7,7 +7,7 @@
 //! Linux 6.4 is the first whose verifier follows what must be exact through functions: older ones, as 6.1, take
 //! minutes.
 //!
-//! It never waits, never changes a byte of a packet, and never passes one that it cannot see through: a
+//! It never waits, never changes a byte of a packet that goes on, and never passes one that it cannot see through: a
 //! packet that hides its protocol behind too many extension headers is dropped, and counted.
 #![no_std]
 #![no_main]
@@ -15,7 +15,11 @@
 
 mod log;
 
-use nke_ebpf::{Functions, InForce, Packet, Verdict, abi::Rule};
+use nke_ebpf::{
+    Functions, InForce, Limit, Packet, Refusal, Verdict, Window,
+    abi::Rule,
+    aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map},
+};
 
 nke_ebpf::manifest!(concat!(
     "version = '",
@@ -37,6 +41,12 @@ type = "u32"
 default = 100
 maximum = 1000000
 description = "Log lines a second, on each CPU"
+
+[settings.answers]
+type = "u32"
+default = 1000
+maximum = 1000000
+description = "Answers to rejected packets a second, on each CPU"
 "#
 ));
 
@@ -52,6 +62,15 @@ const FUNCTIONS: Functions = Functions {
 
 nke_ebpf::keeps_state!(STATES, Flows);
 
+nke_ebpf::setting!(
+    /// How many packets each CPU may answer in a second that are rejected. What is beyond is dropped silently, so
+    /// that nobody is flooded by answers to what a third one has sent in his name.
+    ANSWERS: u32 = 1000
+);
+
+#[btf_map]
+static ANSWERED: PerCpuArray<Window, 1> = PerCpuArray::new();
+
 fn packet_filter(packet: &impl Packet) -> Verdict {
     let Some(rules) = InForce::of(&RULES) else {
         return Verdict::Pass;
@@ -59,6 +78,11 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
     let Ok(outcome) = rules.judge::<Flows>(packet, &FUNCTIONS) else {
         return Verdict::Drop;
     };
+    if outcome & Rule::REJECT != 0 && ANSWERED.allows(0, ANSWERS.get().into()) {
+        return Verdict::Reject(Refusal::of(
+            (outcome & Rule::REFUSAL) >> Rule::REFUSAL_SHIFT,
+        ));
+    }
     if outcome & Rule::DROP != 0 {
         Verdict::Drop
     } else {

@@ -10,7 +10,7 @@ use proptest::sample::select;
 use super::{
     Action, Addresses, Asked, Conditions, Dscp, Ends, Fragment, IcmpKind, InterfaceName,
     LengthRange, Limit, Mac, Mark, Net, Packet, Period, PortProtocol, PortRange, Prefix, Protocol,
-    Rule, RuleSet, Sources, TcpFlags, Test, Transport, Vlan, VlanId, Way,
+    Refusal, Rule, RuleSet, Sources, TcpFlags, Test, Transport, Vlan, VlanId, Way,
 };
 
 fn action() -> impl Strategy<Value = Action> {
@@ -24,6 +24,9 @@ fn rule_action() -> impl Strategy<Value = (Action, bool, u32)> {
     prop_oneof![
         4 => (action(), any::<bool>()).prop_map(|(action, log)| (action, log, 1)),
         1 => (action(), 1..4u32).prop_map(|(action, sample)| (action, true, sample)),
+        1 => (select(Refusal::ALL.to_vec()), any::<bool>(), 1..3u32).prop_map(|(refusal, log, sample)| {
+            (Action::Reject(refusal), log, if log { sample } else { 1 })
+        }),
         1 => Just((Action::Count, false, 1)),
         1 => mark.prop_map(|mark| (Action::Mark(mark), false, 1)),
     ]
@@ -460,7 +463,7 @@ pub(super) fn call_rule() -> impl Strategy<Value = Rule> {
         log: false,
         sample: 1,
         action: match rule.action {
-            Action::Drop => Action::Drop,
+            Action::Drop | Action::Reject(_) => Action::Drop,
             Action::Pass | Action::Count | Action::Mark(_) => Action::Pass,
         },
         keep_state: false,

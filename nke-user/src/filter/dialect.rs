@@ -50,6 +50,12 @@ impl Dialect {
             Self::Packets => &[
                 "pass",
                 "drop",
+                "reject",
+                "with",
+                "port-unreachable",
+                "host-unreachable",
+                "no-route",
+                "admin-prohibited",
                 "in",
                 "out",
                 "log",
@@ -93,7 +99,7 @@ impl Dialect {
     pub const fn order(self) -> &'static str {
         match self {
             Self::Packets => {
-                "pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
+                "pass|drop|reject [with WHAT]|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
                  [to ADDRESS [port N]] [flags F/G] [icmp-type T [code C]] [fragment] [dscp D] \
                  [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
                  [limit [over] N/s [bytes] [burst N] [per source[/N]]] [expr 'TCPDUMP'] [keep state]"

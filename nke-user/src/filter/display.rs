@@ -210,6 +210,11 @@ impl fmt::Display for Action {
             Self::Drop => "drop",
             Self::Count => "count",
             Self::Mark(mark) => return write!(f, "mark {mark}"),
+            Self::Reject(refusal) => {
+                let said = names::REFUSALS.iter().find(|said| said.1 == *refusal);
+                let with = said.map_or(String::new(), |(word, _)| format!(" with {word}"));
+                return write!(f, "reject{with}");
+            }
         })
     }
 }

@@ -6,6 +6,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use nke_ebpf::Refusal;
 use nke_ebpf::abi::{self, Ends, PORT_GUARD, facts};
 
 use super::conditions::{Bits, Conditions, IcmpKind, TcpFlags};
@@ -53,8 +54,8 @@ pub(super) fn encode_tests<'a>(
 fn front(rule: &Rule) -> Option<abi::Test> {
     let nothing = abi::Test::masked(0, [0; 2], [0; 2]);
     match rule.action {
-        Action::Pass | Action::Drop if rule.sample == 1 => None,
-        Action::Pass | Action::Drop => Some(abi::Test {
+        Action::Pass | Action::Drop | Action::Reject(_) if rule.sample == 1 => None,
+        Action::Pass | Action::Drop | Action::Reject(_) => Some(abi::Test {
             kind: abi::Test::SAMPLE,
             first: [rule.sample.into(), 0],
             ..nothing
@@ -206,6 +207,10 @@ pub(super) const fn outcome(action: Action) -> u32 {
     match action {
         Action::Pass => 0,
         Action::Drop => abi::Rule::DROP,
+        Action::Reject(refusal) => {
+            let refusal = (refusal as u32) << abi::Rule::REFUSAL_SHIFT;
+            abi::Rule::DROP | abi::Rule::REJECT | refusal
+        }
         Action::Count | Action::Mark(_) => abi::Rule::GO_ON,
     }
 }
@@ -214,8 +219,11 @@ pub(super) const fn outcome(action: Action) -> u32 {
 pub(super) const fn action(outcome: u32) -> Action {
     if outcome & abi::Rule::DROP == 0 {
         Action::Pass
-    } else {
+    } else if outcome & abi::Rule::REJECT == 0 {
         Action::Drop
+    } else {
+        let refusal = (outcome & abi::Rule::REFUSAL) >> abi::Rule::REFUSAL_SHIFT;
+        Action::Reject(Refusal::of(refusal))
     }
 }
 

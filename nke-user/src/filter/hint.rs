@@ -41,6 +41,8 @@ pub enum Hint {
     FourNumbers,
     /// Connections are not tracked.
     NoState,
+    /// Segments of TCP are reset where nothing else is said.
+    ResetsTcp,
     /// A default is a line of a file, or a command of its own.
     DefaultIsNoRule,
 }
@@ -69,6 +71,7 @@ impl fmt::Display for Hint {
             Self::NoHostNames => "names of hosts are not looked up: write the address",
             Self::FourNumbers => "write all four numbers, as in `10.0.0.0/8`",
             Self::NoState => "leave it out: packets are judged one by one",
+            Self::ResetsTcp => "`reject` alone answers TCP by a RST, and all else by port-unreachable",
             Self::DefaultIsNoRule => "use `default` in the place of `add`, or a file and `load`",
         })
     }
@@ -103,7 +106,9 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
     }
     let foreign = match found.as_str() {
         "accept" | "allow" | "permit" => called("pass"),
-        "block" | "deny" | "reject" | "return" | "discard" => called("drop"),
+        "block" | "deny" | "discard" => called("drop"),
+        "reject" | "return" => called("reject").or(called("drop")),
+        "tcp" | "tcp-reset" | "reset" if expected.contains(&"no-route") => Some(Hint::ResetsTcp),
         "quick" => Some(Hint::FirstMatchDecides),
         "on" | "iif" | "oif" | "iifname" | "oifname" | "-i" | "-o" => {
             Some(Hint::InterfaceIsAnOption)

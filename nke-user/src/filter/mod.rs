@@ -99,6 +99,7 @@ pub(crate) use hint::nearest;
 pub use interface_name::{InterfaceName, NoInterfaceName};
 pub use judge::{Decider, Judgement};
 pub use known::KnownSets;
+pub use nke_ebpf::Refusal;
 pub use nke_ebpf::set::Kind as SetKind;
 pub use optimise::Finding;
 pub use parse::parse_rules;

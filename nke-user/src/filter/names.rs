@@ -5,6 +5,8 @@
 //!
 //! Never read from a file, and never printed for ports: a number leaves no question.
 
+use nke_ebpf::Refusal;
+
 /// Protocols by name. The first name of a number is the one that is printed.
 const PROTOCOLS: &[(&str, u8)] = &[
     ("icmp", 1),
@@ -96,6 +98,14 @@ const ICMP: &[(&str, u8)] = &[
     ("timereq", 13),
     ("timestamp-reply", 14),
     ("timerep", 14),
+];
+
+/// What the sender of a rejected packet is told, by nft's names (`icmpx`).
+pub(super) const REFUSALS: &[(&str, Refusal)] = &[
+    ("port-unreachable", Refusal::Port),
+    ("host-unreachable", Refusal::Host),
+    ("no-route", Refusal::NoRoute),
+    ("admin-prohibited", Refusal::Admin),
 ];
 
 /// Types of ICMP for IPv6 by name, alike.

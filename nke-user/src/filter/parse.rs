@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use nke_ebpf::abi::TESTS;
+use nke_ebpf::{Refusal, abi::TESTS};
 
 use super::cursor::{Cursor, Said};
 use super::dialect::Dialect;
@@ -320,6 +320,8 @@ fn rule_action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
         Ok(Action::Pass)
     } else if cursor.keyword("drop") {
         Ok(Action::Drop)
+    } else if cursor.keyword("reject") {
+        refusal(cursor).map(Action::Reject)
     } else if cursor.keyword("count") {
         Ok(Action::Count)
     } else if cursor.keyword("mark") {
@@ -327,6 +329,17 @@ fn rule_action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
     } else {
         Err(cursor.unexpected_word())
     }
+}
+
+/// What its sender is told, behind `reject`.
+fn refusal(cursor: &mut Cursor<'_>) -> Result<Refusal, ParseError> {
+    if !cursor.keyword("with") {
+        return Ok(Refusal::Usual);
+    }
+    let mut words = names::REFUSALS.iter();
+    let said = words.find(|(word, _)| cursor.keyword(word));
+    said.map(|(_, refusal)| *refusal)
+        .ok_or_else(|| cursor.unexpected_word())
 }
 
 /// What becomes of a packet that no rule is about, or of a call.

@@ -20,6 +20,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use nke_ebpf::Refusal;
+
 use super::conditions::{Conditions, IcmpKind, TcpFlags};
 use super::expression::Expression;
 use super::further::{Mark, Test};
@@ -31,6 +33,8 @@ pub enum Action {
     Pass,
     /// It is gone; the call fails.
     Drop,
+    /// It is gone, and its sender is told. Of rules about packets only, where they are those of an interface.
+    Reject(Refusal),
     /// It is counted, and the rules behind decide. Of rules about packets only.
     Count,
     /// It is counted and marked, and the rules behind decide. Of rules about packets only.
@@ -42,6 +46,12 @@ impl Action {
     #[must_use]
     pub const fn goes_on(self) -> bool {
         matches!(self, Self::Count | Self::Mark(_))
+    }
+
+    /// Whether what it is about is gone.
+    #[must_use]
+    pub const fn drops(self) -> bool {
+        matches!(self, Self::Drop | Self::Reject(_))
     }
 }
 

@@ -46,7 +46,7 @@ impl RuleSet {
             wanted.extend(caller.map(|ends| connection(way, ends)));
             for (packet, rule) in wanted {
                 let judgement = self.judge(&Ok(packet));
-                let dropped = judgement.action == Action::Drop;
+                let dropped = judgement.action.drops();
                 if dropped && judgement.by == Decider::Default && !lacking.contains(&rule) {
                     lacking.push(rule);
                 }
@@ -79,9 +79,9 @@ impl RuleSet {
         });
         packets.into_iter().find_map(|packet| {
             let judgement = self.judge(&Ok(packet));
-            match (judgement.action, judgement.by) {
-                (Action::Drop, Decider::Rule(index)) => Some(index),
-                (Action::Drop | Action::Pass | Action::Count | Action::Mark(_), _) => None,
+            match judgement.by {
+                Decider::Rule(index) if judgement.action.drops() => Some(index),
+                Decider::Rule(_) | Decider::Default | Decider::Obscured => None,
             }
         })
     }

@@ -252,6 +252,34 @@ fn rules_can_go_on_and_be_limited() {
 }
 
 #[test]
+fn a_sender_can_be_told() {
+    let same = |line: &str| check(line, &[line]);
+    same("reject");
+    same("reject in log 1/9 proto tcp from 10.0.0.0/8 limit 5/m");
+    same("reject with port-unreachable out");
+    same("reject with host-unreachable arp");
+    same("reject with no-route proto udp");
+    same("reject with admin-prohibited");
+    let error = |line: &str| parse_rules(line).unwrap_err().to_string();
+    assert!(error("reject with in").contains("`no-route` or `admin-prohibited`, found `in`"));
+    assert!(error("reject with tcp-reset").contains("`reject` alone answers TCP by a RST"));
+    assert!(error("reject with no-rout").contains("did you mean `no-route`?"));
+    assert!(error("reject keep state").contains("only `pass` keeps state"));
+    assert!(error("deny in").contains("it is called `drop` here"));
+    assert!("default reject".parse::<RuleSet>().is_err());
+    let of_calls = Dialect::Calls.rules("reject out").unwrap_err().to_string();
+    assert!(of_calls.contains("it is called `drop` here"), "{of_calls}");
+    let rules: RuleSet = "reject proto udp\ndrop".parse().unwrap();
+    let packet = |text| Dialect::Packets.packet(text, Way::In).unwrap();
+    let judged = |text| rules.judge(&Ok(packet(text))).action;
+    assert_eq!(
+        judged("udp 10.0.0.1:1 > 10.0.0.2:2"),
+        Action::Reject(Refusal::Usual)
+    );
+    assert_eq!(judged("icmp 10.0.0.1 > 10.0.0.2"), Action::Drop);
+}
+
+#[test]
 fn what_goes_on_counts_and_marks_till_one_decides() {
     let rules: RuleSet = "count proto udp\nmark 0x1 proto udp\ncount mark 2\ndrop mark 1\ncount"
         .parse()
@@ -325,19 +353,19 @@ fn errors_name_the_place_and_the_way_out() {
         "",
         1,
         1,
-        "expected `pass`, `drop`, `count` or `mark`, found the end of the line",
+        "expected `pass`, `drop`, `reject`, `count` or `mark`, found the end of the line",
     );
     check_error(
         "accept in",
         1,
         6,
-        "expected `pass`, `drop`, `count` or `mark`, found `accept`; it is called `pass` here",
+        "expected `pass`, `drop`, `reject`, `count` or `mark`, found `accept`; it is called `pass` here",
     );
     check_error(
         "tcp dport 22 drop",
         1,
         3,
-        "expected `pass`, `drop`, `count` or `mark`, found `tcp`; the order is: pass|drop|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] \
+        "expected `pass`, `drop`, `reject`, `count` or `mark`, found `tcp`; the order is: pass|drop|reject [with WHAT]|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] \
          [arp|inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]] [flags F/G] \
          [icmp-type T [code C]] [fragment] [dscp D] [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
          [limit [over] N/s [bytes] [burst N] [per source[/N]]] [expr 'TCPDUMP'] [keep state]",
@@ -700,7 +728,7 @@ proptest! {
                 "pass", "drop", "in", "out", "log", "inet", "inet6", "proto", "tcp", "from", "to",
                 "port", "any", "all", "{", "}", ",", "22", "1-5", "10.0.0.0/8", "::/0", "#", "é",
                 "flags", "S/SA", "icmp-type", "icmp6-type", "code", "fragment", "later", "dscp",
-                "vlan", "none", "not", "length", "mark", "ether", "02:00:00:00:00:01", "count", "limit", "5/m", "over", "1/9",
+                "vlan", "none", "not", "length", "mark", "ether", "02:00:00:00:00:01", "count", "reject", "with", "no-route", "limit", "5/m", "over", "1/9",
             ]),
             0..12,
         )

@@ -49,11 +49,13 @@ fn lacks(hook: Hook, asked: &Asked) -> Option<&'static str> {
 
 /// What of a rule's action cannot be done at a hook.
 fn cannot(hook: Hook, action: Action) -> Option<&'static str> {
-    // Netfilter programs change nothing of a packet.
-    let noted = matches!(hook.row().name, "interface/in" | "interface/out");
+    // Netfilter programs change nothing of a packet, and send none.
+    let row = hook.row();
+    let noted = matches!(row.name, "interface/in" | "interface/out");
     match action {
         Action::Mark(_) if !noted => Some("setting a mark"),
-        Action::Mark(_) | Action::Count | Action::Pass | Action::Drop => None,
+        Action::Reject(_) if row.kind != Kind::Interface => Some("telling the sender"),
+        Action::Mark(_) | Action::Reject(_) | Action::Count | Action::Pass | Action::Drop => None,
     }
 }
 

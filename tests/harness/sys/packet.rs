@@ -124,19 +124,29 @@ fn stripped_tag(message: &libc::msghdr) -> Option<[u8; 4]> {
 /// Switches generic receive offload on or off, for an interface of the calling thread's
 /// namespace. A veth peer takes XDP frames only when it has XDP itself or this.
 pub(crate) fn set_gro(interface: &str, on: bool) -> io::Result<()> {
+    const ETHTOOL_SGRO: u32 = 0x2c;
+    set_feature(interface, ETHTOOL_SGRO, on)
+}
+
+/// Switches alike whether the interface sums up what it sends, or the kernel before it does.
+pub(crate) fn set_checksums(interface: &str, on: bool) -> io::Result<()> {
+    const ETHTOOL_STXCSUM: u32 = 0x17;
+    set_feature(interface, ETHTOOL_STXCSUM, on)
+}
+
+fn set_feature(interface: &str, command: u32, on: bool) -> io::Result<()> {
     #[repr(C)]
     struct Value {
         command: u32,
         data: u32,
     }
-    const ETHTOOL_SGRO: u32 = 0x2c;
     // SAFETY: no pointers; the answer is checked.
     let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
     check(fd)?;
     // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut value = Value {
-        command: ETHTOOL_SGRO,
+        command,
         data: u32::from(on),
     };
     // SAFETY: `ifreq` is integers and pointers, for which all zeroes is a value.

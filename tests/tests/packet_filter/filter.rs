@@ -90,6 +90,12 @@ impl Filter {
         runner(self.hook, self.program)
     }
 
+    /// What the program answers of a packet, and what it has made of it.
+    #[track_caller]
+    pub(crate) fn made_over(&self, packet: &[u8]) -> kernel::TestRun {
+        kernel::test_run(self.program, packet).unwrap_or_else(|error| fail(error))
+    }
+
     /// Sends a packet over the wire, and sees from the hits who decided about it.
     #[track_caller]
     pub(crate) fn send(&self, tap: &Tap, packet: &[u8]) -> Decider {

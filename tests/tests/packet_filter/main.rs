@@ -12,6 +12,7 @@ mod fuzz;
 mod goes_on;
 mod hostile;
 mod per_source;
+mod reject;
 mod sets;
 mod shapes;
 

@@ -1,10 +1,12 @@
 //! Chains of rules made one list: what a rule goes to is put in its place, each of its rules
 //! narrowed down to what that rule matches.
 
+use nke_ebpf::Refusal;
+
 use super::super::further::{Asked, Test};
 use super::super::rule::Action;
 use super::line::{Line, Matches};
-use super::{Foreign, Imported, MOST_RULES, Text, Untranslated};
+use super::{Foreign, Imported, MOST_RULES, Text, Untranslated, Wanted};
 
 /// Chains that go to chains; the kernel allows about as many.
 const DEEPEST: usize = 32;
@@ -45,7 +47,7 @@ pub(super) enum Read {
 pub(super) enum Target {
     Ends(Action),
     /// It is dropped, and its sender is told.
-    Rejects,
+    Rejects(Refusal),
     Logs,
     Returns,
     GoesTo(String),
@@ -54,16 +56,17 @@ pub(super) enum Target {
 }
 
 /// The rules of a chain and of those that it goes to, for what `base` matches. `only_ip` says that
-/// nothing else ever comes by them.
+/// nothing else ever comes by them. Senders can be told where the rules are wanted for an interface.
 pub(super) fn flattened(
     chains: &[Chain],
     chain: &Chain,
     base: Matches,
-    only_ip: bool,
+    (only_ip, wanted): (bool, &Wanted),
 ) -> Result<Imported, Foreign> {
     let mut flattening = Flattening {
         chains,
         only_ip,
+        tells: wanted.interface.is_some(),
         rules: 0,
         imported: Imported::new(&chain.name),
     };
@@ -81,6 +84,8 @@ pub(super) fn flattened(
 struct Flattening<'a> {
     chains: &'a [Chain],
     only_ip: bool,
+    /// Whether senders can be told.
+    tells: bool,
     /// How many have been gone through. Chains that call each other several times each grow
     /// beyond any memory.
     rules: usize,
@@ -124,7 +129,7 @@ impl Flattening<'_> {
                 self.leave_out(rule, "this together is more than one rule can say");
                 continue;
             }
-            let ends = matches!(target, Target::Ends(_) | Target::Rejects);
+            let ends = matches!(target, Target::Ends(_) | Target::Rejects(_));
             let log = match logged.take() {
                 Some((_, of)) if ends && of == matches => true,
                 other => {
@@ -139,9 +144,14 @@ impl Flattening<'_> {
                     log,
                     matches,
                 }),
-                Target::Rejects => {
+                Target::Rejects(refusal) if self.tells => self.line(Line {
+                    action: Action::Reject(*refusal),
+                    log,
+                    matches,
+                }),
+                Target::Rejects(_) => {
                     let place = &rule.place;
-                    let comment = format_args!("{place} rejects: here nobody is told");
+                    let comment = format_args!("{place} rejects: at the IP layer nobody is told");
                     self.imported.comment(comment);
                     self.line(Line {
                         action: Action::Drop,

@@ -2,6 +2,8 @@
 //!
 //! Only the table `filter` is about passing and dropping.
 
+use nke_ebpf::Refusal;
+
 use super::super::conditions::{Dscp, Fragment, IcmpKind, TcpFlags};
 use super::super::further::{self, Asked, LengthRange, Mac, Mark, Test};
 use super::super::rule::{Action, PortRange, Protocol, Way};
@@ -25,7 +27,7 @@ pub(super) fn read(text: &str, wanted: &Wanted) -> Result<Imported, Foreign> {
         v6: Some(is_v6(text)),
         ..Matches::default()
     };
-    let mut imported = flattened(&chains, chain, base, true)?;
+    let mut imported = flattened(&chains, chain, base, (true, wanted))?;
     imported.untranslated.extend(others);
     Ok(imported)
 }
@@ -209,7 +211,8 @@ impl Reader<'_> {
                 },
                 "-m" if matches!(value, "tcp" | "udp" | "sctp" | "dccp" | "udplite") => Some(()),
                 "-m" if MODULES.contains(&value) => Some(()),
-                "--comment" | "--reject-with" | "--log-prefix" | "--log-level" => Some(()),
+                "--reject-with" => refusal(value).map(|it| target = Target::Rejects(it)),
+                "--comment" | "--log-prefix" | "--log-level" => Some(()),
                 "-j" | "-g" => target_of(word, value).map(|it| target = it),
                 _ => further(word, value, &mut matches)
                     .or_else(|| limits::read(word, value, self.is_v6, &mut matches)),
@@ -258,12 +261,31 @@ fn target_of(option: &str, value: &str) -> Option<Target> {
     Some(match value {
         "ACCEPT" => Target::Ends(Action::Pass),
         "DROP" => Target::Ends(Action::Drop),
-        "REJECT" => Target::Rejects,
+        "REJECT" => Target::Rejects(Refusal::Port),
         "LOG" => Target::Logs,
         "RETURN" => Target::Returns,
         // What comes to its end does not come back.
         _ if option == "-g" => return None,
         chain => Target::GoesTo(chain.to_owned()),
+    })
+}
+
+/// What REJECT tells; of what has no name here, what is nearest.
+fn refusal(value: &str) -> Option<Refusal> {
+    Some(match value {
+        "tcp-reset" => Refusal::Usual,
+        "icmp-port-unreachable" | "icmp-proto-unreachable" | "icmp6-port-unreachable" => {
+            Refusal::Port
+        }
+        "icmp-host-unreachable" | "icmp6-addr-unreachable" => Refusal::Host,
+        "icmp-net-unreachable" | "icmp6-no-route" => Refusal::NoRoute,
+        "icmp-net-prohibited"
+        | "icmp-host-prohibited"
+        | "icmp-admin-prohibited"
+        | "icmp6-adm-prohibited"
+        | "icmp6-policy-fail"
+        | "icmp6-reject-route" => Refusal::Admin,
+        _ => return None,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use nke_ebpf::Refusal;
 use serde_json::Value;
 
 use super::super::conditions::{Dscp, IcmpKind};
@@ -61,7 +62,23 @@ pub(super) fn read(text: &str, wanted: &Wanted) -> Result<Imported, Foreign> {
     let found = chains.iter().find(|it| chain["name"] == it.name);
     let only_ip = matches!(word(&chain["family"]), "ip" | "ip6" | "inet");
     found.map_or(Err(Foreign::Unknown), |found| {
-        flattened(&chains, found, base, only_ip)
+        flattened(&chains, found, base, (only_ip, wanted))
+    })
+}
+
+/// What `reject` tells; of what has no name here, what is nearest.
+fn refusal(value: &Value) -> Option<Refusal> {
+    Some(match (word(&value["type"]), word(&value["expr"])) {
+        ("tcp reset", _) => Refusal::Usual,
+        (_, "" | "port-unreachable" | "prot-unreachable") => Refusal::Port,
+        (_, "host-unreachable" | "addr-unreachable") => Refusal::Host,
+        (_, "net-unreachable" | "no-route") => Refusal::NoRoute,
+        (
+            _,
+            "net-prohibited" | "host-prohibited" | "admin-prohibited" | "policy-fail"
+            | "reject-route",
+        ) => Refusal::Admin,
+        _ => return None,
     })
 }
 
@@ -133,7 +150,7 @@ impl Reader<'_> {
                 "log" => log = true,
                 "accept" => target = Target::Ends(Action::Pass),
                 "drop" => target = Target::Ends(Action::Drop),
-                "reject" => target = Target::Rejects,
+                "reject" => target = Target::Rejects(refusal(value).ok_or_else(refused)?),
                 "return" => target = Target::Returns,
                 "jump" => target = Target::GoesTo(word(&value["target"]).to_owned()),
                 _ => return Err(refused()),

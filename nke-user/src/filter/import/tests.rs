@@ -80,7 +80,7 @@ fn iptables_is_read() {
          pass in inet proto tcp to any port { 80, 443 }
          pass in proto udp from { 198.51.100.1, 198.51.100.2/31, 198.51.100.4/31, 198.51.100.6 }
          drop in proto icmp from not 10.0.0.0/8
-         drop in inet proto tcp to any port 113
+         reject in inet proto tcp to any port 113
          pass in inet proto tcp flags S/FSRA dscp ef
          pass in inet proto icmp icmp-type echo-request code 0
          drop in inet fragment later

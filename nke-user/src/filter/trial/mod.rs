@@ -54,6 +54,9 @@ const LONGEST: usize = 3000;
 /// Length of the Ethernet header.
 const LINK: usize = 14;
 
+/// What the program says of a packet that it has made over to an answer: `XDP_TX`, `TC_ACT_REDIRECT`.
+const ANSWERED: [(ProgramType, i32); 2] = [(ProgramType::Xdp, 3), (ProgramType::SchedCls, 7)];
+
 /// The filter's program, attached to nothing. Everything passes until its table has rules.
 pub struct Trial {
     hook: Hook,
@@ -64,13 +67,29 @@ pub struct Trial {
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tried {
-    /// The kernel has judged it.
+    /// The kernel has judged it: it passes, or is dropped.
     Judged(Action),
+    /// It is rejected, and there is an answer.
+    Answered,
     /// The hook never sees such packets: at the IP layer, what is not IP.
     NotThere,
     /// The kernel does not run the program on it: it has no whole link header, or at hooks behind
     /// the device no whole IP header.
     Refused,
+}
+
+impl Tried {
+    /// Whether that is what an action comes to. Not all that is rejected is answered. Of what has not been judged
+    /// nothing is known.
+    #[must_use]
+    pub fn is(self, action: Action) -> bool {
+        match self {
+            Self::Judged(Action::Drop) => action.drops(),
+            Self::Judged(judged) => judged == action,
+            Self::Answered => matches!(action, Action::Reject(_)),
+            Self::NotThere | Self::Refused => true,
+        }
+    }
 }
 
 impl Trial {
@@ -167,7 +186,7 @@ impl Trial {
             ..TestRun::default()
         };
         match program::test_run(&self.program, &run) {
-            Ok((verdict, _)) => Ok(Tried::Judged(self.action(verdict.cast_signed()))),
+            Ok((verdict, _)) => Ok(self.tried(verdict.cast_signed())),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Tried::Refused),
             Err(source) => Err(Error::Kernel {
                 object: EXTENSION.to_owned(),
@@ -178,12 +197,14 @@ impl Trial {
         }
     }
 
-    fn action(&self, verdict: i32) -> Action {
+    fn tried(&self, verdict: i32) -> Tried {
         let row = self.hook.row();
         if verdict == row.pass || row.go_on.contains(&verdict) {
-            Action::Pass
+            Tried::Judged(Action::Pass)
+        } else if ANSWERED.contains(&(row.program_type, verdict)) {
+            Tried::Answered
         } else {
-            Action::Drop
+            Tried::Judged(Action::Drop)
         }
     }
 

@@ -78,10 +78,7 @@ impl Test {
         {
             let tried = trial.run(&packet.bytes)?;
             let expected = trial.expected(rules, &known, &followed, &packet.bytes);
-            if let Tried::Judged(action) = tried
-                && action != expected.action
-                && !limited
-            {
+            if !tried.is(expected.action) && !limited {
                 return Err(Error::Disagreement {
                     origin: self.capture.display().to_string(),
                     packet: packet.number,
@@ -167,7 +164,7 @@ fn open(path: &Path) -> Result<Box<dyn Read + Send>, error::Error> {
 impl Report {
     const fn add(&mut self, packet: &Captured, tried: Tried) {
         match tried {
-            Tried::Judged(_) => self.judged += 1,
+            Tried::Judged(_) | Tried::Answered => self.judged += 1,
             Tried::NotThere => self.not_there += 1,
             Tried::Refused => self.refused += 1,
         }
@@ -178,6 +175,7 @@ impl Report {
 /// What becomes of it, in a word.
 fn fate(tried: Tried) -> String {
     match tried {
+        Tried::Answered => "reject".to_owned(),
         Tried::Judged(action) => action.to_string(),
         Tried::NotThere => "not seen".to_owned(),
         Tried::Refused => "not run".to_owned(),
@@ -187,8 +185,8 @@ fn fate(tried: Tried) -> String {
 /// The number of the rule that decides.
 const fn rule(tried: Tried, judgement: &Judgement) -> Option<usize> {
     match (tried, judgement.by) {
-        (Tried::Judged(_), Decider::Rule(index)) => Some(index + 1),
-        (Tried::Judged(_), Decider::Default | Decider::Obscured)
+        (Tried::Judged(_) | Tried::Answered, Decider::Rule(index)) => Some(index + 1),
+        (Tried::Judged(_) | Tried::Answered, Decider::Default | Decider::Obscured)
         | (Tried::NotThere | Tried::Refused, _) => None,
     }
 }
@@ -211,7 +209,7 @@ fn described(packet: &Captured) -> String {
 fn print(packet: &Captured, tried: Tried, judgement: &Judgement) {
     let by = match (rule(tried, judgement), tried) {
         (Some(number), _) => format!("rule {number}"),
-        (None, Tried::Judged(_)) => "default".to_owned(),
+        (None, Tried::Judged(_) | Tried::Answered) => "default".to_owned(),
         (None, _) => "-".to_owned(),
     };
     let number = packet.number;
