@@ -1,5 +1,5 @@
-//! Writes that are in force at once and can be taken back: rules, settings, what is written of an
-//! extension. Of several, all are done or none.
+//! Writes that are in force at once and can be taken back: rules, named sets, settings, what is written of
+//! an extension. Of several, all are done or none.
 //!
 //! ```text
 //! made           all that can well fail
@@ -24,6 +24,11 @@ pub(super) enum Act {
         hook: Hook,
         rules: Box<filter::Prepared>,
     },
+    /// A named set of the extension of this name, or that it goes.
+    Set {
+        extension: String,
+        set: filter::Instead,
+    },
     /// A setting of what is loaded.
     Setting(Box<settings::Change>),
     /// What is written of a loaded extension.
@@ -45,6 +50,9 @@ impl Act {
             Self::Rules { hook, rules } => rules
                 .put_in_force()
                 .map_err(|source| super::declared::bad_rules(*hook, source)),
+            Self::Set { extension, set } => set
+                .put_in_force()
+                .map_err(|source| super::declared::bad_sets(extension, source)),
             Self::Setting(change) => change.write(),
             Self::Record { extension, record } => {
                 let was = extension.record.clone();
@@ -61,6 +69,9 @@ impl Act {
             Self::Rules { hook, rules } => rules
                 .take_back()
                 .map_err(|source| super::declared::bad_rules(*hook, source)),
+            Self::Set { extension, set } => set
+                .take_back()
+                .map_err(|source| super::declared::bad_sets(extension, source)),
             Self::Setting(change) => change.take_back(),
             Self::Record { .. } => self.carry_out(state),
         }

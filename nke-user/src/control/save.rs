@@ -61,6 +61,7 @@ impl Control {
             }
         }
         lost.sort_unstable();
+        lost.extend(self.save_sets(&mut saved)?);
         lost.extend(self.save_settings(&mut saved)?);
         Ok((saved, lost))
     }
@@ -118,6 +119,7 @@ impl Control {
             },
             disabled: !node.record.enabled,
             rules: has_rules(name).then(|| rules_of(chain, node)).transpose()?,
+            sets: Vec::new(),
         }))
     }
 }

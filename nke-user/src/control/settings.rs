@@ -124,7 +124,7 @@ impl Control {
         act::do_all(&self.state, &mut acts, || Ok(()))?;
         let changed = acts.iter().filter_map(|act| match act {
             Act::Setting(change) => Some(&**change),
-            Act::Rules { .. } | Act::Record { .. } => None,
+            Act::Rules { .. } | Act::Set { .. } | Act::Record { .. } => None,
         });
         let status = |change: &Change| {
             let Change { map, setting, .. } = change;

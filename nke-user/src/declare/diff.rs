@@ -23,6 +23,7 @@ pub fn unified(plan: &Plan) -> String {
         load,
         release,
         chains,
+        sets,
         settings,
         waiting,
     } = plan;
@@ -51,6 +52,11 @@ pub fn unified(plan: &Plan) -> String {
         if old != new {
             section(&format!("{hook} of {place}"), &old, &new);
         }
+    }
+    for set in sets {
+        let [old, new] = set.lines();
+        let title = format!("set {} of {}", set.about.name, set.extension);
+        section(&title, &old, &new);
     }
     for of_one in settings.chunk_by(|one, other| one.extension == other.extension) {
         let line = |name: &str, value: &Literal| format!("{name} = {value}");

@@ -25,6 +25,7 @@ mod parse;
 pub mod plan;
 mod read;
 pub mod report;
+mod sets;
 mod settings;
 mod table;
 mod write;
@@ -34,16 +35,17 @@ mod tests;
 
 use std::{fmt, rc::Rc};
 
-pub(crate) use self::parse::dialect;
 pub use self::{
     diff::unified,
+    sets::{SetBecomes, SetPlan, SetReport},
     settings::{SettingChange, Settings},
     write::text,
 };
+pub(crate) use self::{parse::dialect, sets::Running};
 use crate::{
     control::{Manner, Policy},
     error::Error,
-    filter::RuleSet,
+    filter::{RuleSet, StatedSet},
     find::Wanted,
     hook::{Family, Hook},
     order::Position,
@@ -121,6 +123,8 @@ pub struct Attachment {
     pub disabled: bool,
     /// All of its rules, if they are declared; if not, those that it has stay.
     pub rules: Option<RuleSet>,
+    /// The named sets that stand beside its rules: all members of each, for all attachments of the extension.
+    pub sets: Vec<StatedSet>,
 }
 
 /// What a chain answers for a packet that all let go on.

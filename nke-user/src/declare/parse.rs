@@ -11,13 +11,13 @@ use toml::{
 };
 
 use super::{
-    Attachment, ChainPolicy, Declaration, Declared, settings,
+    Attachment, ChainPolicy, Declaration, Declared, Origin, settings,
     table::{File, Table, unknown},
 };
 use crate::{
     control::{Manner, Policy},
     error::{Error, Result},
-    filter::{Dialect, RuleSet},
+    filter::{Dialect, RuleSet, StatedSet},
     find::{Instance, Wanted, original},
     hook::Kind,
     netfilter::Request,
@@ -205,8 +205,10 @@ fn place(table: &mut Table<'_>) -> Result<Where> {
 fn attachment(mut table: Table<'_>) -> Result<Attachment> {
     let extension = extension(&mut table)?;
     let place = place(&mut table)?;
+    let (rules, sets) = rules(&mut table, &extension)?.unzip();
     let attachment = Attachment {
-        rules: rules(&mut table, &extension)?,
+        rules,
+        sets: sets.unwrap_or_default(),
         extension,
         place,
         hook: table.word("hook")?,
@@ -277,7 +279,8 @@ pub(crate) fn dialect(extension: &str) -> Option<Dialect> {
     }
 }
 
-fn rules(table: &mut Table<'_>, extension: &Wanted) -> Result<Option<RuleSet>> {
+/// Rules, and the sets beside them; the line of each is that of the file.
+fn rules(table: &mut Table<'_>, extension: &Wanted) -> Result<Option<(RuleSet, Vec<StatedSet>)>> {
     let Some((text, at)) = table.text("rules")? else {
         return Ok(None);
     };
@@ -285,20 +288,31 @@ fn rules(table: &mut Table<'_>, extension: &Wanted) -> Result<Option<RuleSet>> {
         let cause = "only packet-filter and connection-guard have rules; leave it out";
         return Err(table.wrong(at, "rules", cause));
     };
-    let rules = dialect.rule_set(&text);
-    rules.map(Some).map_err(|error| {
-        // A text in three quotes begins with the line behind them.
-        let quotes = table.file.text.get(at..).unwrap_or_default();
-        let skipped = ["'''\n", "\"\"\"\n", "'''\r\n", "\"\"\"\r\n"];
-        let skipped = usize::from(skipped.iter().any(|quote| quotes.starts_with(quote)));
-        let mut origin = table.file.origin(at);
-        origin.line += error.line - 1 + skipped;
+    // A text in three quotes begins with the line behind them.
+    let quotes = table.file.text.get(at..).unwrap_or_default();
+    let skipped = ["'''\n", "\"\"\"\n", "'''\r\n", "\"\"\"\r\n"];
+    let skipped = usize::from(skipped.iter().any(|quote| quotes.starts_with(quote)));
+    let origin = table.file.origin(at);
+    let line = |line: usize| origin.line + line - 1 + skipped;
+    let source = dialect.source(&text).map_err(|mistakes| {
+        let error = mistakes.into_iter().next();
         Error::Declaration {
-            place: origin.to_string(),
+            place: Origin {
+                line: error.as_ref().map_or(origin.line, |error| line(error.line)),
+                ..origin.clone()
+            }
+            .to_string(),
             key: "attach.rules".to_owned(),
-            cause: format!("{error}: {:?}", error.text.trim()),
+            cause: error.map_or_else(String::new, |error| {
+                format!("{error}: {:?}", error.text.trim())
+            }),
         }
-    })
+    })?;
+    let sets = source.sets.into_iter().map(|set| StatedSet {
+        line: line(set.line),
+        ..set
+    });
+    Ok(Some((source.rules, sets.collect())))
 }
 
 fn policy(mut table: Table<'_>) -> Result<ChainPolicy> {

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::{
     control::Policy,
-    declare::SettingChange,
+    declare::{SetPlan, SettingChange},
     filter::RuleSet,
     hook::Hook,
     mode::Mode,
@@ -300,6 +300,8 @@ pub struct Plan {
     pub release: Vec<String>,
     /// The chains that the declaration covers, whether they change or not.
     pub chains: Vec<ChainPlan>,
+    /// Named sets that are made, changed or removed.
+    pub sets: Vec<SetPlan>,
     /// Settings that get other values.
     pub settings: Vec<SettingChange>,
     /// What has to wait.
@@ -314,10 +316,12 @@ impl Plan {
             load,
             release,
             chains,
+            sets,
             settings,
             waiting: _,
         } = self;
         let stays = load.is_empty() && release.is_empty() && settings.is_empty();
+        let stays = stays && sets.is_empty();
         stays && upgrades.is_empty() && !chains.iter().any(ChainPlan::changes)
     }
 }

@@ -6,14 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Declaration;
+use super::{Declaration, Declared};
 use crate::{
     error::{Error, Result},
+    filter::{About, SetText, StatedMembers},
     trust,
 };
 
-/// More than a declaration of 32 attachments at each of 10,000 hooks takes.
-const LARGEST: u64 = 32 << 20;
+/// More than a declaration of 32 attachments at each of 10,000 hooks takes, or one with ten million members of sets.
+const LARGEST: u64 = 256 << 20;
+const IN_WORDS: &str = "256 MiB";
 
 impl Declaration {
     /// Reads a file, standard input (`-`), or all files `*.toml` of a directory, in the order of
@@ -26,9 +28,35 @@ impl Declaration {
         let mut declaration = Self::default();
         for path in files(path)? {
             let text = text(&path)?;
-            declaration.append(Self::parse(&path.display().to_string(), &text)?);
+            let mut read = Self::parse(&path.display().to_string(), &text)?;
+            read.read_members(path.parent().unwrap_or(Path::new("")))?;
+            declaration.append(read);
         }
         Ok(declaration)
+    }
+
+    /// Reads the files that sets take their members from, which lie from this directory on.
+    fn read_members(&mut self, directory: &Path) -> Result<()> {
+        for Declared { what, origin } in &mut self.attachments {
+            for set in &mut what.sets {
+                let About { kind, timeout, .. } = set.about;
+                let StatedMembers::File(file) = &set.members else {
+                    continue;
+                };
+                let path = directory.join(file);
+                let text = text(&path).map_err(|error| origin.blame(error))?;
+                // Their ends are counted from when the set is made.
+                let now = 0;
+                let members = SetText { kind, timeout, now }.read(&text);
+                let members = members.map_err(|error| Error::Declaration {
+                    place: format!("{}:{}", path.display(), error.line),
+                    key: format!("set {}", set.about.name),
+                    cause: error.to_string(),
+                })?;
+                set.members = StatedMembers::Here(members);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -63,7 +91,7 @@ fn text(path: &Path) -> Result<String> {
         source,
     };
     if path.is_file() {
-        let (_, bytes) = trust::open(path)?.read(LARGEST, "32 MiB")?;
+        let (_, bytes) = trust::open(path)?.read(LARGEST, IN_WORDS)?;
         let text = String::from_utf8(bytes);
         return text.map_err(|error| failed(io::Error::other(error.utf8_error())));
     }
@@ -77,6 +105,9 @@ fn text(path: &Path) -> Result<String> {
     };
     match u64::try_from(length.map_err(failed)?) {
         Ok(length) if length <= LARGEST => Ok(text),
-        Ok(_) | Err(_) => Err(failed(io::Error::other("it is larger than 32 MiB"))),
+        Ok(_) | Err(_) => {
+            let larger = format!("it is larger than {IN_WORDS}");
+            Err(failed(io::Error::other(larger)))
+        }
     }
 }

@@ -3,7 +3,11 @@
 use serde::Serialize;
 
 use super::plan::{ChainPlan, Plan, Step, Upgrading, Waiting};
-use crate::{control::Policy, declare::SettingChange, hook::Hook};
+use crate::{
+    control::Policy,
+    declare::{SetReport, SettingChange},
+    hook::Hook,
+};
 
 /// A plan's changes.
 #[derive(Clone, Debug, Serialize)]
@@ -18,6 +22,8 @@ pub struct Report {
     pub release: Vec<String>,
     /// The chains that change.
     pub chains: Vec<ChainReport>,
+    /// The named sets that are made, changed or removed.
+    pub sets: Vec<SetReport>,
     /// The settings that get other values.
     pub settings: Vec<SettingChange>,
     /// What has to wait.
@@ -75,6 +81,7 @@ impl From<&Plan> for Report {
             load,
             release,
             chains,
+            sets,
             settings,
             waiting,
         } = plan;
@@ -85,6 +92,7 @@ impl From<&Plan> for Report {
             load: load.clone(),
             release: release.clone(),
             chains: chains.map(ChainReport::from).collect(),
+            sets: sets.iter().map(SetReport::from).collect(),
             settings: settings.clone(),
             waiting: waiting.clone(),
         }

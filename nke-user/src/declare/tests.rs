@@ -23,6 +23,14 @@ priority = -10
 mode = "clsact"
 no-counters = true
 rules = '''
+set office addresses timeout 1h {
+    192.0.2.0/24 timeout 1h
+    192.0.2.7 timeout 5m
+}
+set web ports {
+    80
+    443
+}
 default drop
 pass in proto tcp to any port 22
 '''
@@ -69,6 +77,10 @@ fn what_is_written_is_read_as_the_same() {
         filter.what.rules.as_ref().map(|set| set.rules.len()),
         Some(1)
     );
+    let [office, web] = &filter.what.sets[..] else {
+        unreachable!("{:#?}", filter.what.sets)
+    };
+    assert_eq!((office.line, web.line), (14, 18));
     let before = Selector::Name("packet-filter".to_owned());
     assert_eq!(odd.what.position, Some(Position::Before(before)));
     assert_eq!(
@@ -202,6 +214,11 @@ fn mistakes_in_rules_and_policies_are_found_where_they_are() {
         "6",
         "did you mean `tcp`?",
     );
+    rules(
+        "\'\'\'\nset a addresses {\n192.0.2.1\n192.0.2.256\n}\ndrop from @a\'\'\'",
+        "7",
+        "a prefix",
+    );
     rules("\'\'\'drop bind\'\'\'", "4", "nke guard");
     rules("'drop bind'", "4", "nke guard");
     let policy = |more: &str, line: &str, part: &str| {
@@ -260,10 +277,11 @@ fn the_pages_examples_are_declarations() {
     let page = include_str!("../../../docs/apply.md");
     let blocks = page.split("```toml\n").skip(1);
     let blocks: Vec<_> = blocks.filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 3);
-    let [one, set, host] = blocks.as_slice() else {
+    assert_eq!(blocks.len(), 4);
+    let [one, set, sets, host] = blocks.as_slice() else {
         return;
     };
+    assert_eq!(parse(sets).attachments[0].what.sets.len(), 2);
     assert_eq!(parse(one).attachments.len(), 1);
     assert_eq!(parse(set).settings.len(), 1);
     assert_eq!(parse(host).attachments.len(), 2);

@@ -56,6 +56,7 @@ fn attach(attachment: &Attachment) -> String {
         manner,
         disabled,
         rules,
+        sets,
     } = attachment;
     let Manner {
         mode,
@@ -96,7 +97,8 @@ fn attach(attachment: &Attachment) -> String {
     }
     if let Some(rules) = rules {
         // Rules have no quotes in them, and a literal text no escapes.
-        table.plain("rules", format_args!("'''\n{rules}'''"));
+        let sets: String = sets.iter().map(ToString::to_string).collect();
+        table.plain("rules", format_args!("'''\n{sets}{rules}'''"));
     }
     table.0
 }

@@ -112,12 +112,13 @@ pub use rule::{
 };
 pub use set::{
     About, Inserted, Lasting, Member, MemberError, MemberProblem, NoMember, NoSetName, Set,
-    SetName, SetText, TooLarge, time,
+    SetName, SetText, TooLarge, time, time_word,
 };
-pub(crate) use sets::MAP as SETS_MAP;
 pub use sets::{Added, NamedSet, Restated, Sets, now};
+pub(crate) use sets::{Instead, MAP as SETS_MAP};
 pub use source::Source;
-pub use stated::{StatedMembers, StatedSet};
+pub use stated::{StatedMembers, StatedSet, kind_word};
+pub(crate) use stated::{head, lasting};
 pub use states::{DEFAULT_LIMIT, FlowState, Followed, KnownFlows, LARGEST_LIMIT, Numbers, States};
 pub use table::{Hits, Listing, Prepared, Table};
 pub use trial::{Capture, Captured, Trial, Tried, Unreadable};

@@ -30,6 +30,7 @@ use std::{
 use nke_ebpf::set::{Kind, Line, SETS};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+pub(crate) use self::restate::Instead;
 pub use self::{
     named::{Added, NamedSet},
     restate::Restated,

@@ -16,13 +16,15 @@
 //!
 //! Members in braces can go on over several lines. Nothing here opens a file.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 use nke_ebpf::set::Kind;
 
 use super::cursor::Cursor;
 use super::parse_error::{ParseError, Problem};
-use super::set::{About, Lasting, Member, MemberProblem, NoSetName, SetName, time};
+use super::set::{
+    About, Lasting, Member, MemberProblem, NoSetName, Set, SetName, TooLarge, time, time_word,
+};
 
 /// A set that a file states.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,80 @@ impl StatedSet {
         };
         members.iter().map(at).collect()
     }
+
+    /// The members that stand in the text itself, as a set has them: each once, and in order. Their ends are counted
+    /// from when the set is made.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`] if no set can have so many.
+    pub(crate) fn in_order(&self) -> Result<Vec<Lasting>, TooLarge> {
+        let set = Set::of(&self.about, &self.members_at(0))?;
+        let mut members = Vec::new();
+        // It is in memory, which is always there.
+        let _: io::Result<()> = set.for_each(0, |member| members.push(member));
+        members.sort_unstable_by_key(|it| it.member.order());
+        Ok(members)
+    }
+}
+
+/// What the members of a set are, as one types it.
+#[must_use]
+pub const fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Addresses => "addresses",
+        Kind::Ports => "ports",
+        Kind::Pairs => "pairs",
+    }
+}
+
+/// A set's name, type and timeout, as one types them behind `set`.
+pub(crate) fn head(about: &About) -> impl fmt::Display {
+    let About {
+        name,
+        kind,
+        timeout,
+    } = *about;
+    fmt::from_fn(move |f| {
+        write!(f, "{name} {}", kind_word(kind))?;
+        timeout.map_or(Ok(()), |timeout| {
+            write!(f, " timeout {}", time_word(timeout))
+        })
+    })
+}
+
+/// A member whose end is counted from now, as one types it.
+pub(crate) fn lasting(Lasting { member, until }: &Lasting) -> impl fmt::Display {
+    let (member, until) = (*member, *until);
+    fmt::from_fn(move |f| {
+        write!(f, "{member}")?;
+        until.map_or(Ok(()), |until| {
+            let left = Duration::from_secs(until.div_ceil(1_000_000_000));
+            write!(f, " timeout {}", time_word(left))
+        })
+    })
+}
+
+impl fmt::Display for StatedSet {
+    /// The lines that state it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            about,
+            members,
+            line: _,
+        } = self;
+        write!(f, "set {}", head(about))?;
+        match members {
+            StatedMembers::File(path) => writeln!(f, " from \"{}\"", path.display()),
+            StatedMembers::Here(members) => {
+                f.write_str(" {\n")?;
+                for member in members {
+                    writeln!(f, "    {}", lasting(member))?;
+                }
+                f.write_str("}\n")
+            }
+        }
+    }
 }
 
 /// A set whose end has not been read.
@@ -82,13 +158,8 @@ pub(super) fn begin(cursor: &mut Cursor<'_>, line: usize) -> Result<Read, ParseE
         |_| None,
         |text| Some(text.parse().map_err(|NoSetName| Problem::SetName)),
     )?;
-    let kinds = [
-        ("addresses", Kind::Addresses),
-        ("ports", Kind::Ports),
-        ("pairs", Kind::Pairs),
-    ];
-    let mut kinds = kinds.into_iter();
-    let kind = kinds.find_map(|(word, kind)| cursor.keyword(word).then_some(kind));
+    let mut kinds = [Kind::Addresses, Kind::Ports, Kind::Pairs].into_iter();
+    let kind = kinds.find(|kind| cursor.keyword(kind_word(*kind)));
     let Some(kind) = kind else {
         return Err(cursor.unexpected_word());
     };

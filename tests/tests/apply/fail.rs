@@ -12,7 +12,20 @@ use crate::{
     upgrade::{attach, object},
 };
 
-/// What a command that exits with a failure must leave alone: chains, rules of a filter that stays,
+/// Rules with named sets: one stays, one changes, one goes; and one comes.
+pub(crate) const OLD_RULES: &str = "\
+set stays ports { 53 }
+set changes addresses { 192.0.2.0/24, 198.51.100.1 }
+set goes ports { 1-1023 }
+drop out proto udp from @changes
+drop out proto udp from any port @goes";
+pub(crate) const NEW_RULES: &str = "\
+set stays ports { 53 }
+set changes addresses { 192.0.2.0/24, 203.0.113.1 }
+set comes pairs { tcp:192.0.2.1:443 }
+drop out proto tcp from @changes to @comes";
+
+/// What a command that exits with a failure must leave alone: chains, rules of a filter that stays, named sets,
 /// a setting of what is loaded, load counts, which version it is.
 fn declarations(world: &World) {
     let settings = stranger::object("settings.c", "settings", &[]);
@@ -21,7 +34,7 @@ fn declarations(world: &World) {
     let both = |rules: &str, port: u16| {
         format!(
             "[[attach]]\nextension = \"packet-filter\"\nhook = \"interface/out\"\nHERE\n\
-             rules = \"{rules}\"\n[[load]]\nextension = \"settings\"\n\
+             rules = '''\n{rules}\n'''\n[[load]]\nextension = \"settings\"\n\
              [[set]]\nextension = \"settings\"\nsettings = {{ drop-port = {port} }}\n"
         )
     };
@@ -30,9 +43,8 @@ fn declarations(world: &World) {
         let one = |name: &&str| format!("[[load]]\nextension = \"{name}\"\n");
         names.iter().map(one).collect()
     };
-    let old = attachments(&[1, 2]) + &both("drop out proto udp", 9) + &loads(&["counter"]);
-    let new =
-        attachments(&[2, 3]) + &xdp(1) + &both("drop out proto tcp", 10) + &loads(&["trail4"]);
+    let old = attachments(&[1, 2]) + &both(OLD_RULES, 9) + &loads(&["counter"]);
+    let new = attachments(&[2, 3]) + &xdp(1) + &both(NEW_RULES, 10) + &loads(&["trail4"]);
     let versions = |id| attach(&object(id, &[]), "interface/in", "priority = 40");
     let (old, new) = (old + &versions(1), new + &versions(2));
     declare(world, "old.toml", &old);

@@ -8,7 +8,9 @@ use nke_tests::{Call, End, Hook, World, trace, tree};
 use serde_json::Value;
 
 use crate::{
-    apply, attachments, declare, trails,
+    apply, attachments, declare,
+    fail::{NEW_RULES, OLD_RULES},
+    trails,
     upgrade::{attach, object},
 };
 
@@ -50,11 +52,11 @@ fn each_chain_is_old_or_new_and_applying_again_finishes() {
     let filter = |rules: &str| {
         format!(
             "[[attach]]\nextension = \"packet-filter\"\nhook = \"interface/out\"\nHERE\n\
-             rules = \"{rules}\"\n"
+             rules = '''\n{rules}\n'''\n"
         )
     };
     let xdp = |number| attachments(&[number]).replace("interface/in", "interface/xdp");
-    let old = attachments(&[1, 2]) + &xdp(3) + &filter("drop out proto udp");
+    let old = attachments(&[1, 2]) + &xdp(3) + &filter(OLD_RULES);
     let out = attachments(&[5]).replace("interface/in", "interface/out");
     let policy = "[[policy]]\nhook = \"interface/in\"\nHERE\npolicy = \"drop\"\n";
     let load = "[[load]]\nextension = \"counter\"\n";
@@ -63,7 +65,7 @@ fn each_chain_is_old_or_new_and_applying_again_finishes() {
         policy,
         &xdp(5),
         &out,
-        &filter("drop out proto tcp"),
+        &filter(NEW_RULES),
         load,
     ];
     declare(&world, "old.toml", &old);
@@ -71,7 +73,10 @@ fn each_chain_is_old_or_new_and_applying_again_finishes() {
     assert!(kill_at_each_call(&world, || ()) > 20);
     apply(&world, "new.toml").ok();
     let hits: Value = world.nke(&["filter", "list", "--json"]).json();
-    assert_eq!(hits["filters"][0]["rules"][0]["rule"], "drop out proto tcp");
+    assert_eq!(
+        hits["filters"][0]["rules"][0]["rule"],
+        "drop out proto tcp from @changes to @comes"
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod kill;
 mod lockout;
 mod many;
 mod save;
+mod sets;
 mod settings;
 mod unit;
 mod upgrade;
@@ -409,6 +410,7 @@ fn what_is_written_for_programs_stays_as_it_is() {
         "upgrades": [],
         "load": ["trail2"],
         "release": [],
+        "sets": [],
         "settings": [],
         "waiting": [],
         "chains": [{

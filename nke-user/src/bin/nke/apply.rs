@@ -6,7 +6,7 @@ use clap::Args;
 use nke::{
     control::{Terms, Timer},
     declare::{
-        self, Declaration, SettingChange,
+        self, Declaration, SetBecomes, SetReport, SettingChange,
         plan::{Plan, Upgrading},
         report::{Becomes, ChainReport, Report},
     },
@@ -154,6 +154,7 @@ fn told(plan: &Plan) {
         load,
         release,
         chains,
+        sets,
         settings,
         waiting,
     } = Report::from(plan);
@@ -179,6 +180,14 @@ fn told(plan: &Plan) {
             summed(chain)
         ));
     }
+    for set in &sets {
+        output::line(format_args!(
+            "set {} of {}: {}",
+            set.set,
+            set.extension,
+            summed_set(set)
+        ));
+    }
     for SettingChange {
         extension,
         setting,
@@ -197,6 +206,23 @@ fn told(plan: &Plan) {
             wait.place, wait.what, wait.origin
         ));
     }
+}
+
+/// A set's changes in a few words.
+fn summed_set(set: &SetReport) -> String {
+    let becomes = match set.becomes {
+        SetBecomes::Made => Some("made".to_owned()),
+        SetBecomes::Removed => return "removed".to_owned(),
+        SetBecomes::Changed => None,
+    };
+    let counts = [(set.added, "added"), (set.removed, "removed")];
+    let said = counts.iter().filter(|(count, _)| *count > 0);
+    let said = said.map(|(count, word)| format!("{} {word}", output::count(*count, "member")));
+    let words: Vec<_> = becomes.into_iter().chain(said).collect();
+    if words.is_empty() {
+        return "another timeout".to_owned();
+    }
+    words.join(", ")
 }
 
 /// A chain's changes in a few words.

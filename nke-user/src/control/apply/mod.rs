@@ -3,9 +3,10 @@
 //! ```text
 //! survey      what is, what is declared, what is to be done; nothing changes
 //! load        extensions, without holding them, and other versions beside those that are loaded
+//! make        named sets that no rule can ask for yet, because there are none of their names
 //! try         chains on the way of the caller's own connection, aside, on its packets
-//! prepare     every chain, rules, settings, counts; all that can well fail
-//! swap        one pointer write for each chain, then rules of attachments that stay, settings, counts
+//! prepare     every chain, sets, rules, settings, counts; all that can well fail
+//! swap        one pointer write for each chain, then sets, rules of attachments that stay, settings, counts
 //! let go      of what nothing holds any more
 //! ```
 //!
@@ -14,10 +15,12 @@
 //! applying again finishes.
 
 mod nodes;
+mod sets;
 mod swap;
 mod trial;
 mod upgrades;
 
+use self::sets::Sets;
 use super::{
     Control,
     declared::{Named, Survey},
@@ -29,6 +32,7 @@ use crate::{
     },
     error::Result,
     extension::Build,
+    filter::Restated,
     find::Wanted,
 };
 
@@ -92,10 +96,13 @@ impl Control {
             }
         }
         let upgrades = self.upgrades(survey)?;
+        let Sets { made, later } = self.prepare_sets(&survey.plan.sets)?;
         if !terms.force {
             self.refuse_to_lock_out(&survey.covered, &upgrades)?;
         }
-        self.swap(survey, &upgrades)
+        self.swap(survey, &upgrades, later)?;
+        made.into_iter().for_each(Restated::keep);
+        Ok(())
     }
 
     /// Loads what is declared and not loaded, with its settings, and does not hold it yet.

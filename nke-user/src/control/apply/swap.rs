@@ -1,4 +1,4 @@
-//! The swap: all chains, rules, settings and counts are prepared, and then put in force, all or none.
+//! The swap: all chains, sets, rules, settings and counts are prepared, and then put in force, all or none.
 
 use std::{collections::HashSet, path::PathBuf};
 
@@ -30,7 +30,12 @@ type Aside = Vec<(Target, u32, PathBuf)>;
 
 impl Control {
     /// Prepares all that is to change, and puts it in force, all or none of it.
-    pub(super) fn swap(&mut self, survey: &Survey, upgrades: &Upgrades<'_>) -> Result<()> {
+    pub(super) fn swap(
+        &mut self,
+        survey: &Survey,
+        upgrades: &Upgrades<'_>,
+        sets: Vec<Act>,
+    ) -> Result<()> {
         let covered = &survey.covered;
         let moving: Vec<_> = covered.iter().filter(|chain| chain.plan.moves()).collect();
         let sites: Vec<_> = moving.iter().map(|chain| site(chain)).collect();
@@ -60,7 +65,11 @@ impl Control {
             aside.extend(made.into_iter().map(|(made, _)| made));
             prepared.push((*chain, change));
         }
-        let mut acts = self.prepare_rules(covered, upgrades, &prepared)?;
+        // No rule asks for a set before it is there, nor behind its end.
+        let goes = |act: &Act| matches!(act, Act::Set { set, .. } if set.goes());
+        let (gone, mut acts): (Vec<_>, Vec<_>) = sets.into_iter().partition(goes);
+        acts.extend(self.prepare_rules(covered, upgrades, &prepared)?);
+        acts.extend(gone);
         acts.extend(self.prepare_settings(survey)?);
         acts.extend(self.prepare_counts(survey));
         let mut changes: Vec<_> = prepared.into_iter().map(|(_, change)| change).collect();

@@ -5,6 +5,7 @@
 mod bodies;
 mod draft;
 mod outline;
+mod sets;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use self::{
 };
 pub(super) use self::{
     bodies::Named,
-    outline::{bad_rules, has_rules, rules_of, words},
+    outline::{bad_rules, bad_sets, has_rules, rules_of, words},
 };
 use super::{Control, Policy, upgrade::symbol_of};
 use crate::{
@@ -123,6 +124,7 @@ impl Control {
             covered.extend(others);
         }
         covered.sort_by_cached_key(|c| (c.plan.place.clone(), c.plan.hook));
+        plan.sets = self.plan_sets(declaration, &mut bodies, &covered, prune)?;
         self.plan_settings(declaration, &mut bodies, &mut plan, prune)?;
         self.check_elsewhere(&bodies, &covered)?;
         plan.upgrades = bodies.upgrades();

@@ -69,6 +69,13 @@ pub(in crate::control) fn bad_rules(hook: Hook, source: crate::filter::Error) ->
     }
 }
 
+pub(in crate::control) fn bad_sets(extension: &str, source: crate::filter::Error) -> Error {
+    Error::Rules {
+        place: format!("sets of {extension}"),
+        source: Box::new(source),
+    }
+}
+
 /// Whether an extension of this name has rules.
 pub(in crate::control) fn has_rules(extension: &str) -> bool {
     dialect(extension).is_some()

@@ -115,6 +115,28 @@ impl Member {
         }
     }
 
+    /// Where it stands among others: by family, address, prefixes before what is in them, port.
+    #[must_use]
+    pub fn order(&self) -> (bool, u128, u8, u16, u8) {
+        let bits = |address: &IpAddr| match address {
+            IpAddr::V4(address) => address.to_bits().into(),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        match self {
+            Self::V4(prefix) => (false, bits(&prefix.address().into()), prefix.length(), 0, 0),
+            Self::V6(prefix) => (true, bits(&prefix.address().into()), prefix.length(), 0, 0),
+            Self::Ports(range) => (false, 0, 0, range.first(), 0),
+            Self::Pair {
+                protocol,
+                address,
+                port,
+            } => {
+                let protocol = protocol.map_or(0, |protocol| protocol.protocol().0);
+                (address.is_ipv6(), bits(address), 0, *port, protocol)
+            }
+        }
+    }
+
     fn prefix(text: &str) -> Option<Self> {
         if let Some(plain) = plain_v4(text.as_bytes()) {
             return Some(Self::V4(plain));

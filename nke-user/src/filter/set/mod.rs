@@ -42,7 +42,7 @@ pub use self::{
     about::{About, NoSetName, SetName},
     build::TooLarge,
     member::{Member, NoMember},
-    text::{MemberError, MemberProblem, SetText, time},
+    text::{MemberError, MemberProblem, SetText, time, time_word},
 };
 use super::rule::PortRange;
 

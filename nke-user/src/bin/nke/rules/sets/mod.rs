@@ -17,8 +17,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use nke::{
     control::{Control, Scope},
     filter::{
-        About, Error, Member, MemberError, MemberProblem, NamedSet, SetKind, SetName, Sets, now,
-        time,
+        About, Error, Member, MemberError, MemberProblem, NamedSet, SetKind, SetName, Sets,
+        kind_word, now, time,
     },
     find::Wanted,
 };
@@ -248,7 +248,7 @@ impl<T: Target> NamedSets<T> {
         control.sets(&self.of)?.create(&about, &members)?;
         output::line(format_args!(
             "created set {name} of {}: {}",
-            show::word(kind),
+            kind_word(kind),
             counted(members.len())
         ));
         Ok(())

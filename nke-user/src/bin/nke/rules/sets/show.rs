@@ -2,11 +2,10 @@
 
 use std::{
     fmt::{self, Write as _},
-    net::IpAddr,
     time::Duration,
 };
 
-use nke::filter::{About, Lasting, Member, NamedSet, SetKind, SetName};
+use nke::filter::{About, Lasting, NamedSet, SetName, kind_word, time_word};
 use serde_json::{Value, json};
 
 use crate::output;
@@ -14,32 +13,16 @@ use crate::output;
 /// How much is printed at once.
 const PART: usize = 1 << 16;
 
-/// What the members of a set are, as one types it.
-pub(super) const fn word(kind: SetKind) -> &'static str {
-    match kind {
-        SetKind::Addresses => "addresses",
-        SetKind::Ports => "ports",
-        SetKind::Pairs => "pairs",
-    }
-}
-
 /// What is left of a timeout: whole seconds, the last one begun included.
 fn left(until: u64, now: u64) -> Duration {
     Duration::from_secs(until.saturating_sub(now).div_ceil(1_000_000_000))
-}
-
-/// A time in one word, as it can be typed.
-fn time(time: Duration) -> String {
-    humantime::format_duration(time)
-        .to_string()
-        .replace(' ', "")
 }
 
 /// A member as it can be typed again.
 pub(super) fn lasting(member: &Lasting, now: u64) -> impl fmt::Display {
     let Lasting { member, until } = *member;
     fmt::from_fn(move |f| match until {
-        Some(until) => write!(f, "{member} timeout {}", time(left(until, now))),
+        Some(until) => write!(f, "{member} timeout {}", time_word(left(until, now))),
         None => write!(f, "{member}"),
     })
 }
@@ -55,7 +38,7 @@ impl Show {
     pub(super) fn print(&self, as_json: bool) -> anyhow::Result<()> {
         let mut members = Vec::new();
         self.set.for_each(|member| members.push(member))?;
-        members.sort_unstable_by_key(|it| order(&it.member));
+        members.sort_unstable_by_key(|it| it.member.order());
         if as_json {
             let About {
                 name,
@@ -64,7 +47,7 @@ impl Show {
             } = self.set.about();
             let head = json!({
                 "set": name.as_str(),
-                "type": word(*kind),
+                "type": kind_word(*kind),
                 "timeout": timeout.map(|timeout| timeout.as_secs()),
             });
             let head = head.to_string();
@@ -99,33 +82,6 @@ impl Show {
     }
 }
 
-/// Where a member stands among others: families, addresses, wider prefixes first, ports.
-fn order(member: &Member) -> (bool, u128, u8, u16, u8) {
-    match member {
-        Member::V4(prefix) => (
-            false,
-            prefix.address().to_bits().into(),
-            prefix.length(),
-            0,
-            0,
-        ),
-        Member::V6(prefix) => (true, prefix.address().to_bits(), prefix.length(), 0, 0),
-        Member::Ports(range) => (false, 0, 0, range.first(), 0),
-        Member::Pair {
-            protocol,
-            address,
-            port,
-        } => {
-            let bits = match address {
-                IpAddr::V4(address) => address.to_bits().into(),
-                IpAddr::V6(address) => address.to_bits(),
-            };
-            let protocol = protocol.map_or(0, |protocol| protocol.protocol().0);
-            (address.is_ipv6(), bits, 0, *port, protocol)
-        }
-    }
-}
-
 /// Prints all sets.
 pub(super) fn list(
     sets: &[NamedSet],
@@ -147,7 +103,7 @@ pub(super) fn list(
             } = set.about();
             json!({
                 "set": name.as_str(),
-                "type": word(*kind),
+                "type": kind_word(*kind),
                 "timeout": timeout.map(|timeout| timeout.as_secs()),
                 "members": members,
                 "memory": set.memory(),
@@ -170,8 +126,8 @@ pub(super) fn list(
         } = set.about();
         table.add_row([
             name.to_string(),
-            word(*kind).to_owned(),
-            timeout.map_or_else(|| "-".to_owned(), time),
+            kind_word(*kind).to_owned(),
+            timeout.map_or_else(|| "-".to_owned(), time_word),
             members.to_string(),
             output::bytes(set.memory()),
             rules.join("\n"),
