@@ -21,9 +21,9 @@ pub mod states;
 mod test;
 
 pub use rule_set::{
-    At, COUNTS_IN_PAGE, FEW, FEW_AT, FORMAT, FRONT_WORDS, Field, Front, HEADER_WORDS, HEADERS,
-    Header, LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page, ROOTS, RULES_IN_PAGE, RUN,
-    Root, TREES,
+    At, COUNTS_IN_PAGE, FEW, FEW_AT, FEW_TESTS_AT, FORMAT, FRONT_WORDS, Field, Front, HEADER_WORDS,
+    HEADERS, Header, LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page, ROOTS,
+    RULES_IN_PAGE, RUN, Root, TREES,
 };
 pub use test::{SUBJECT_WORDS, Subject, TESTS, Test, field, limit};
 
@@ -207,7 +207,7 @@ pub struct Rule {
     /// The last eight bytes of IPv6 addresses.
     pub back: Ends,
     /// What follows from a match: [`Rule::DROP`], [`Rule::REJECT`], [`Rule::LOG`], [`Rule::SAMPLED`],
-    /// [`Rule::GO_ON`], [`Rule::KEEP_STATE`].
+    /// [`Rule::GO_ON`], [`Rule::KEEP_STATE`]; and whether it is to be known before that: [`Rule::CASE`].
     pub outcome: u32,
     /// The number of the rule within its set, from 1: by it, the rule is counted and found in the
     /// list. It stays while rules come and go in front of it.
@@ -241,14 +241,16 @@ impl Rule {
     pub const SAMPLED: u32 = 1 << 5;
     /// A bit of [`Rule::outcome`], beside [`Rule::DROP`]: the sender is told, as the bits of [`Rule::REFUSAL`] say.
     pub const REJECT: u32 = 1 << 6;
+    /// A bit of [`Rule::outcome`]: the rule has other [`Test`]s than one [`Test::IN`].
+    pub const CASE: u32 = 1 << 7;
     /// Where the number of a [`Refusal`](crate::Refusal) stands in [`Rule::outcome`].
     pub const REFUSAL_SHIFT: u32 = 8;
     /// The number of a [`Refusal`](crate::Refusal).
     pub const REFUSAL: u32 = 7 << Self::REFUSAL_SHIFT;
+    /// The bits of [`Rule::outcome`] that say what becomes of the packet, and nothing beside.
+    pub const VERDICTS: u32 = Self::DROP | Self::REJECT | Self::REFUSAL;
     /// A bit of [`Rule::outcome`]: the packet's flow is entered into the table of flows.
     pub const KEEP_STATE: u32 = 1 << 16;
-    /// Bits of [`Rule::outcome`] that ask for more than to pass or to drop the packet.
-    pub const BEYOND: u32 = Self::LOG | Self::KEEP_STATE | Self::REJECT;
     /// A bit of a rule set's default: some rule asks for [`facts::MORE`].
     pub const ASKS_MORE: u32 = 1 << 2;
     /// A bit of a rule set's default: some rule has [`Test`]s.

@@ -6,14 +6,17 @@
 //! nke_ebpf::keeps_state!(STATES, Flows);
 //!
 //! let Some(rules) = InForce::of(&RULES) else { return Verdict::Pass };
-//! let outcome = rules.judge::<Flows>(packet, &Functions { judge: nke_judge, log: nke_log });
+//! let outcome = rules.judge::<Functions, Flows>(packet);
 //! ```
 //!
-//! A few rules are compared where they are asked. A longer list is searched by a function of its own,
-//! which the verifier goes through once, and not on each way that leads to it.
+//! A few rules are compared where they are asked. A longer list is searched for a plain packet in the `straight`
+//! module; for all else it is searched by a function of its own, which the verifier goes through once, and not on
+//! each way that leads to it.
 //!
 //! It never waits, and never changes anything but counts.
 #![expect(unsafe_code, reason = "a map's value is reached through a pointer")]
+
+pub(crate) mod straight;
 
 use core::{mem::MaybeUninit, num::NonZero, ptr::NonNull};
 
@@ -25,7 +28,7 @@ use aya_ebpf::{
 use crate::{
     Decision, Flow, Obscured, Packet, SocketCall,
     abi::{
-        COUNTS_IN_PAGE, Count, Header, PAGE_LINES, Page, RULES_IN_PAGE, Rule, Subject, facts,
+        COUNTS_IN_PAGE, Count, Header, PAGE_LINES, Page, RULES_IN_PAGE, RUN, Rule, Subject, facts,
         field, split,
     },
     branchless::forget,
@@ -41,7 +44,7 @@ use crate::{
 const FLAGS: usize = 1 << 10 | 1 << 12;
 
 /// A rule set: as many pages as it needs.
-type RuleSet = Array<Page, 1, FLAGS>;
+pub(crate) type RuleSet = Array<Page, 1, FLAGS>;
 
 /// The rule set in force, in a map of its own so that another can take its place at once.
 pub type RuleSets = ArrayOfMaps<RuleSet, 1>;
@@ -79,19 +82,18 @@ impl<'a> InForce<'a> {
     ///
     /// As [`Flow::of`].
     #[inline(always)]
-    pub fn judge<S: KeepsState>(
+    pub fn judge<F: Functions, S: KeepsState>(
         &self,
         packet: &impl Packet,
-        by: &Functions,
     ) -> Result<u32, Obscured> {
         // Twice, and so is the header: what is remembered lies on the stack, which is short.
         let knows_flows = || S::tables().get(0).is_some();
+        let mut case = MaybeUninit::uninit();
         if !knows_flows()
-            && let Some(outcome) = self.judge_straight(packet)
+            && let Some(outcome) = self.judge_straight::<F, _>(packet, &mut case)
         {
             return Ok(outcome);
         }
-        let mut case = MaybeUninit::uninit();
         if !packet.read_case(&mut case, self.first().header().asks()) {
             let header = self.first().header();
             self.count(header, header.row.wrapping_sub(1), packet);
@@ -108,12 +110,12 @@ impl<'a> InForce<'a> {
         self.ask_expressions(packet, &mut case);
         // Between this look at the rule set and that, another one can have been put in force, which asks for more, or
         // other expressions. Who does that waits until no packet goes by the old one any more: it happens once.
-        if (by.judge)(case.as_mut_ptr()) == AGAIN
+        if F::judge(case.as_mut_ptr()) == AGAIN
             && let Some(rules) = Self::of(self.sets)
             && packet.read_case(&mut case, Rule::ASKS)
         {
             rules.ask_expressions(packet, &mut case);
-            (by.judge)(case.as_mut_ptr());
+            F::judge(case.as_mut_ptr());
         }
         // SAFETY: a packet that could be read has made a case.
         let case = unsafe { case.assume_init_ref() };
@@ -122,7 +124,7 @@ impl<'a> InForce<'a> {
             packet.set_mark(case.mark());
         }
         if outcome & Rule::LOG != 0 {
-            (by.log)(case);
+            F::log(case);
         }
         if outcome & Rule::KEEP_STATE != 0 {
             packet.ask_flow::<S>(&case.subject, case.rule);
@@ -158,26 +160,36 @@ impl<'a> InForce<'a> {
         self.count(header, number, packet);
     }
 
-    /// The same for a packet as nearly all are, where rules are few, and nothing else follows from
-    /// that which matches.
+    /// The same for a packet as nearly all are, where nothing else follows from that which matches. Of the case, it
+    /// may use the room.
     #[inline(always)]
-    fn judge_straight<P: Packet>(&self, packet: &P) -> Option<u32> {
+    fn judge_straight<F: Functions, P: Packet>(
+        &self,
+        packet: &P,
+        case: &mut MaybeUninit<Case>,
+    ) -> Option<u32> {
+        if !packet.has_link() {
+            return None;
+        }
         let first = self.first();
         let few = first.front().few;
-        if !packet.has_link() || few == 0 {
-            return None;
+        if few == 0 {
+            let outcome = packet.judge_straight::<F>(case, self.set, self.first);
+            return u32::try_from(outcome).ok();
         }
         let header = first.header_at(1);
         let facts = facts::direction(packet.direction());
         let decision = match Straight::of(packet, header.asks_more())? {
             Straight::V4(flow) => {
-                rules::decide_few::<true>(first, few, &Subject::of_flow(&flow, facts))
+                let subject = Subject::of_flow(&flow, facts);
+                rules::decide_few::<true>(first, few, &subject, |_| Some(true))
             }
             Straight::V6(flow) => {
-                rules::decide_few::<false>(first, few, &Subject::of_flow(&flow, facts))
+                let subject = Subject::of_flow(&flow, facts);
+                rules::decide_few::<false>(first, few, &subject, |_| Some(true))
             }
-        };
-        if decision.outcome & Rule::BEYOND != 0 {
+        }?;
+        if !straight::is_all(decision) {
             return None;
         }
         self.count(header, decision.number, packet);
@@ -197,7 +209,7 @@ impl<'a> InForce<'a> {
     /// Counts a packet for the rule of this number, or 0 for the default.
     #[inline(always)]
     fn count<P: Packet>(&self, header: &Header, number: u32, packet: &P) {
-        if let Some(count) = self.count_of(header, number) {
+        if let Some(count) = count_of(self.set, self.first, header, number) {
             tally::add(count, packet.len(), packet);
         }
     }
@@ -252,20 +264,24 @@ impl<'a> InForce<'a> {
             tally::add_case(count, bytes, alone);
         }
     }
+}
 
-    /// This CPU's count of this number.
-    #[inline(always)]
-    fn count_of(&self, header: &Header, number: u32) -> Option<*mut Count> {
-        let place = place_of_count(header, number);
-        let page = if place < COUNTS_IN_PAGE as u64 {
-            self.first.as_ptr()
-        } else {
-            self.set
-                .get_ptr_mut((place / COUNTS_IN_PAGE as u64) as u32)?
-        };
-        // SAFETY: the index is below what fits into the page.
-        Some(unsafe { page.cast::<Count>().add(place as usize % COUNTS_IN_PAGE) })
-    }
+/// This CPU's count of this number, in a rule set of which this is the first page.
+#[inline(always)]
+fn count_of(
+    set: &RuleSet,
+    first: NonNull<Page>,
+    header: &Header,
+    number: u32,
+) -> Option<*mut Count> {
+    let place = place_of_count(header, number);
+    let page = if place < COUNTS_IN_PAGE as u64 {
+        first.as_ptr()
+    } else {
+        set.get_ptr_mut((place / COUNTS_IN_PAGE as u64) as u32)?
+    };
+    // SAFETY: the index is below what fits into the page.
+    Some(unsafe { page.cast::<Count>().add(place as usize % COUNTS_IN_PAGE) })
 }
 
 /// Where this CPU's count of this number lies, in counts from the beginning of the first page on.
@@ -280,12 +296,19 @@ fn place_of_count(header: &Header, number: u32) -> u64 {
 pub type Judge = extern "C" fn(*mut Case) -> u32;
 
 /// What a packet is judged by. Each is a function of its own, which the verifier goes through once.
-#[derive(Clone, Copy, Debug)]
-pub struct Functions {
+pub trait Functions {
     /// See [`rules!`](crate::rules).
-    pub judge: Judge,
+    fn judge(case: *mut Case) -> u32;
+
+    /// Whether a side of a packet is in a set, an [`Answer`](crate::set::Answer): see [`rules!`](crate::rules).
+    fn ask_set(subject: *const Subject, question: u32) -> u32;
+
+    /// Whether an IPv4 address is in the set of a slot, alike; nothing where only [`Self::ask_set`] can tell: see
+    /// [`asks_v4!`](crate::asks_v4).
+    fn ask_set_v4(slot: u32, address: u64) -> u32;
+
     /// See [`logs!`](crate::logs).
-    pub log: extern "C" fn(*const Case) -> u32,
+    fn log(case: *const Case) -> u32;
 }
 
 /// A packet or a socket call before the rules, and what they say of it.
@@ -316,10 +339,7 @@ impl Case {
             asked,
             // Two zeros that the compiler knows of become a call of a function that fills bytes.
             rule: forget(0, bytes.into()),
-            decision: Decision {
-                outcome: 0,
-                number: 0,
-            },
+            decision: Decision::NONE,
         }
     }
 
@@ -341,6 +361,13 @@ impl Case {
             case.subject.read(packet);
         }
         true
+    }
+
+    /// The room that its subject will have.
+    #[inline(always)]
+    const fn subject_in(case: &mut MaybeUninit<Self>) -> &mut MaybeUninit<Subject> {
+        // SAFETY: the subject lies within the case, which is borrowed as long; nothing is read.
+        unsafe { &mut *(&raw mut (*case.as_mut_ptr()).subject).cast() }
     }
 
     /// What is known of it.
@@ -400,21 +427,17 @@ pub unsafe fn judge(
     if header.asks() & !case.asked != 0 || !has_asked {
         return AGAIN;
     }
-    let few = first.front().few;
-    let decision = if few == 0 {
-        let decides = |page: &Page, rule: &Rule, subject: &mut Subject| {
-            let holds = tests(page, rules.first.as_ptr(), subject, rule.extra) != 0;
-            if holds && rule.outcome & Rule::GO_ON != 0 {
-                InForce::count_and_go_on(rules.set, header, rule.number, (bytes, alone));
-                return false;
-            }
-            holds
-        };
-        rules::decide(rules.set, (first, header), subject, decides)
-    } else {
-        rules::decide_few::<false>(first, few, subject)
+    let decides = |page: &Page, rule: &Rule, subject: &mut Subject| {
+        let holds = tests(page, rules.first.as_ptr(), subject, rule.extra) != 0;
+        if holds && rule.outcome & Rule::GO_ON != 0 {
+            InForce::count_and_go_on(rules.set, header, rule.number, (bytes, alone));
+            return false;
+        }
+        holds
     };
-    if let Some(count) = rules.count_of(header, decision.number) {
+    let decision = rules::decide::<false, RUN>(rules.set, (first, header), subject, decides);
+    let decision = decision.unwrap_or(Decision::NONE);
+    if let Some(count) = count_of(rules.set, rules.first, header, decision.number) {
         tally::add_case(count, bytes, alone);
     }
     case.decision = decision;
@@ -502,6 +525,18 @@ macro_rules! rules {
                 Some(subject) => $crate::sets::answer(&SETS, subject, question),
                 None => $crate::set::Answer::Nothing as u32,
             }
+        }
+    };
+}
+
+/// Declares beside [`rules!`] the function that asks a set about an IPv4 address alone: `asks_v4!(ask)`.
+#[macro_export]
+macro_rules! asks_v4 {
+    ($ask:ident) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $ask(slot: u32, address: u64) -> u32 {
+            $crate::sets::answer_v4(&SETS, slot, address)
         }
     };
 }

@@ -19,15 +19,18 @@
 )]
 
 use core::mem::MaybeUninit;
+#[cfg(feature = "bpf")]
+use core::ptr::NonNull;
 
 #[cfg(feature = "bpf")]
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 
 #[cfg(feature = "bpf")]
 use crate::{
-    Case,
+    Case, Functions,
     abi::Subject,
     branchless::load,
+    in_force::{RuleSet, straight},
     states::{self, KeepsState},
 };
 use crate::{
@@ -78,11 +81,16 @@ pub trait Packet: sealed::Sealed {
 
 pub(crate) mod sealed {
     #[cfg(feature = "bpf")]
-    use core::mem::MaybeUninit;
+    use core::{mem::MaybeUninit, ptr::NonNull};
 
     use super::Scratch;
     #[cfg(feature = "bpf")]
-    use crate::{Case, abi::Subject, states::KeepsState};
+    use crate::{
+        Case, Functions,
+        abi::Subject,
+        in_force::{RuleSet, straight},
+        states::KeepsState,
+    };
     use crate::{abi::Page, headers::Header};
 
     /// Only this crate says what is a packet.
@@ -123,6 +131,18 @@ pub(crate) mod sealed {
         #[inline(always)]
         fn ether(&self) -> Option<[u64; 2]> {
             None
+        }
+
+        /// Judges it, if it is as nearly all are: see [`crate::in_force::straight`].
+        #[cfg(feature = "bpf")]
+        #[inline(always)]
+        fn judge_straight<F: Functions>(
+            &self,
+            _: &mut MaybeUninit<Case>,
+            _: &RuleSet,
+            _: NonNull<Page>,
+        ) -> u64 {
+            straight::NOT
         }
 
         /// Makes a case of it, and says whether that could be done: see [`Case::read`].
@@ -290,6 +310,18 @@ fn read_case(packet: impl Packet, case: &mut MaybeUninit<Case>, asks: u32) -> bo
     Case::read(&packet, case, asks)
 }
 
+/// See [`straight`]. In a function of its own, as above.
+#[cfg(feature = "bpf")]
+#[inline(never)]
+fn judge_straight<F: Functions>(
+    packet: impl Packet,
+    case: &mut MaybeUninit<Case>,
+    set: &RuleSet,
+    first: NonNull<Page>,
+) -> u64 {
+    straight::judge::<F, _>(&packet, case, set, first)
+}
+
 /// See [`sealed::Sealed::ask_flow`]. In a function of its own, as above.
 #[cfg(feature = "bpf")]
 #[inline(never)]
@@ -335,6 +367,16 @@ impl XdpPacket {
 
 #[cfg(feature = "bpf")]
 impl sealed::Sealed for XdpPacket {
+    #[inline(always)]
+    fn judge_straight<F: Functions>(
+        &self,
+        case: &mut MaybeUninit<Case>,
+        set: &RuleSet,
+        first: NonNull<Page>,
+    ) -> u64 {
+        judge_straight::<F>(Self(self.0), case, set, first)
+    }
+
     #[inline(always)]
     fn read_case(&self, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
         read_case(Self(self.0), case, asks)
@@ -465,6 +507,16 @@ impl<const OUT: bool> TcPacket<OUT> {
 
 #[cfg(feature = "bpf")]
 impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
+    #[inline(always)]
+    fn judge_straight<F: Functions>(
+        &self,
+        case: &mut MaybeUninit<Case>,
+        set: &RuleSet,
+        first: NonNull<Page>,
+    ) -> u64 {
+        judge_straight::<F>(Self(self.0), case, set, first)
+    }
+
     #[inline(always)]
     fn read_case(&self, case: &mut MaybeUninit<Case>, asks: u32) -> bool {
         read_case(Self(self.0), case, asks)

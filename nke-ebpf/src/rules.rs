@@ -13,7 +13,7 @@
 use crate::{
     abi::{
         At, Ends, FEW, FEW_AT, Field, Front, HEADER_WORDS, Header, PAGE_WORDS, PORT_GUARD, Page,
-        ROOTS, RULES_IN_PAGE, RUN, Rule, Subject, facts, field, join,
+        RULES_IN_PAGE, RUN, Root, Rule, Subject, facts, field, join, split,
     },
     branchless::{forget, is_below},
 };
@@ -28,12 +28,38 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// What is said where no rule can be asked: nothing is dropped.
+    pub const NONE: Self = Self {
+        outcome: 0,
+        number: 0,
+    };
+
     #[inline(always)]
     const fn by(rule: &Rule) -> Self {
         Self {
             outcome: rule.outcome,
             number: rule.number,
         }
+    }
+
+    #[inline(always)]
+    const fn of_default(header: &Header) -> Self {
+        Self {
+            outcome: header.default,
+            number: 0,
+        }
+    }
+
+    /// Both in one number, as they lie in a rule.
+    #[inline(always)]
+    const fn to_word(self) -> u64 {
+        join(self.outcome, self.number)
+    }
+
+    #[inline(always)]
+    const fn from_word(word: u64) -> Self {
+        let (outcome, number) = split(word);
+        Self { outcome, number }
     }
 }
 
@@ -134,64 +160,69 @@ impl Header {
 
 /// What the first rule says that matches the subject. `first` is the first of the pages, and `header` its
 /// header; `tests` says whether a rule that lies in a page decides: its tests hold. Whatever else the rule does, it
-/// does there. No rule is asked behind one that is known to decide.
+/// does there. No rule is asked behind one that is known to decide. Nothing where a run has more than `LONGEST` rules, which
+/// is [`RUN`] for who wants an answer. `V4` as in [`decide_few`].
 #[inline(always)]
-pub fn decide(
+pub fn decide<const V4: bool, const LONGEST: usize>(
     pages: &(impl Pages + ?Sized),
     (first, header): (&Page, &Header),
     subject: &mut Subject,
     mut tests: impl FnMut(&Page, &Rule, &mut Subject) -> bool,
-) -> Decision {
+) -> Option<Decision> {
     // Any word will do that the verifier knows nothing of.
     let noise = header.roots[0][0].at.0;
     let facts = subject.word(field::FACTS);
-    let mut best = Decision {
-        outcome: header.default,
-        number: 0,
-    };
-    let mut order = u32::MAX;
+    let mut best = Decision::of_default(header).to_word();
+    let mut order = u64::from(Root::NONE.first);
     let family = (facts & (facts::V4 | facts::V6)) as usize;
-    for tree in 0..ROOTS {
-        let root = header.roots[family & 3][tree];
-        if root.first >= order {
+    for root in &header.roots[family & 3] {
+        if root.first == Root::NONE.first {
+            break;
+        }
+        if u64::from(root.first) >= order {
             continue;
         }
         let Some((page, at)) = run_of(pages, first, root.at, subject.halves()) else {
             continue;
         };
-        if let Some(rule) = first_match(page, at, subject, |rule, subject| {
-            gone(rule, header.edition) == 0
-                && (rule.extra == 0 || rule.order >= order || tests(page, rule, subject))
-        }) && rule.order < order
-        {
-            order = rule.order;
-            best = Decision::by(rule);
+        if LONGEST < RUN && at.count() as usize > LONGEST {
+            return None;
         }
-        order = forget(u64::from(order), noise) as u32;
-        best.number = forget(u64::from(best.number), noise) as u32;
-        best.outcome = forget(u64::from(best.outcome), noise) as u32;
+        if let Some(rule) = first_match::<V4, LONGEST>(page, at, subject, |rule, subject| {
+            gone(rule, header.edition) == 0
+                && (rule.extra == 0 || u64::from(rule.order) >= order || tests(page, rule, subject))
+        }) && u64::from(rule.order) < order
+        {
+            order = rule.order.into();
+            best = Decision::by(rule).to_word();
+        }
+        order = forget(order, noise);
+        best = forget(best, noise);
     }
-    best
+    Some(Decision::from_word(best))
 }
 
-/// The same by the first so many rules of those that are few ([`Front::few`]), which none has tests. `V4` says that the
-/// subject is known to be IPv4, whose addresses have no second half.
+/// The same by the first so many rules of those that are few ([`Front::few`], [`Front::few_tested`]); nothing if that cannot be said of one that
+/// matches and has tests. `V4` says that the subject is known to be IPv4, whose addresses have no second half.
 #[inline(always)]
 #[must_use]
-pub fn decide_few<const V4: bool>(first: &Page, few: u16, subject: &Subject) -> Decision {
+pub fn decide_few<const V4: bool>(
+    first: &Page,
+    few: u8,
+    subject: &Subject,
+    tests: impl Fn(&Rule) -> Option<bool>,
+) -> Option<Decision> {
     for index in 0..FEW {
         if index >= usize::from(few) {
             break;
         }
         let rule = first.rule(FEW_AT + index);
-        if difference(rule, subject) == 0 && (V4 || apart(&rule.back, subject, 1) == 0) {
-            return Decision::by(rule);
+        let is_so = difference(rule, subject) == 0 && (V4 || apart(&rule.back, subject, 1) == 0);
+        if is_so && (rule.extra == 0 || tests(rule)?) {
+            return Some(Decision::by(rule));
         }
     }
-    Decision {
-        outcome: first.header_at(1).default,
-        number: 0,
-    }
+    Some(Decision::of_default(first.header_at(1)))
 }
 
 /// The run that a flow comes to in a tree, and the page where it lies.
@@ -223,20 +254,20 @@ fn run_of<'a>(
 
 /// The first rule of a run that matches and of which this is true, too.
 #[inline(always)]
-fn first_match<'a>(
+fn first_match<'a, const V4: bool, const LONGEST: usize>(
     page: &'a Page,
     at: At,
     subject: &mut Subject,
     mut also: impl FnMut(&Rule, &mut Subject) -> bool,
 ) -> Option<&'a Rule> {
     let count = at.count() as usize;
-    for index in 0..RUN {
+    for index in 0..LONGEST {
         if index >= count {
             break;
         }
         let rule = page.rule(at.rule() + index);
         // One line of the cache decides about nearly all of them.
-        let is_so = difference(rule, subject) == 0 && apart(&rule.back, subject, 1) == 0;
+        let is_so = difference(rule, subject) == 0 && (V4 || apart(&rule.back, subject, 1) == 0);
         if is_so && also(rule, subject) {
             return Some(rule);
         }

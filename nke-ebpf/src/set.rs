@@ -78,6 +78,9 @@ pub const PORT_LINES: u32 = BUCKETS + (1 << 16) / 512;
 /// How many buckets are looked at, the first one included.
 pub const REACH: u32 = 4;
 
+/// How many levels there are of IPv4.
+const V4_LEVELS: usize = 5;
+
 /// How many places a bucket has.
 pub const PLACES: usize = 8;
 
@@ -274,6 +277,81 @@ pub fn ask(lines: &(impl Lines + ?Sized), asked: &impl Asks) -> Answer {
     Answer::Out
 }
 
+/// What [`ask`] says of an IPv4 address, the first word, where the set is one of addresses; nothing where
+/// only [`ask`] can tell.
+#[inline(always)]
+#[must_use]
+pub fn ask_v4(lines: &(impl Lines + ?Sized), address: u64) -> Answer {
+    let Some(header) = lines.line(0) else {
+        return Answer::Nothing;
+    };
+    let header = header.borrow();
+    if (header[0] >> 32) as u32 != Kind::Addresses as u32 {
+        return Answer::Nothing;
+    }
+    let mut levels = header[LEVELS[0].start];
+    for _ in 0..V4_LEVELS {
+        let level = levels as u8;
+        if level == 0 {
+            break;
+        }
+        levels >>= 8;
+        let key = Key::of_v4(address, level);
+        let hash = key.hash(header[SEED]);
+        let tags = Key::tag(hash) * 0x0001_0001_0001_0001;
+        for step in 0..REACH {
+            let bucket = (hash as u32).wrapping_add(step) & header[0] as u32;
+            let Some(places) = lines.line(BUCKETS + bucket) else {
+                break;
+            };
+            let places = places.borrow();
+            if let Some((node, place)) = found(lines, places, tags) {
+                if node == key.alone() {
+                    if has_end((places[ENDS] >> (place * 8)) as u8, key.bits) {
+                        return Answer::In;
+                    }
+                    break;
+                }
+                if let Some(node) = lines.line(node)
+                    && key.has(node.borrow())
+                {
+                    if has_prefix(node.borrow(), key.bits) {
+                        return Answer::In;
+                    }
+                    break;
+                }
+            }
+            if places[FULL] == 0 {
+                break;
+            }
+        }
+    }
+    // Of members with timeouts.
+    if header[LEVELS[0].end] == 0 {
+        Answer::Out
+    } else {
+        Answer::Nothing
+    }
+}
+
+/// The line of the node in the first place of a bucket that has this tag, or what stands there of a prefix that is alone;
+/// and which place it is.
+#[inline(always)]
+fn found(lines: &(impl Lines + ?Sized), places: &Line, tags: u64) -> Option<(u32, usize)> {
+    let (first, second) = (lowest(places[0] ^ tags), lowest(places[1] ^ tags));
+    if first | second == 0 {
+        return None;
+    }
+    // A match in the second word alone is one of the last four places.
+    let half = (first == 0) as usize;
+    let mark = if first == 0 { second } else { first };
+    let pair = mark >> 47 & 1 | mark >> 63;
+    let odd = mark >> 31 & 1 | mark >> 63;
+    let place = half * 4 + (pair * 2 + odd) as usize;
+    let nodes = lines.read(&places[below::<LINE_WORDS>(NODES + place / 2)]);
+    Some(((nodes >> (place % 2 * 32)) as u32, place))
+}
+
 /// A byte of the levels' words.
 #[inline(always)]
 fn level(lines: &(impl Lines + ?Sized), header: &Line, nth: usize) -> u8 {
@@ -320,16 +398,7 @@ fn is_at(lines: &(impl Lines + ?Sized), header: &Line, asked: &impl Asks, nth: u
         };
         let places = places.borrow();
         let tags = Key::tag(lines.read(&hash)) * 0x0001_0001_0001_0001;
-        let (first, second) = (lowest(places[0] ^ tags), lowest(places[1] ^ tags));
-        if first | second != 0 {
-            // A match in the second word alone is one of the last four places.
-            let half = (first == 0) as usize;
-            let mark = if first == 0 { second } else { first };
-            let pair = mark >> 47 & 1 | mark >> 63;
-            let odd = mark >> 31 & 1 | mark >> 63;
-            let place = half * 4 + (pair * 2 + odd) as usize;
-            let nodes = lines.read(&places[below::<LINE_WORDS>(NODES + place / 2)]);
-            let node = (nodes >> (place % 2 * 32)) as u32;
+        if let Some((node, place)) = found(lines, places, tags) {
             if node & ALONE != 0 {
                 let key = Key::of(
                     &asked.address(),

@@ -110,3 +110,14 @@ pub fn answer(sets: &Sets, subject: &Subject, question: u32) -> u32 {
     };
     answer as u32
 }
+
+/// An [`Answer`] as [`set::ask_v4`] gives it, of the set in a slot.
+#[inline(always)]
+#[must_use]
+pub fn answer_v4(sets: &Sets, slot: u32, address: u64) -> u32 {
+    let answer = match sets.get(slot) {
+        Some(set) => set::ask_v4(set, address),
+        None => Answer::Nothing,
+    };
+    answer as u32
+}

@@ -16,8 +16,8 @@
 mod log;
 
 use nke_ebpf::{
-    Functions, InForce, Limit, Packet, Refusal, Verdict, Window,
-    abi::Rule,
+    Case, Functions, InForce, Limit, Packet, Refusal, Verdict, Window,
+    abi::{Rule, Subject},
     aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map},
 };
 
@@ -53,12 +53,28 @@ description = "Answers to rejected packets a second, on each CPU"
 nke_ebpf::filter!(packet_filter => xdp, in, out, ip);
 
 nke_ebpf::rules!(RULES, nke_judge);
+nke_ebpf::asks_v4!(nke_set_has_v4);
 nke_ebpf::logs!(nke_log => log::line);
 
-const FUNCTIONS: Functions = Functions {
-    judge: nke_judge,
-    log: nke_log,
-};
+struct Judging;
+
+impl Functions for Judging {
+    fn judge(case: *mut Case) -> u32 {
+        nke_judge(case)
+    }
+
+    fn ask_set(subject: *const Subject, question: u32) -> u32 {
+        nke_set_answer(subject, question)
+    }
+
+    fn ask_set_v4(slot: u32, address: u64) -> u32 {
+        nke_set_has_v4(slot, address)
+    }
+
+    fn log(case: *const Case) -> u32 {
+        nke_log(case)
+    }
+}
 
 nke_ebpf::keeps_state!(STATES, Flows);
 
@@ -75,7 +91,7 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
     let Some(rules) = InForce::of(&RULES) else {
         return Verdict::Pass;
     };
-    let Ok(outcome) = rules.judge::<Flows>(packet, &FUNCTIONS) else {
+    let Ok(outcome) = rules.judge::<Judging, Flows>(packet) else {
         return Verdict::Drop;
     };
     if outcome & Rule::REJECT != 0 && ANSWERED.allows(0, ANSWERS.get().into()) {

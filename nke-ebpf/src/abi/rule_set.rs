@@ -75,16 +75,19 @@ pub const HEADERS: usize = 32;
 pub const FRONT_WORDS: usize = HEADER_WORDS * (HEADERS + 1);
 
 /// How many rules are few: so many are compared one after the other, without a tree. They lie in place of the second
-/// header, for such a set is not edited in place.
+/// header, and the test that each may have in place of the third, for such a set is not edited in place.
 pub const FEW: usize = 4;
+
+/// The line of page 0 with the test of the first of few rules.
+pub const FEW_TESTS_AT: usize = 3 * HEADER_WORDS / LINE_WORDS;
 
 /// The index in page 0 of the first of few rules.
 pub const FEW_AT: usize = 2 * HEADER_WORDS / RULE_WORDS;
 
-const _: () = assert!(FEW * RULE_WORDS <= HEADER_WORDS);
+const _: () = assert!(FEW * RULE_WORDS <= HEADER_WORDS && FEW * LINE_WORDS <= HEADER_WORDS);
 
 /// The number of this layout.
-pub const FORMAT: u16 = 4;
+pub const FORMAT: u16 = 5;
 
 /// A part of a rule set, and the value of its map.
 #[derive(Clone, Debug)]
@@ -102,21 +105,31 @@ pub struct Front {
     pub format: u16,
     /// How many rules there are, where they are few ([`FEW`]) and none has tests; else 0. The header is the first
     /// one then.
-    pub few: u16,
+    pub few: u8,
+    /// The same where some have a test, and none has more than one.
+    pub few_tested: u8,
     /// The place of the header in force, from 1. The only number of all that changes.
     pub current: u32,
 }
 
 impl Front {
+    /// Whether rules are few, tested or not.
+    #[must_use]
+    pub const fn has_few(self) -> bool {
+        self.few | self.few_tested != 0
+    }
+
     /// The word that this is in memory.
     #[must_use]
     pub const fn to_word(self) -> u64 {
         let Self {
             format,
             few,
+            few_tested,
             current,
         } = self;
-        join((few as u32) << 16 | format as u32, current)
+        let few = (few as u32) << 16 | (few_tested as u32) << 24;
+        join(few | format as u32, current)
     }
 
     /// What a word says.
@@ -126,7 +139,8 @@ impl Front {
         let (first, current) = split(word);
         Self {
             format: first as u16,
-            few: (first >> 16) as u16,
+            few: (first >> 16) as u8,
+            few_tested: (first >> 24) as u8,
             current,
         }
     }

@@ -81,6 +81,14 @@ impl Key {
         }
     }
 
+    /// The same of an IPv4 address, the first word.
+    #[inline(always)]
+    #[must_use]
+    pub(super) const fn of_v4(address: u64, level: u8) -> Self {
+        // Nodes begin at bit 25 at the latest.
+        Self::of(&[address, 0], false, level & 0x1f)
+    }
+
     /// Where an address belongs among prefixes with timeouts, of this length and one more.
     #[inline(always)]
     #[must_use]

@@ -60,7 +60,7 @@ pub(super) fn prepare(set: &Set, places: &Places, new: &New<'_>) -> Option<Edit>
     let old: &Header = &set.header;
     let edition = old.edition.checked_add(1)?;
     // Few rules have a run of their own, without a tree, and are soon written.
-    if staying.len() <= FEW || set.front.few != 0 {
+    if staying.len() <= FEW || set.front.has_few() {
         return None;
     }
     if !places.whole || set.front.current as usize >= HEADERS || !carry::in_order(staying) {

@@ -104,6 +104,10 @@ pub(super) fn encode(rule: &Rule, number: u32) -> abi::Rule {
         outcome: outcome(*action),
         ..abi::Rule::ANY
     };
+    let asks_one_set = count == 1 && rule.memberships().count() == 1;
+    if count > 0 && !asks_one_set {
+        encoded.outcome |= abi::Rule::CASE;
+    }
     if *log {
         encoded.outcome |= abi::Rule::LOG;
     }

@@ -240,6 +240,8 @@ impl Toolchain {
         let flags = [
             format!("-Clinker={}", self.linker.display()),
             "-Clink-arg=--btf".to_owned(),
+            // Comparisons and sums of 32 bits as single instructions (since Linux 5.1).
+            "-Ctarget-cpu=v3".to_owned(),
             "-Cdebuginfo=2".to_owned(),
             "-Cpanic=abort".to_owned(),
         ];

@@ -1,6 +1,6 @@
 //! Edits in place against the plain search: after each of them, the first rule that matches decides.
 
-use nke_ebpf::abi::{Page, Subject, facts};
+use nke_ebpf::abi::{Page, RUN, Subject, facts};
 use nke_ebpf::{Flow, Frame, rules, tests_hold};
 use proptest::prelude::*;
 
@@ -91,7 +91,9 @@ fn check(set: &Set, new: &RuleSet, packets: &[Vec<u8>]) {
             }
             holds
         };
-        let decision = rules::decide(&pages[..], (&pages[0], header), &mut subject, decides);
+        let decision =
+            rules::decide::<false, RUN>(&pages[..], (&pages[0], header), &mut subject, decides)
+                .unwrap();
         let dissected = read(bytes);
         let (going_on, _) = new.going_on(dissected.as_ref().expect("it is plain"));
         let going_on = going_on.iter().map(|index| places.numbers[*index]);

@@ -83,7 +83,7 @@ pub(super) fn build(
     let rules = &*rules;
     let all: Vec<_> = rules.iter().map(spans::spans).collect();
     // Where large tables do not fit into the first page, smaller ones do.
-    let (mut pages, few, roots) = (1..=MOST_BITS)
+    let (mut pages, front, roots) = (1..=MOST_BITS)
         .rev()
         .step_by(3)
         .find_map(|most_bits| trees((rules, tests), limits, &all, most_bits))?;
@@ -136,11 +136,6 @@ pub(super) fn build(
         roots,
         rest: [0; 16],
     };
-    let front = Front {
-        format: FORMAT,
-        few,
-        current: 1,
-    };
     words[0] = front.to_word();
     words[HEADER_WORDS..2 * HEADER_WORDS].copy_from_slice(&header.to_words());
     Some(Built {
@@ -166,7 +161,7 @@ fn trees<'a>(
     limits: usize,
     all: &[Spans],
     most_bits: u32,
-) -> Option<(Pages<'a>, u16, Roots)> {
+) -> Option<(Pages<'a>, Front, Roots)> {
     let mut trees = Vec::new();
     let marks = sets_marks(tests);
     for family in Family::ALL {
@@ -199,14 +194,20 @@ fn trees<'a>(
     }
     trees.sort_by_key(|(_, root, _)| place_of(root));
     let mut pages = Pages::new(rules, tests, limits);
-    let few = pages.lay_few();
+    let mut front = Front {
+        format: FORMAT,
+        few: 0,
+        few_tested: 0,
+        current: 1,
+    };
+    pages.lay_few(&mut front);
     let at = pages.lay_all(&trees.iter().map(|(_, _, tree)| tree).collect::<Vec<_>>())?;
     let mut roots = [[Root::NONE; ROOTS]; 4];
     for ((family, root, _), at) in trees.iter().zip(at) {
         let mut mine = roots[*family as usize].iter_mut();
         *mine.find(|root| **root == Root::NONE)? = Root { at, ..*root };
     }
-    Some((pages, few, roots))
+    Some((pages, front, roots))
 }
 
 /// Where a tree stands among those of a family: what is of the first rules is searched first, but for trees of rules that

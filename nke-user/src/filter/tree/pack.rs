@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use nke_ebpf::abi::{
-    At, Count, FEW, FEW_AT, FRONT_WORDS, LINE_WORDS, PAGE_WORDS, PAGES, RULE_WORDS, Rule, Test,
+    At, Count, FEW, FEW_AT, FEW_TESTS_AT, FRONT_WORDS, Front, LINE_WORDS, PAGE_WORDS, PAGES,
+    RULE_WORDS, Rule, Test,
 };
 use nke_ebpf::rules::TOP_DEPTH;
 
@@ -90,18 +91,31 @@ impl<'a> Pages<'a> {
             .collect()
     }
 
-    /// Lays out all rules in their own place of the first page, and says how many, if they are few and have no
-    /// tests; else 0.
-    pub(super) fn lay_few(&mut self) -> u16 {
-        let plain = self.rules.iter().all(|rule| tests_of(rule) == 0);
-        if !plain || self.rules.len() > FEW {
-            return 0;
+    /// Lays out all rules in their own place of the first page, and says in its front how many, if they are few and
+    /// none has more than one test.
+    pub(super) fn lay_few(&mut self, front: &mut Front) {
+        let most = self.rules.iter().map(tests_of).max().unwrap_or(0);
+        if self.rules.len() > FEW || most > 1 {
+            return;
         }
-        let places = self.words[FEW_AT * RULE_WORDS..].chunks_exact_mut(RULE_WORDS);
-        for (place, rule) in places.zip(self.rules) {
-            place.copy_from_slice(&rule.to_words());
+        for (nth, rule) in self.rules.iter().enumerate() {
+            let mut rule = *rule;
+            if tests_of(&rule) != 0
+                && let Some(test) = self.tests.get(rule.listed as usize)
+            {
+                let line = FEW_TESTS_AT + nth;
+                rule.extra |= u32::try_from(line).unwrap_or(0);
+                self.words[line * LINE_WORDS..][..LINE_WORDS].copy_from_slice(&test.to_words());
+            }
+            let at = (FEW_AT + nth) * RULE_WORDS;
+            self.words[at..][..RULE_WORDS].copy_from_slice(&rule.to_words());
         }
-        u16::try_from(self.rules.len()).unwrap_or(0)
+        let count = u8::try_from(self.rules.len()).unwrap_or(0);
+        if most == 0 {
+            front.few = count;
+        } else {
+            front.few_tested = count;
+        }
     }
 
     /// Where so many counts begin if they are in the first page, behind its tables; nothing if they do

@@ -1,6 +1,6 @@
 //! Trees against the plain search: whatever the rules, the first that matches decides.
 
-use nke_ebpf::abi::{Page, Subject, facts};
+use nke_ebpf::abi::{Page, RUN, Subject, facts};
 use nke_ebpf::{
     Family, Flow, Frame,
     rules::{decide, decide_few},
@@ -62,6 +62,7 @@ fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
         flow = flow.with_more(&frame);
     }
     let mut subject = Subject::of(&frame, &flow, facts::IN);
+    let again = subject;
     let mut passed = Vec::new();
     let decides = |page: &Page, rule: &Rule, subject: &mut Subject| {
         let holds = tests_hold(page, subject, rule.extra, alone);
@@ -71,13 +72,26 @@ fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
         }
         holds
     };
-    let decision = decide(pages, (&pages[0], header), &mut subject, decides);
-    let few = pages[0].front().few;
+    let decision = decide::<false, RUN>(pages, (&pages[0], header), &mut subject, decides).unwrap();
+    if flow.family() == Family::V4 {
+        let decides = |page: &Page, rule: &Rule, subject: &mut Subject| {
+            tests_hold(page, subject, rule.extra, alone) && rule.outcome & Rule::GO_ON == 0
+        };
+        let by = decide::<true, RUN>(pages, (&pages[0], header), &mut { again }, decides);
+        assert_eq!(by, Some(decision), "{bytes:02x?}");
+    }
+    let front = pages[0].front();
+    let few = front.few.max(front.few_tested);
     if few != 0 {
-        let by = decide_few::<false>(&pages[0], few, &subject);
-        assert_eq!(by, decision, "{bytes:02x?}");
+        let holds = |rule: &Rule| {
+            let holds = tests_hold(&pages[0], &mut { again }, rule.extra, alone);
+            Some(holds && rule.outcome & Rule::GO_ON == 0)
+        };
+        let by = decide_few::<false>(&pages[0], few, &again, holds);
+        assert_eq!(by, Some(decision), "{bytes:02x?}");
         if flow.family() == Family::V4 {
-            assert_eq!(decide_few::<true>(&pages[0], few, &subject), decision);
+            let by = decide_few::<true>(&pages[0], few, &again, holds);
+            assert_eq!(by, Some(decision), "{bytes:02x?}");
         }
     }
     let dissected = read(bytes);
