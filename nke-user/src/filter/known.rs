@@ -150,18 +150,23 @@ mod tests {
         }
     }
 
-    #[test]
-    fn calls_are_asked_too() {
+    /// A set of each type.
+    fn known() -> KnownSets {
         let set = |name: &str, kind, member: &str| {
             let about = About::new(name.parse().unwrap(), kind);
             let member = Lasting::forever(member.parse().unwrap());
             (about.name, Members::of(&about, &[member]).unwrap())
         };
-        let known = KnownSets::from_iter([
+        KnownSets::from_iter([
             set("a", SetKind::Addresses, "192.0.2.0/24"),
             set("p", SetKind::Ports, "53"),
             set("s", SetKind::Pairs, "udp:192.0.2.1:53"),
-        ]);
+        ])
+    }
+
+    #[test]
+    fn calls_are_asked_too() {
+        let known = known();
         for (rule, call, matches) in [
             ("drop to @a", "connect tcp 192.0.2.1:443", true),
             ("drop to not @a", "connect tcp 192.0.2.1:443", false),
@@ -186,16 +191,7 @@ mod tests {
 
     #[test]
     fn who_has_nothing_to_ask_for_is_meant_by_no_rule() {
-        let set = |name: &str, kind, member: &str| {
-            let about = About::new(name.parse().unwrap(), kind);
-            let member = Lasting::forever(member.parse().unwrap());
-            (about.name, Members::of(&about, &[member]).unwrap())
-        };
-        let known = KnownSets::from_iter([
-            set("a", SetKind::Addresses, "192.0.2.0/24"),
-            set("p", SetKind::Ports, "53"),
-            set("s", SetKind::Pairs, "udp:192.0.2.1:53"),
-        ]);
+        let known = known();
         let matches = |rule: &str, packet: &str| {
             let rule: Rule = rule.parse().unwrap();
             let packet = Dialect::Packets.packet(packet, Way::In).unwrap();
