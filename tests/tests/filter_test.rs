@@ -132,3 +132,87 @@ fn what_is_no_capture_is_refused() {
         .fails("capture");
     assert!(told.contains("in the middle of packet 7"), "{told}");
 }
+
+/// A capture (pcapng) of packets from interfaces of these names.
+fn pcapng(packets: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let words =
+        |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|word| word.to_ne_bytes()).collect() };
+    let padded = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let block = |kind: u32, body: &[u8]| {
+        let length = u32::try_from(body.len() + 12).expect("short");
+        [&words(&[kind, length]), body, &words(&[length])].concat()
+    };
+    let mut file = block(0x0a0d_0d0a, &words(&[0x1a2b_3c4d, 1, u32::MAX, u32::MAX]));
+    for (name, _) in packets {
+        let length = u16::try_from(name.len()).expect("short");
+        let option = [2u16.to_ne_bytes(), length.to_ne_bytes()].concat();
+        let body = [
+            &words(&[1, 0]),
+            &option,
+            &padded(name.as_bytes()),
+            &[0; 4][..],
+        ]
+        .concat();
+        file.extend(block(1, &body));
+    }
+    for (interface, (_, packet)) in (0..).zip(packets) {
+        let length = u32::try_from(packet.len()).expect("short");
+        let head = words(&[interface, 0, 0, length, length]);
+        file.extend(block(6, &[head, padded(packet)].concat()));
+    }
+    file
+}
+
+#[test]
+fn packets_come_by_the_interface_that_is_said() {
+    let world = World::new();
+    // There are no such interfaces here.
+    let rules = "drop on eth7 proto udp\ndrop on not { eth7, wg0 } proto tcp\npass on wg0\n";
+    let rules = file(&world, "rules", rules.as_bytes());
+    let capture = file(&world, "trace.pcap", &pcap(1, &packets()[..3]));
+    let v4 = Ip::new("10.0.0.1", "10.0.0.2");
+    let udp = Frame::from_outside().ip(&v4.udp(1000, 53, &[0; 10]));
+    let named: Vec<_> = ["eth7", "wg0", "eth7", "lo"]
+        .map(|name| (name, udp.clone()))
+        .into();
+    let named = file(&world, "trace.pcapng", &pcapng(&named));
+    let decided = |capture: &str, more: &[&str]| {
+        let words = ["filter", "test", &rules, capture, "--json"];
+        let report: Value = world.nke(&[&words, more].concat()).json();
+        let rules = report["rules"].as_array().expect("a list");
+        let mut hits: Vec<_> = rules.iter().map(|rule| &rule["packets"]).collect();
+        hits.push(&report["default_hits"]["packets"]);
+        serde_json::to_string(&hits).expect("numbers")
+    };
+    for hook in ["interface/xdp", "interface/out", "ip/in"] {
+        let more = |interface: &'static str| ["--hook", hook, "-i", interface];
+        // A packet with a tag is not IP there.
+        let tagged = u32::from(!hook.starts_with("ip"));
+        let with = |hits: [u32; 4]| serde_json::to_string(&hits).expect("numbers");
+        assert_eq!(
+            decided(&capture, &more("eth7")),
+            with([1 + tagged, 0, 0, 1]),
+            "{hook}"
+        );
+        assert_eq!(
+            decided(&capture, &more("wg0")),
+            with([0, 0, 2 + tagged, 0]),
+            "{hook}"
+        );
+        let by_lo = with([0, 1, 0, 1 + tagged]);
+        assert_eq!(decided(&capture, &["--hook", hook]), by_lo, "{hook}");
+        assert_eq!(
+            decided(&named, &["--hook", hook]),
+            with([2, 0, 1, 1]),
+            "{hook}"
+        );
+        assert_eq!(decided(&named, &more("wg0")), with([0, 0, 4, 0]), "{hook}");
+    }
+    world
+        .nke(&["filter", "test", &rules, &capture, "-i", "a/b"])
+        .fails("usage");
+}

@@ -49,12 +49,44 @@ pub struct Table {
     sets: OwnedFd,
     /// The named sets that rules can ask for.
     named: Option<Sets>,
-    /// Where the interfaces are that rules ask for.
-    namespace: Option<Namespace>,
+    interfaces: Interfaces,
     /// Where the flows are that rules keep state of; calls have none.
     states: Option<States>,
     /// What is to be edited.
     seen: Option<Seen>,
+}
+
+/// Where the interfaces are that rules ask for.
+enum Interfaces {
+    /// Nowhere.
+    Unknown,
+    /// In this network namespace.
+    Of(Namespace),
+    /// Packets are the kernel's test runs, and taken for packets of this one.
+    Tried(InterfaceName),
+}
+
+/// What the kernel takes for a test comes by the loopback device, which every network namespace has as its first.
+const LOOPBACK: u32 = 1;
+/// No interface has this index.
+const NOWHERE: u32 = u32::MAX;
+
+impl Interfaces {
+    fn index(&self, name: InterfaceName) -> Option<u32> {
+        match self {
+            Self::Unknown => None,
+            Self::Of(namespace) => namespace.index(name.as_str()).ok(),
+            Self::Tried(one) if *one == name => Some(LOOPBACK),
+            Self::Tried(_) => Some(NOWHERE),
+        }
+    }
+
+    fn namespace(&self) -> Option<&Namespace> {
+        match self {
+            Self::Of(namespace) => Some(namespace),
+            Self::Unknown | Self::Tried(_) => None,
+        }
+    }
 }
 
 /// Rules that are written and not yet in force; dropped, they never were.
@@ -191,7 +223,7 @@ impl Table {
                 named: None,
                 states: None,
                 seen: None,
-                namespace: None,
+                interfaces: Interfaces::Unknown,
             })
         });
         table.map_err(|source| Error::NoMap {
@@ -210,7 +242,16 @@ impl Table {
     /// do are refused.
     #[must_use]
     pub fn in_namespace(self, namespace: Option<Namespace>) -> Self {
-        Self { namespace, ..self }
+        Self {
+            interfaces: namespace.map_or(Interfaces::Unknown, Interfaces::Of),
+            ..self
+        }
+    }
+
+    /// Has rules that are written from now on take packets of the kernel's test runs for packets of this interface, and
+    /// no others. It need not be there.
+    pub fn try_on(&mut self, interface: InterfaceName) {
+        self.interfaces = Interfaces::Tried(interface);
     }
 
     /// The named sets that rules can ask for.
@@ -386,7 +427,12 @@ impl Table {
             coming: coming.map(|(rule, _)| rule).collect(),
         };
         let Seen { set, places, .. } = seen;
-        match edit::prepare(&set, &places, &edit) {
+        // In place, rules that stay would ask for the interfaces that they have asked for.
+        let edit = match self.interfaces {
+            Interfaces::Tried(_) => None,
+            Interfaces::Unknown | Interfaces::Of(_) => edit::prepare(&set, &places, &edit),
+        };
+        match edit {
             Some(edit) => Ok(New::InPlace { set, edit }),
             None => self.anew(new, Some(set), numbers(&places, staying)),
         }
@@ -489,15 +535,15 @@ impl Table {
             names.map(move |name| (rule, name))
         });
         for ((rule, name), test) in of_rules.zip(tests.iter_mut().filter(is_on)) {
-            let namespace = self.namespace.as_ref();
-            let index = match known.get(&name) {
-                Some(index) => Some(*index),
-                None => namespace.and_then(|it| it.index(name.as_str()).ok()),
-            };
+            let known_index = known.get(&name).copied();
+            let index = known_index.or_else(|| self.interfaces.index(name));
             let index = index.ok_or_else(|| Error::NoInterface {
                 rule: Box::new(rule.clone()),
                 name,
-                namespace: namespace.and_then(|it| it.name().map(str::to_owned)),
+                namespace: self
+                    .interfaces
+                    .namespace()
+                    .and_then(|it| it.name().map(str::to_owned)),
             })?;
             known.insert(name, index);
             InterfaceName::place(index, test);

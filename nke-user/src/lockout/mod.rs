@@ -12,7 +12,8 @@
 //! }
 //! ```
 //!
-//! What it cannot know: a connection that comes by way of address translation looks different at
+//! What it cannot know: rules that ask for an interface are tried by that of the route to the far end, and those of the IP
+//! layer that stay as they are by the loopback device; a connection that comes by way of address translation looks different at
 //! `interface/xdp`, and an extension may judge by more than a packet (how many there were).
 
 mod connection;
@@ -21,7 +22,9 @@ mod packet;
 use std::{fmt, net::SocketAddr, os::fd::AsFd};
 
 use crate::{
+    filter::InterfaceName,
     hook::{Hook, ProgramType, Way},
+    interface::Namespace,
     sys::program::{self, TestRun},
     target::Target,
 };
@@ -77,6 +80,18 @@ impl Flow {
             Target::Cgroup { id } => self.cgroups.as_ref().is_none_or(|all| all.contains(&id)),
         };
         judged && here && hook.row().way != Way::Forward
+    }
+
+    /// By which interface its packets come to a chain of the IP layer; nothing at other hooks, where that is said of each
+    /// packet, and if it cannot be found out. The kernel's test runs come by the loopback device there.
+    pub(crate) fn taken_to_come_by(
+        &self,
+        hook: Hook,
+        namespace: &Namespace,
+    ) -> Option<InterfaceName> {
+        let netfilter = hook.row().program_type == ProgramType::Netfilter;
+        let route = self.interfaces.as_ref().filter(|_| netfilter)?.first()?;
+        namespace.interface(*route)?.parse().ok()
     }
 
     /// Whether a chain cuts it: what a root answers to packets of it, with data and without. One

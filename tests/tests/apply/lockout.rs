@@ -149,7 +149,13 @@ fn rules_are_judged_as_they_are_to_be() {
     let mut session = Session::open(&world, false);
     let port = session.port();
     let filter = |hook: &str, rules: &str| {
-        let keys = format!("[[attach]]\nextension = \"packet-filter\"\nhook = \"{hook}\"\nHERE\n");
+        let place = if hook.starts_with("ip/") {
+            "NETNS"
+        } else {
+            "HERE"
+        };
+        let keys =
+            format!("[[attach]]\nextension = \"packet-filter\"\nhook = \"{hook}\"\n{place}\n");
         declare(
             &world,
             "a.toml",
@@ -173,6 +179,15 @@ fn rules_are_judged_as_they_are_to_be() {
     let cut = format!("drop out proto tcp from any port {port}");
     drop(filter("interface/out", &cut).fails("lock-out"));
     filter("interface/out", &cut.replace("from", "to")).ok();
+    // By the interface that it goes by, at all layers.
+    for hook in ["interface/in", "ip/in", "ip/prerouting"] {
+        let on = |interface: &str| format!("drop in on {interface} proto tcp to any port {port}");
+        drop(filter(hook, &on("eth0")).fails("lock-out"));
+        drop(filter(hook, &on("not lo")).fails("lock-out"));
+        filter(hook, &on("lo")).ok();
+        filter(hook, &on("not eth0")).ok();
+    }
+    drop(filter("ip/out", "drop out on eth0").fails("lock-out"));
     assert!(session.lives());
 }
 

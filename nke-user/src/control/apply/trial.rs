@@ -84,9 +84,14 @@ impl Control {
             {
                 let sets = self.sets(&slot.extension).ok();
                 let namespace = target.namespace();
+                let by = namespace.as_ref();
+                let by = by.and_then(|it| flow.taken_to_come_by(plan.hook, it));
                 let table =
                     Table::open(&maps).map(|table| table.with_sets(sets).in_namespace(namespace));
-                let written = table.and_then(|mut table| table.write(rules));
+                let written = table.and_then(|mut table| {
+                    by.into_iter().for_each(|by| table.try_on(by));
+                    table.write(rules)
+                });
                 written.map_err(|source| bad_rules(plan.hook, source))?;
             }
         }

@@ -6,9 +6,11 @@
 use std::io::Read;
 
 use pcap_parser::{
-    Block, Linktype, PcapBlockOwned, PcapError, create_reader,
+    Block, Linktype, OptionCode, PcapBlockOwned, PcapError, PcapNGOption, create_reader,
     traits::{PcapNGPacketBlock as _, PcapReaderIterator},
 };
+
+use crate::filter::InterfaceName;
 
 /// Larger blocks than this are no packets.
 const LARGEST_BLOCK: usize = 1 << 24;
@@ -46,6 +48,8 @@ pub struct Captured {
     pub number: usize,
     /// Its bytes, from an Ethernet header on, as many as were captured.
     pub bytes: Vec<u8>,
+    /// By which interface it came, if the capture says so.
+    pub interface: Option<InterfaceName>,
     /// Whether the capture has less of it than there was.
     pub cut: bool,
 }
@@ -54,16 +58,23 @@ pub struct Captured {
 pub struct Capture<'a> {
     reader: Box<dyn PcapReaderIterator + Send + 'a>,
     capacity: usize,
-    /// The link of each interface of the section.
-    links: Vec<Linktype>,
+    /// Each interface of the section.
+    interfaces: Vec<Interface>,
     packets: usize,
+}
+
+/// What packets were captured from.
+#[derive(Clone, Copy)]
+struct Interface {
+    link: Linktype,
+    name: Option<InterfaceName>,
 }
 
 /// What a block comes to.
 enum Said {
     Nothing,
-    Links(Vec<Linktype>),
-    Link(Linktype),
+    Interfaces(Vec<Interface>),
+    Interface(Interface),
     Packet {
         interface: usize,
         bytes: Vec<u8>,
@@ -89,7 +100,7 @@ impl<'a> Capture<'a> {
         Ok(Self {
             reader,
             capacity,
-            links: Vec::new(),
+            interfaces: Vec::new(),
             packets: 0,
         })
     }
@@ -119,20 +130,24 @@ impl<'a> Capture<'a> {
             self.reader.consume(offset);
             match read {
                 Said::Nothing => {}
-                Said::Links(links) => self.links = links,
-                Said::Link(link) => self.links.push(link),
+                Said::Interfaces(all) => self.interfaces = all,
+                Said::Interface(one) => self.interfaces.push(one),
                 Said::Packet {
                     interface,
                     bytes,
                     length,
                 } => {
                     self.packets = packet;
-                    let link = self.links.get(interface);
-                    let link = *link.ok_or(Unreadable::Malformed { packet })?;
+                    let interface = self.interfaces.get(interface);
+                    let Interface { link, name } =
+                        *interface.ok_or(Unreadable::Malformed { packet })?;
                     let cut = bytes.len() < usize::try_from(length).unwrap_or(usize::MAX);
-                    let bytes = on_ethernet(link, bytes)?;
-                    let number = packet;
-                    return Ok(Some(Captured { number, bytes, cut }));
+                    return Ok(Some(Captured {
+                        number: packet,
+                        bytes: on_ethernet(link, bytes)?,
+                        interface: name,
+                        cut,
+                    }));
                 }
             }
         }
@@ -160,16 +175,20 @@ impl<'a> Capture<'a> {
 
 fn read(block: PcapBlockOwned<'_>) -> Said {
     match block {
-        PcapBlockOwned::LegacyHeader(header) => Said::Links(vec![header.network]),
+        PcapBlockOwned::LegacyHeader(header) => Said::Interfaces(vec![Interface {
+            link: header.network,
+            name: None,
+        }]),
         PcapBlockOwned::Legacy(packet) => Said::Packet {
             interface: 0,
             bytes: packet.data.to_vec(),
             length: packet.origlen,
         },
-        PcapBlockOwned::NG(Block::SectionHeader(_)) => Said::Links(Vec::new()),
-        PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
-            Said::Link(interface.linktype)
-        }
+        PcapBlockOwned::NG(Block::SectionHeader(_)) => Said::Interfaces(Vec::new()),
+        PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => Said::Interface(Interface {
+            link: interface.linktype,
+            name: name_of(&interface.options),
+        }),
         PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => Said::Packet {
             interface: usize::try_from(packet.if_id).unwrap_or(usize::MAX),
             bytes: packet.packet_data().to_vec(),
@@ -182,6 +201,14 @@ fn read(block: PcapBlockOwned<'_>) -> Said {
         },
         PcapBlockOwned::NG(_) => Said::Nothing,
     }
+}
+
+/// The name that an interface has; nothing if it says none, or stands for all of them.
+fn name_of(options: &[PcapNGOption<'_>]) -> Option<InterfaceName> {
+    let mut options = options.iter();
+    let name = options.find(|option| option.code == OptionCode::IfName)?;
+    let name = name.as_str().ok()?.trim_end_matches('\0');
+    name.parse().ok().filter(|_| name != "any")
 }
 
 /// The packet behind an Ethernet header, which is made where the link has another.
@@ -277,6 +304,33 @@ mod tests {
         assert_eq!((&read[0].bytes[..], read[0].cut), (&[3; 15][..], false));
         assert_eq!(read[1].bytes[12..], [0x86, 0xdd, 0x60, 5]);
         assert_eq!(read[2].bytes[12..], [0x08, 0x06, 9, 9]);
+        assert!(read.iter().all(|packet| packet.interface.is_none()));
+    }
+
+    #[test]
+    fn interfaces_are_named_by_the_capture() {
+        let words = |words: &[u32]| -> Vec<u8> {
+            words.iter().flat_map(|word| word.to_le_bytes()).collect()
+        };
+        let mut file = block(0x0a0d_0d0a, &words(&[0x1a2b_3c4d, 1, u32::MAX, u32::MAX]));
+        let names: [&[u8]; 4] = [b"eth0", b"any", b"\\Device\\NPF_{1}", b"br-lan.7\0"];
+        for name in names {
+            let mut options = name.to_vec();
+            options.resize(name.len().next_multiple_of(4), 0);
+            let length = u16::try_from(name.len()).unwrap();
+            let head = [2u16.to_le_bytes(), length.to_le_bytes()].concat();
+            let body = [&words(&[1, 0])[..], &head, &options, &[0; 4]].concat();
+            file.extend(block(1, &body));
+        }
+        for interface in 0..4 {
+            file.extend(block(6, &words(&[interface, 0, 0, 4, 4, 7])));
+        }
+        let read = all(&file).unwrap();
+        let names: Vec<_> = read.iter().map(|packet| packet.interface).collect();
+        assert_eq!(
+            names,
+            ["eth0", "", "", "br-lan.7"].map(|name| name.parse().ok())
+        );
     }
 
     #[test]

@@ -29,14 +29,13 @@ use std::{
 pub use self::capture::{Capture, Captured, Unreadable};
 use super::dissect::dissect_behind_link;
 use super::{
-    Action, Direction, Followed, Frame, Judgement, KnownSets, Obscured, Packet, RuleSet, SETS_MAP,
-    Sets, Table, dissect,
+    Action, Direction, Followed, Frame, InterfaceName, Judgement, KnownSets, Obscured, Packet,
+    RuleSet, SETS_MAP, Sets, Table, dissect,
 };
 use crate::{
     error::{Error, Result},
     find::{Wanted, find},
     hook::{Hook, ProgramType, Way},
-    interface::Namespace,
     loader::{self, Manner, Maps},
     object::Object,
     seal::{Level, refuse_from},
@@ -60,6 +59,8 @@ const ANSWERED: [(ProgramType, i32); 2] = [(ProgramType::Xdp, 3), (ProgramType::
 /// The filter's program, attached to nothing. Everything passes until its table has rules.
 pub struct Trial {
     hook: Hook,
+    /// By which packets are taken to come; or to go, if they go out.
+    interface: Option<InterfaceName>,
     program: OwnedFd,
     maps: Maps,
 }
@@ -130,6 +131,8 @@ impl Trial {
         let program = loader::load_as(EXTENSION, &program.symbol, &linked, manner)?;
         Ok(Self {
             hook,
+            // What the kernel runs a program on as a test comes by the loopback device.
+            interface: "lo".parse().ok(),
             program,
             maps,
         })
@@ -141,8 +144,23 @@ impl Trial {
     ///
     /// [`filter::Error`](super::Error) if the kernel does not give them out.
     pub fn table(&self) -> std::result::Result<Table, super::Error> {
-        let table = Table::of(&self.maps)?.with_sets(self.sets());
-        Ok(table.in_namespace(Namespace::open(None).ok()))
+        let mut table = Table::of(&self.maps)?.with_sets(self.sets());
+        if let Some(interface) = self.interface {
+            table.try_on(interface);
+        }
+        Ok(table)
+    }
+
+    /// Has packets that are run from now on come by this interface, which need not be there; at first it is `lo`. Rules
+    /// that ask for interfaces must be written anew then, by a table that was [told](Table::try_on).
+    pub const fn come_by(&mut self, interface: InterfaceName) {
+        self.interface = Some(interface);
+    }
+
+    /// By which interface packets come.
+    #[must_use]
+    pub const fn interface(&self) -> Option<InterfaceName> {
+        self.interface
     }
 
     /// The named sets that its rules can ask for: none of them is there unless it is
@@ -215,8 +233,7 @@ impl Trial {
     /// [`Obscured`] if the packet hides what it carries behind too many extension headers.
     pub fn dissect(&self, packet: &[u8]) -> std::result::Result<Packet, Obscured> {
         let packet = &packet[..packet.len().min(LONGEST)];
-        // What the kernel runs a program on as a test comes by the loopback device.
-        let interface = "lo".parse().ok();
+        let interface = self.interface;
         let whole = |bytes: &[u8], has_link, read: Packet| Packet {
             interface,
             frame: Some(Frame {

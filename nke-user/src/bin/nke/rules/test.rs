@@ -11,8 +11,8 @@ use nke::{
     control::Scope,
     error,
     filter::{
-        self, Asked, Capture, Captured, Decider, Dialect, Error, Followed, Judgement, Listing,
-        Packet, Trial, Tried, Unreadable, dissect,
+        self, Asked, Capture, Captured, Decider, Dialect, Error, Followed, InterfaceName,
+        Judgement, Listing, Packet, Trial, Tried, Unreadable, dissect,
     },
     hook::Hook,
 };
@@ -39,6 +39,9 @@ pub(crate) struct Test {
     /// As at this hook
     #[arg(long, default_value = "interface/xdp")]
     hook: Hook,
+    /// As by this interface, which need not be there; without it, by that which the capture names for each packet (pcapng), or lo
+    #[arg(short, long, value_name = "IFACE")]
+    interface: Option<InterfaceName>,
     #[command(flatten)]
     format: Format,
 }
@@ -63,19 +66,32 @@ impl Test {
         let rules = &stated.source.rules;
         let input = open(&self.capture)?;
         let mut capture = Capture::new(input).map_err(|problem| self.unreadable(problem))?;
-        let trial = Trial::load(self.hook)?;
+        let mut trial = Trial::load(self.hook)?;
+        let lo = trial.interface();
         let known = sets::lend(state, &trial, &stated)?;
         let mut table = trial.table()?;
         table.write(rules)?;
-        let limit = |test: &filter::Test| matches!(test.what, Asked::Limit(_));
+        let ask = |is: fn(&Asked) -> bool| {
+            let mut tests = rules.rules.iter().flat_map(|rule| &rule.tests);
+            tests.any(|test| is(&test.what))
+        };
         // What the clock decides cannot be foretold.
-        let limited = rules.rules.iter().any(|rule| rule.tests.iter().any(limit));
+        let limited = ask(|it| matches!(it, Asked::Limit(_)));
+        let on = ask(|it| matches!(it, Asked::On(_)));
         let followed = Followed::default();
         let mut report = Report::default();
         while let Some(packet) = capture
             .next_packet()
             .map_err(|problem| self.unreadable(problem))?
         {
+            let by = self.interface.or(packet.interface).or(lo);
+            if let Some(interface) = by.filter(|_| by != trial.interface()) {
+                trial.come_by(interface);
+                table.try_on(interface);
+                if on {
+                    table.write(rules)?;
+                }
+            }
             let tried = trial.run(&packet.bytes)?;
             let expected = trial.expected(rules, &known, &followed, &packet.bytes);
             if !tried.is(expected.action) && !limited {
