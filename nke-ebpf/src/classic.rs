@@ -187,7 +187,7 @@ impl<B: Bytes> Machine<B> {
             STORE => self.memory[cell] = self.accumulator,
             STORE_INDEX => self.memory[cell] = self.index,
             CALCULATE => {
-                self.accumulator = calculated(code & OPERATION, self.accumulator, other)?;
+                self.accumulator = calculate(code & OPERATION, self.accumulator, other)?;
             }
             JUMP => {
                 let holds = compared(code & OPERATION, self.accumulator, other);
@@ -240,22 +240,4 @@ fn compared(operation: u16, a: u32, other: u32) -> bool {
         classic::IF_NOT_LOWER => a >= other,
         _ => a & other != 0,
     }
-}
-
-#[inline(always)]
-fn calculated(operation: u16, a: u32, other: u32) -> Option<u32> {
-    use classic::*;
-    Some(match operation {
-        ADD => a.wrapping_add(other),
-        SUBTRACT => a.wrapping_sub(other),
-        MULTIPLY => a.wrapping_mul(other),
-        DIVIDE => a.checked_div(other)?,
-        REMAINDER => a.checked_rem(other)?,
-        OR => a | other,
-        AND => a & other,
-        EXCLUSIVE_OR => a ^ other,
-        SHIFT_LEFT => a.checked_shl(other).unwrap_or(0),
-        SHIFT_RIGHT => a.checked_shr(other).unwrap_or(0),
-        _ => a.wrapping_neg(),
-    })
 }

@@ -212,7 +212,8 @@ fn packets_come_by_the_interface_that_is_said() {
         );
         assert_eq!(decided(&named, &more("wg0")), with([0, 0, 4, 0]), "{hook}");
     }
-    world
+    let told = world
         .nke(&["filter", "test", &rules, &capture, "-i", "a/b"])
         .fails("usage");
+    assert!(told.contains("1 to 15 characters"), "{told}");
 }

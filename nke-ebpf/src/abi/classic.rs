@@ -216,3 +216,23 @@ impl Block {
         }
     }
 }
+
+/// What a [`CALCULATE`] makes of the accumulator and its other side. Nothing is divided by nothing; what is shifted too far
+/// is 0.
+#[inline(always)]
+#[must_use]
+pub fn calculate(operation: u16, a: u32, other: u32) -> Option<u32> {
+    Some(match operation {
+        ADD => a.wrapping_add(other),
+        SUBTRACT => a.wrapping_sub(other),
+        MULTIPLY => a.wrapping_mul(other),
+        DIVIDE => a.checked_div(other)?,
+        REMAINDER => a.checked_rem(other)?,
+        OR => a | other,
+        AND => a & other,
+        EXCLUSIVE_OR => a ^ other,
+        SHIFT_LEFT => a.checked_shl(other).unwrap_or(0),
+        SHIFT_RIGHT => a.checked_shr(other).unwrap_or(0),
+        _ => a.wrapping_neg(),
+    })
+}

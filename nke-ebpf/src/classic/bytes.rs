@@ -13,25 +13,30 @@ pub(crate) trait Bytes {
     /// How many there are.
     fn length(&self) -> u32;
 
+    /// So many bytes, as they lie in the packet.
+    fn bytes<const N: usize>(&self, at: u64) -> Option<[u8; N]>;
+
     /// One byte.
-    fn byte(&self, at: u64) -> Option<u32>;
+    #[inline(always)]
+    fn byte(&self, at: u64) -> Option<u32> {
+        self.bytes(at).map(|[byte]| byte.into())
+    }
 
     /// Two bytes.
-    fn half(&self, at: u64) -> Option<u32>;
+    #[inline(always)]
+    fn half(&self, at: u64) -> Option<u32> {
+        self.bytes(at).map(|two| u16::from_be_bytes(two).into())
+    }
 
     /// Four bytes.
-    fn word(&self, at: u64) -> Option<u32>;
+    #[inline(always)]
+    fn word(&self, at: u64) -> Option<u32> {
+        self.bytes(at).map(u32::from_be_bytes)
+    }
 }
 
 /// Bytes in plain memory, for tests on the host.
 pub(crate) struct Plain<'a, const HAS_LINK: bool>(pub(crate) &'a [u8]);
-
-impl<const HAS_LINK: bool> Plain<'_, HAS_LINK> {
-    fn bytes<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
-        let at = usize::try_from(at).ok()?;
-        self.0.get(at..at.checked_add(N)?)?.try_into().ok()
-    }
-}
 
 impl<const HAS_LINK: bool> Bytes for Plain<'_, HAS_LINK> {
     const HAS_LINK: bool = HAS_LINK;
@@ -40,16 +45,9 @@ impl<const HAS_LINK: bool> Bytes for Plain<'_, HAS_LINK> {
         u32::try_from(self.0.len()).unwrap_or(u32::MAX)
     }
 
-    fn byte(&self, at: u64) -> Option<u32> {
-        self.bytes(at).map(|[byte]| byte.into())
-    }
-
-    fn half(&self, at: u64) -> Option<u32> {
-        self.bytes(at).map(|two| u16::from_be_bytes(two).into())
-    }
-
-    fn word(&self, at: u64) -> Option<u32> {
-        self.bytes(at).map(u32::from_be_bytes)
+    fn bytes<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
+        let at = usize::try_from(at).ok()?;
+        self.0.get(at..at.checked_add(N)?)?.try_into().ok()
     }
 }
 
@@ -75,18 +73,10 @@ mod kernel {
     const END: u64 = 1 << 15;
 
     #[repr(C)]
-    struct One([u8; 1]);
-    #[repr(C)]
-    struct Two([u8; 2]);
-    #[repr(C)]
-    struct Four([u8; 4]);
+    struct Lying<const N: usize>([u8; N]);
 
-    // SAFETY: arrays of bytes.
-    unsafe impl Header for One {}
-    // SAFETY: as above.
-    unsafe impl Header for Two {}
-    // SAFETY: as above.
-    unsafe impl Header for Four {}
+    // SAFETY: an array of bytes.
+    unsafe impl<const N: usize> Header for Lying<N> {}
 
     /// Of a packet in an XDP program: the first buffer, if there are several.
     pub(crate) struct Xdp(pub(crate) *mut xdp_md);
@@ -113,24 +103,10 @@ mod kernel {
         }
 
         #[inline(always)]
-        fn byte(&self, at: u64) -> Option<u32> {
+        fn bytes<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
             let packet = self.packet();
-            let One([byte]) = packet.header(offset(at)?)?;
-            Some(u32::from(*byte))
-        }
-
-        #[inline(always)]
-        fn half(&self, at: u64) -> Option<u32> {
-            let packet = self.packet();
-            let Two(bytes) = packet.header(offset(at)?)?;
-            Some(u16::from_be_bytes(*bytes).into())
-        }
-
-        #[inline(always)]
-        fn word(&self, at: u64) -> Option<u32> {
-            let packet = self.packet();
-            let Four(bytes) = packet.header(offset(at)?)?;
-            Some(u32::from_be_bytes(*bytes))
+            let Lying(bytes) = packet.header::<Lying<N>>(offset(at)?)?;
+            Some(*bytes)
         }
     }
 
@@ -152,23 +128,6 @@ mod kernel {
             // SAFETY: the context is the kernel's, and there is room for as many bytes.
             let error = unsafe { bpf_skb_load_bytes(self.0.cast(), at as u32, to, N as u32) };
             (error == 0).then_some(bytes)
-        }
-
-        /// Bytes as they were on the wire.
-        #[inline(always)]
-        fn bytes<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
-            let (begin, end) = TAG;
-            if !self.is_tag_taken() || at + N as u64 <= begin {
-                return self.load(at);
-            }
-            if at >= end {
-                return self.load(at - (end - begin));
-            }
-            let mut bytes = [0; N];
-            for (at, byte) in (at..).zip(&mut bytes) {
-                *byte = self.one(at)?;
-            }
-            Some(bytes)
         }
 
         /// A byte as it was on the wire, of a packet without its tag.
@@ -205,26 +164,36 @@ mod kernel {
             unsafe { (*self.0).len + if self.is_tag_taken() { 4 } else { 0 } }
         }
 
+        /// Bytes as they were on the wire.
         #[inline(always)]
-        fn byte(&self, at: u64) -> Option<u32> {
-            self.bytes(at).map(|[byte]| byte.into())
-        }
-
-        #[inline(always)]
-        fn half(&self, at: u64) -> Option<u32> {
-            self.bytes(at).map(|two| u16::from_be_bytes(two).into())
-        }
-
-        #[inline(always)]
-        fn word(&self, at: u64) -> Option<u32> {
-            self.bytes(at).map(u32::from_be_bytes)
+        fn bytes<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
+            let (begin, end) = TAG;
+            if !self.is_tag_taken() || at + N as u64 <= begin {
+                return self.load(at);
+            }
+            if at >= end {
+                return self.load(at - (end - begin));
+            }
+            let mut bytes = [0; N];
+            for (at, byte) in (at..).zip(&mut bytes) {
+                *byte = self.one(at)?;
+            }
+            Some(bytes)
         }
     }
 
     /// Of a packet in a netfilter program, wherever they lie.
     pub(crate) struct Ip(pub(crate) *const Dynptr);
 
-    impl Ip {
+    impl Bytes for Ip {
+        const HAS_LINK: bool = false;
+
+        #[inline(always)]
+        fn length(&self) -> u32 {
+            // SAFETY: the dynptr is the packet's.
+            unsafe { netfilter::bpf_dynptr_size(self.0) }
+        }
+
         #[inline(always)]
         fn bytes<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
             if at >= END {
@@ -237,31 +206,6 @@ mod kernel {
             };
             // SAFETY: null, or as many bytes.
             unsafe { bytes.cast::<[u8; N]>().as_ref() }.copied()
-        }
-    }
-
-    impl Bytes for Ip {
-        const HAS_LINK: bool = false;
-
-        #[inline(always)]
-        fn length(&self) -> u32 {
-            // SAFETY: the dynptr is the packet's.
-            unsafe { netfilter::bpf_dynptr_size(self.0) }
-        }
-
-        #[inline(always)]
-        fn byte(&self, at: u64) -> Option<u32> {
-            self.bytes(at).map(|[byte]| byte.into())
-        }
-
-        #[inline(always)]
-        fn half(&self, at: u64) -> Option<u32> {
-            self.bytes(at).map(|two| u16::from_be_bytes(two).into())
-        }
-
-        #[inline(always)]
-        fn word(&self, at: u64) -> Option<u32> {
-            self.bytes(at).map(u32::from_be_bytes)
         }
     }
 }

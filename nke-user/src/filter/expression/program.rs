@@ -176,23 +176,6 @@ fn run(program: &[Instruction], packet: &[u8]) -> Option<u32> {
     }
 }
 
-fn calculate(operation: u16, a: u32, other: u32) -> Option<u32> {
-    use classic::*;
-    Some(match operation {
-        ADD => a.wrapping_add(other),
-        SUBTRACT => a.wrapping_sub(other),
-        MULTIPLY => a.wrapping_mul(other),
-        DIVIDE => a.checked_div(other)?,
-        REMAINDER => a.checked_rem(other)?,
-        OR => a | other,
-        AND => a & other,
-        EXCLUSIVE_OR => a ^ other,
-        SHIFT_LEFT => a.checked_shl(other).unwrap_or(0),
-        SHIFT_RIGHT => a.checked_shr(other).unwrap_or(0),
-        _ => a.wrapping_neg(),
-    })
-}
-
 /// A number of the packet, big end first.
 fn load(packet: &[u8], size: u16, k: u32, index: u32) -> Option<u32> {
     let at = (k as usize).checked_add(index as usize)?;
