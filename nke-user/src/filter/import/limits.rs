@@ -71,20 +71,10 @@ fn limit(value: &str) -> Option<Limit> {
 /// The limit that stands last.
 fn last(matches: &mut Matches) -> Option<&mut Limit> {
     let mut tests = matches.tests.iter_mut().rev();
-    tests.find_map(|test| match &mut test.what {
-        Asked::Limit(limit) => Some(limit),
-        Asked::Protocol(_)
-        | Asked::Source(_)
-        | Asked::Destination(_)
-        | Asked::Flags(_)
-        | Asked::Icmp(_)
-        | Asked::Dscp(_)
-        | Asked::Vlan(_)
-        | Asked::Length(_)
-        | Asked::Mark(_)
-        | Asked::EtherFrom(_)
-        | Asked::EtherTo(_)
-        | Asked::On(_)
-        | Asked::In(_) => None,
+    tests.find_map(|test| {
+        let Asked::Limit(limit) = &mut test.what else {
+            return None;
+        };
+        Some(limit)
     })
 }
