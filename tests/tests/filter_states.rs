@@ -4,6 +4,8 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -357,4 +359,77 @@ fn rules_keep_their_words() {
         list.contains("pass in log proto udp to any port 53 keep state"),
         "{list}"
     );
+}
+
+/// The bundled filter as another version of itself, in a file of the test's.
+fn next_version(world: &World) -> String {
+    const VERSION: &[u8] = b"version = '";
+    let all: Value = world.nke(&["list", "--json"]).json();
+    let loaded = all["extensions"].as_array().expect("a list").iter();
+    let path = loaded.map(|one| &one["path"]).find_map(Value::as_str);
+    let mut object = fs::read(path.expect("a path")).expect("it is there");
+    let at = object.windows(VERSION.len()).position(|it| it == VERSION);
+    let at = at.expect("the manifest says it") + VERSION.len();
+    // Of the same length: the manifest lies in a section of the object.
+    object[at] += 1;
+    let file = world.directory().join("packet-filter.o");
+    fs::write(&file, object).expect("the directory is ours");
+    file.display().to_string()
+}
+
+#[test]
+fn flows_live_through_an_upgrade() {
+    let world = World::with_addresses();
+    world.attach(Hook::Xdp, "packet-filter", &[]);
+    world.attach(Hook::Out, "packet-filter", &[]);
+    at(&world, Hook::Xdp, CLOSED);
+    at(&world, Hook::Out, OPEN_OUTWARDS);
+    let mut talk = Talk::open(&world, true, (OUTSIDE_V4, 4711).into());
+    let version = || -> Value {
+        let all: Value = world.nke(&["list", "--json"]).json();
+        all["extensions"][0]["version"].clone()
+    };
+    let first = version();
+    let next = next_version(&world);
+    let packets = || {
+        let flow = &states(&world)["flows"][0];
+        flow["packets"][1].as_u64().expect("a count")
+    };
+    // Only the flow lets the other end's packets in: without it the connection hangs.
+    for (words, other) in [
+        (&["upgrade", &next][..], true),
+        (&["rollback", "packet-filter"], false),
+    ] {
+        let stop = AtomicBool::new(false);
+        let before = packets();
+        thread::scope(|scope| {
+            let talking = scope.spawn(|| {
+                let mut words = 0u64;
+                while !stop.load(Ordering::Relaxed) {
+                    talk.exchange();
+                    words += 1;
+                }
+                talk.exchange();
+                words
+            });
+            world.nke(words).ok();
+            stop.store(true, Ordering::Relaxed);
+            assert!(talking.join().expect("the connection stands") > 0);
+        });
+        assert_eq!(version() != first, other, "{words:?}");
+        let known = states(&world);
+        assert_eq!(known["flows"].as_array().map(Vec::len), Some(1), "{known}");
+        assert_eq!((&known["made"], &known["evicted"]), (&1.into(), &0.into()));
+        assert_eq!(known["flows"][0]["state"], "settled", "{known}");
+        assert_eq!(
+            known["flows"][0]["rule"], 1,
+            "by the rule that it was: {known}"
+        );
+        assert!(packets() > before, "the new program counts on");
+        let listed: Value = world.at(Hook::Out, &["filter", "list", "--json"]).json();
+        assert_eq!(listed["filters"][0]["known_hits"]["packets"], 0, "{listed}");
+    }
+    // What begins now is known, too.
+    drop(Talk::open(&world, true, (OUTSIDE_V4, 4713).into()));
+    assert_eq!(states(&world)["made"], 2);
 }

@@ -246,3 +246,45 @@ fn rules_that_come_and_go_are_judged_and_counted_as_they_say() {
         assert_eq!(found, hits);
     }
 }
+
+#[test]
+fn a_packet_is_judged_by_the_expressions_of_its_own_rules() {
+    const EDITS: usize = 120;
+    // The same expressions in another order, or fewer, so that the answers to those of one set are others to the next:
+    // by any of them a rule of another set drops the packet, or none passes it. There are many, so that most
+    // edits come while they are asked.
+    let pass = "pass expr 'udp port 1000'\n";
+    let others: String = (2001..=2020)
+        .map(|port| format!("drop expr 'udp port {port}'\n"))
+        .collect();
+    let sets = [
+        rules(&format!("default drop\n{pass}{others}")),
+        rules(&format!("default drop\n{others}{pass}")),
+        rules(&format!("default drop\n{others}pass to any port 1000\n")),
+    ];
+    for hook in [Hook::Xdp, Hook::In] {
+        let world = World::new();
+        let mut filter = Filter::attach(&world, hook);
+        filter.write(&sets[0]);
+        let stop = AtomicBool::new(false);
+        let run = filter.runner();
+        let packet = udp(1000);
+        thread::scope(|scope| {
+            let runner = scope.spawn(|| {
+                let mut count = 0u64;
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(run(&packet), Some(Action::Pass), "{hook:?}: packet {count}");
+                    count += 1;
+                }
+                count
+            });
+            for edit in 1..=EDITS {
+                filter.write(&sets[edit % sets.len()]);
+            }
+            stop.store(true, Ordering::Relaxed);
+            let count = runner.join().expect("every packet passed");
+            assert!(count > EDITS as u64, "{count} packets");
+            assert_eq!(filter.read().default_hits, Hits::default(), "{hook:?}");
+        });
+    }
+}
