@@ -266,8 +266,10 @@ fn first_match<'a, const V4: bool, const LONGEST: usize>(
             break;
         }
         let rule = page.rule(at.rule() + index);
-        // One line of the cache decides about nearly all of them.
-        let is_so = difference(rule, subject) == 0 && (V4 || apart(&rule.back, subject, 1) == 0);
+        // One line of the cache decides about nearly all of them, and the addresses about most.
+        let is_so = apart(&rule.front, subject, 0) == 0
+            && difference(rule, subject) == 0
+            && (V4 || apart(&rule.back, subject, 1) == 0);
         if is_so && also(rule, subject) {
             return Some(rule);
         }

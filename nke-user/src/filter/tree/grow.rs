@@ -53,10 +53,17 @@ impl Tree {
     }
 }
 
-/// How many copies of rules a tree of so many may have: enough that one page is well filled, and of many
-/// rules three each.
+/// Of more rules than this, a tree is grown with fewer copies: it takes time, and memory.
+const MANY: usize = 2000;
+
+/// How many copies of rules a tree of so many may have: such that few trees are enough, and of many rules three
+/// each.
 const fn copies(rules: usize) -> usize {
-    rules * 3 + 256
+    if rules > MANY {
+        rules * 3 + 256
+    } else {
+        rules * 12 + 2000
+    }
 }
 
 /// What trees are grown of.
