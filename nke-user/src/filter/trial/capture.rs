@@ -313,7 +313,7 @@ mod tests {
             words.iter().flat_map(|word| word.to_le_bytes()).collect()
         };
         let mut file = block(0x0a0d_0d0a, &words(&[0x1a2b_3c4d, 1, u32::MAX, u32::MAX]));
-        let names: [&[u8]; 4] = [b"eth0", b"any", b"\\Device\\NPF_{1}", b"br-lan.7\0"];
+        let names: [&[u8]; 4] = [b"eth0", b"any", b"\\Device\\NPF_{0011-2233}", b"br-lan.7\0"];
         for name in names {
             let mut options = name.to_vec();
             options.resize(name.len().next_multiple_of(4), 0);
