@@ -206,7 +206,7 @@ pub struct Rule {
     pub last_ports: u64,
     /// The last eight bytes of IPv6 addresses.
     pub back: Ends,
-    /// What follows from a match: [`Rule::DROP`], [`Rule::REJECT`], [`Rule::LOG`], [`Rule::SAMPLED`],
+    /// What follows from a match: [`Rule::DROP`], [`Rule::REJECT`], [`Rule::REDIRECT`], [`Rule::LOG`], [`Rule::SAMPLED`],
     /// [`Rule::GO_ON`], [`Rule::KEEP_STATE`]; and whether it is to be known before that: [`Rule::CASE`].
     pub outcome: u32,
     /// The number of the rule within its set, from 1: by it, the rule is counted and found in the
@@ -243,6 +243,9 @@ impl Rule {
     pub const REJECT: u32 = 1 << 6;
     /// A bit of [`Rule::outcome`]: the rule has other [`Test`]s than one [`Test::IN`].
     pub const CASE: u32 = 1 << 7;
+    /// A bit of [`Rule::outcome`], beside [`Rule::DROP`]: the packet leaves by another interface, as the first of the
+    /// rule's tests says.
+    pub const REDIRECT: u32 = 1 << 11;
     /// Where the number of a [`Refusal`](crate::Refusal) stands in [`Rule::outcome`].
     pub const REFUSAL_SHIFT: u32 = 8;
     /// The number of a [`Refusal`](crate::Refusal).

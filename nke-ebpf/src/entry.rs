@@ -19,7 +19,7 @@ use aya_ebpf::{
 pub use crate::netfilter::Context as NetfilterContext;
 use crate::{
     AddressCall, Flow, IpPacket, Packet, REACH, Verdict,
-    made_over::{answer_tc, answer_xdp},
+    made_over::{answer_tc, answer_xdp, redirect},
     netfilter::{Dynptr, Room},
     packet::{TcPacket, XdpPacket},
 };
@@ -160,6 +160,7 @@ pub unsafe fn xdp(context: *mut xdp_md, filter: impl FnOnce(&XdpPacket) -> Verdi
         Verdict::Pass => XDP_PASS,
         Verdict::Drop => XDP_DROP,
         Verdict::Reject(why) => answer_xdp(packet, why),
+        Verdict::Redirect(interface) => redirect(interface) as u32,
     }
 }
 
@@ -200,6 +201,7 @@ fn tc<const OUT: bool>(
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,
         Verdict::Reject(why) => answer_tc(packet, why),
+        Verdict::Redirect(interface) => redirect(interface) as c_int,
     }
 }
 
@@ -215,7 +217,7 @@ pub unsafe fn ip(
     // SAFETY: promised by the caller.
     match filter(&unsafe { IpPacket::new(context, &mut dynptr, &mut room) }) {
         Verdict::Pass => NF_ACCEPT,
-        Verdict::Drop | Verdict::Reject(_) => NF_DROP,
+        Verdict::Drop | Verdict::Reject(_) | Verdict::Redirect(_) => NF_DROP,
     }
 }
 
@@ -292,7 +294,7 @@ pub unsafe fn call<const OPERATION: u8, const IS_V6: bool>(
     // SAFETY: promised by the caller.
     match guard(&unsafe { AddressCall::new(context) }) {
         Verdict::Pass => 1,
-        Verdict::Drop | Verdict::Reject(_) => 0,
+        Verdict::Drop | Verdict::Reject(_) | Verdict::Redirect(_) => 0,
     }
 }
 

@@ -75,8 +75,8 @@ impl<'a> InForce<'a> {
         Some(Self { sets, set, first })
     }
 
-    /// What the first rule says that matches a packet: its outcome. The packet is counted for it, or as one that
-    /// could not be judged.
+    /// What the first rule says that matches a packet: its outcome, and where that has [`Rule::REDIRECT`] the index of the
+    /// interface. The packet is counted for it, or as one that could not be judged.
     ///
     /// # Errors
     ///
@@ -85,14 +85,14 @@ impl<'a> InForce<'a> {
     pub fn judge<F: Functions, S: KeepsState>(
         &self,
         packet: &impl Packet,
-    ) -> Result<u32, Obscured> {
+    ) -> Result<(u32, u32), Obscured> {
         // Twice, and so is the header: what is remembered lies on the stack, which is short.
         let knows_flows = || S::tables().get(0).is_some();
         let mut case = MaybeUninit::uninit();
         if !knows_flows()
             && let Some(outcome) = self.judge_straight::<F, _>(packet, &mut case)
         {
-            return Ok(outcome);
+            return Ok((outcome, 0));
         }
         if !packet.read_case(&mut case, self.first().header().asks()) {
             let header = self.first().header();
@@ -105,7 +105,7 @@ impl<'a> InForce<'a> {
             && let Some(rule) = NonZero::new(packet.ask_flow::<S>(subject, 0))
         {
             self.count_known(rule.get(), packet);
-            return Ok(0);
+            return Ok((0, 0));
         }
         self.ask_expressions(packet, &mut case);
         // Between this look at the rule set and that, another one can have been put in force, which asks for more, or
@@ -129,7 +129,7 @@ impl<'a> InForce<'a> {
         if outcome & Rule::KEEP_STATE != 0 {
             packet.ask_flow::<S>(&case.subject, case.rule);
         }
-        Ok(outcome)
+        Ok((outcome, case.rule as u32))
     }
 
     /// Asks the expressions of the rules of a packet that has made a case, where there are any.
@@ -253,6 +253,24 @@ impl<'a> InForce<'a> {
         }
     }
 
+    /// The index of the interface that a packet leaves by, as the rule of this number says; 0, which there is none of, if it says none.
+    //
+    // As above.
+    #[inline(never)]
+    fn target(set: &RuleSet, header: &Header, number: u32) -> u64 {
+        let index = number.wrapping_sub(1);
+        let page = u64::from(header.list) + u64::from(index) / RULES_IN_PAGE as u64;
+        let Some(page) = set.page(page as u32) else {
+            return 0;
+        };
+        let line = page.rule(index as usize).listed;
+        let tests = u64::from(header.tests) + u64::from(line) / PAGE_LINES as u64;
+        match set.page(tests as u32) {
+            Some(tests) => tests.test(line as usize).first[1],
+            None => 0,
+        }
+    }
+
     /// Counts a case for a rule that goes on. The verifier walks through this for every rule that there may be, and so the
     /// first page is looked up like any other.
     #[inline(never)]
@@ -320,8 +338,8 @@ pub struct Case {
     bytes: u32,
     /// Of [`Rule::ASKS`], what has been read; and [`Case::ALONE`].
     asked: u32,
-    /// The number of the rule that matches in the low half, the [`Header::stamp`] of its rule set in the high one; till
-    /// then that of the expressions that have been asked, or 0.
+    /// The number of the rule that matches in the low half, the [`Header::stamp`] of its rule set in the high one; where
+    /// it has [`Rule::REDIRECT`], the index of the interface. Till then that of the expressions that have been asked, or 0.
     rule: u64,
     decision: Decision,
 }
@@ -442,6 +460,9 @@ pub unsafe fn judge(
     }
     case.decision = decision;
     case.rule = header.rule(decision.number);
+    if decision.outcome & Rule::REDIRECT != 0 {
+        case.rule = InForce::target(rules.set, header, decision.number);
+    }
     if decision.outcome & Rule::LOG != 0 {
         InForce::note_for_log(rules.set, header, &mut case.decision);
     }

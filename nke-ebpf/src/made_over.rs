@@ -46,6 +46,13 @@ pub(crate) fn answer_tc<const OUT: bool>(mut packet: TcPacket<OUT>, why: Refusal
     }
 }
 
+/// Has a packet leave by an interface, and says the answer of the program that does it.
+#[inline(always)]
+pub(crate) fn redirect(interface: u32) -> i64 {
+    // SAFETY: the helper takes numbers.
+    unsafe { bpf_redirect(interface, 0) }
+}
+
 /// What a helper says, which is 0 if it could.
 #[inline(always)]
 fn done(error: i64) -> Option<()> {

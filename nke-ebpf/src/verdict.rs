@@ -13,6 +13,9 @@ pub enum Verdict {
     /// End here, and tell the sender. Where no answer is allowed or possible (at the hooks of the IP layer and of
     /// sockets none ever is) this is [`Verdict::Drop`]. Whoever says it sees to it that it is not said too often.
     Reject(Refusal),
+    /// End here: the packet leaves by the interface of this index, with the frame that it is. At the hooks of the IP layer and
+    /// of sockets this is [`Verdict::Drop`].
+    Redirect(u32),
 }
 
 /// What the sender of a packet is told: an error of ICMP (RFC 792, RFC 4443), or a RST of TCP.

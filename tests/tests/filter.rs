@@ -278,7 +278,7 @@ fn mistakes_are_told_and_change_nothing() {
     );
     check(
         &["add", ""],
-        "expected `pass`, `drop`, `reject`, `count` or `mark`, found the end of the line",
+        "expected `pass`, `drop`, `reject`, `redirect`, `count` or `mark`, found the end of the line",
     );
     check(&["add", "drop out"], "can never match");
     check(

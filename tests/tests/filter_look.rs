@@ -25,7 +25,7 @@ fn check_shows_every_mistake() {
         .fails("malformed-rules");
     assert!(
         told.contains(
-            "line 1, column 1: expected `set`, `default`, `pass`, `drop`, `reject`, `count` or `mark`"
+            "line 1, column 1: expected `set`, `default`, `pass`, `drop`, `reject`, `redirect`, `count` or `mark`"
         ),
         "{told}"
     );

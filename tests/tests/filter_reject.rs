@@ -1,8 +1,13 @@
-//! Rejected packets on the wire: who sent them is told at once, by errors that his kernel believes.
+//! Rejected packets on the wire: who sent them is told at once, by errors that his kernel believes. And redirected ones: they
+//! leave by the other interface.
 
 use std::{fs, io::ErrorKind};
 
-use nke_tests::{Hook, IFACE, World, told, udp_arrives};
+use nke_tests::{
+    Hook, IFACE, Tap, World,
+    frame::{Frame, Ip},
+    told, udp_arrives,
+};
 use serde_json::Value;
 
 /// Puts rules in the place of all.
@@ -120,4 +125,62 @@ fn a_rejected_packet_comes_and_goes_in_edits() {
         edit(&["filter", "delete", "4"]);
         assert_eq!(udp_arrives(&world, false, &[60, 61]), [true, true]);
     }
+}
+
+/// Makes `rd0` inside, with an end outside that takes frames of XDP.
+fn wire(world: &World) -> Tap {
+    let outside = world.outside.name();
+    let add = format!("link add rd0 type veth peer rd1 netns {outside}");
+    world.inside.ip(&add);
+    world.inside.ip("link set rd0 up");
+    world.outside.ip("link set rd1 up");
+    let place = ["-i", "rd1", "--netns", outside, "--hook", "interface/xdp"];
+    let attach = ["attach", "packet-filter"];
+    world.nke(&[&attach[..], &place].concat()).ok();
+    Tap::open(&world.outside, "rd1")
+}
+
+#[test]
+fn what_is_redirected_leaves_by_the_other_interface() {
+    for hook in Hook::ALL {
+        let world = World::with_addresses();
+        world.attach(hook, "packet-filter", &[]);
+        let nke = |words: &[&str]| world.at(hook, words);
+        let rule = "redirect to rd0 proto udp to any port 60";
+        let error = nke(&["filter", "add", rule]).fails("rule-no-interface");
+        assert!(error.contains("there is no interface rd0"), "{error}");
+        let (sender, frame) = if hook == Hook::Out {
+            (world.tap_inside(), Frame::from_inside())
+        } else {
+            (world.tap_outside(), Frame::from_outside())
+        };
+        let frame = frame.ip(&Ip::new("10.7.0.1", "10.7.0.2").udp(1, 60, b"this way"));
+        let others: Vec<String> = (0..9)
+            .map(|port| format!("drop proto udp to any port {port}"))
+            .collect();
+        let rules = format!("{}\n{rule}\n", others.join("\n"));
+        // The second one has another index.
+        for round in 1..=2 {
+            let other = wire(&world);
+            load(&world, hook, &rules);
+            sender.send(&frame);
+            drop(other.expect("what is redirected", |found| found == frame));
+            let all: Value = nke(&["filter", "list", "--json"]).json();
+            let last = &all["filters"][0]["rules"][9];
+            assert_eq!(last["rule"], rule);
+            assert_eq!(last["packets"], round, "{hook:?}");
+            world.inside.ip("link delete rd0");
+        }
+    }
+}
+
+#[test]
+fn at_the_ip_layer_nothing_is_redirected() {
+    let world = World::with_addresses();
+    let place = ["--netns", world.inside.name(), "--hook", "ip/in"];
+    let nke = |words: &[&str]| world.nke(&[words, &place].concat());
+    nke(&["attach", "packet-filter"]).ok();
+    let rule = format!("redirect to {IFACE} in");
+    let error = nke(&["filter", "add", &rule]).fails("rule-not-there");
+    assert!(error.contains("sending by an interface"), "{error}");
 }

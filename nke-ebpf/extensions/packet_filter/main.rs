@@ -1,4 +1,4 @@
-//! Passes, drops or rejects packets by an ordered list of rules: the first that matches decides.
+//! Passes, drops, rejects or redirects packets by an ordered list of rules: the first that matches decides.
 //!
 //! The user side writes the rules (`nke filter`, docs/filter-language.md); what both agree on is
 //! `nke_ebpf::abi`. An edit replaces the whole rule set by one pointer, so that a packet is judged
@@ -91,13 +91,16 @@ fn packet_filter(packet: &impl Packet) -> Verdict {
     let Some(rules) = InForce::of(&RULES) else {
         return Verdict::Pass;
     };
-    let Ok(outcome) = rules.judge::<Judging, Flows>(packet) else {
+    let Ok((outcome, interface)) = rules.judge::<Judging, Flows>(packet) else {
         return Verdict::Drop;
     };
     if outcome & Rule::REJECT != 0 && ANSWERED.allows(0, ANSWERS.get().into()) {
         return Verdict::Reject(Refusal::of(
             (outcome & Rule::REFUSAL) >> Rule::REFUSAL_SHIFT,
         ));
+    }
+    if outcome & Rule::REDIRECT != 0 {
+        return Verdict::Redirect(interface);
     }
     if outcome & Rule::DROP != 0 {
         Verdict::Drop

@@ -66,7 +66,8 @@ pub mod field {
 #[repr(C)]
 pub struct Test {
     /// How it is compared: [`Test::MASKED`], [`Test::RANGE`], [`Test::IN`], [`Test::LIMIT`],
-    /// [`Test::LIMIT_PER_SOURCE`]. Or it is none, stands first, and says what follows from a match: [`Test::NOTHING`], [`Test::SET_MARK`], [`Test::SAMPLE`].
+    /// [`Test::LIMIT_PER_SOURCE`]. Or it is none, stands first, and says what follows from a match: [`Test::NOTHING`], [`Test::SET_MARK`], [`Test::SAMPLE`],
+    /// [`Test::REDIRECT`].
     pub kind: u16,
     /// Which word of the subject, or which two: see [`field`].
     pub field: u16,
@@ -122,8 +123,11 @@ impl Test {
     pub const NOTHING: u16 = 16;
     /// No test: these bits of the packet's mark are set, where the mask has ones.
     pub const SET_MARK: u16 = 17;
-    /// No test: one of so many packets is logged.
+    /// No test: one of so many packets is logged, the first of `first`.
     pub const SAMPLE: u16 = 18;
+    /// No test: the packet leaves by the interface whose index is the second of `first`, and whose name is the first two
+    /// words of `more`. One of so many is logged, the first of `first`.
+    pub const REDIRECT: u16 = 19;
 
     /// That two words have these values where the masks have ones.
     #[must_use]

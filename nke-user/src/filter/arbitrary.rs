@@ -27,6 +27,9 @@ fn rule_action() -> impl Strategy<Value = (Action, bool, u32)> {
         1 => (select(Refusal::ALL.to_vec()), any::<bool>(), 1..3u32).prop_map(|(refusal, log, sample)| {
             (Action::Reject(refusal), log, if log { sample } else { 1 })
         }),
+        1 => (interface(), any::<bool>(), 1..3u32).prop_map(|(name, log, sample)| {
+            (Action::Redirect(name), log, if log { sample } else { 1 })
+        }),
         1 => Just((Action::Count, false, 1)),
         1 => mark.prop_map(|mark| (Action::Mark(mark), false, 1)),
     ]
@@ -463,7 +466,7 @@ pub(super) fn call_rule() -> impl Strategy<Value = Rule> {
         log: false,
         sample: 1,
         action: match rule.action {
-            Action::Drop | Action::Reject(_) => Action::Drop,
+            Action::Drop | Action::Reject(_) | Action::Redirect(_) => Action::Drop,
             Action::Pass | Action::Count | Action::Mark(_) => Action::Pass,
         },
         keep_state: false,

@@ -51,6 +51,7 @@ impl Dialect {
                 "pass",
                 "drop",
                 "reject",
+                "redirect",
                 "with",
                 "port-unreachable",
                 "host-unreachable",
@@ -99,7 +100,7 @@ impl Dialect {
     pub const fn order(self) -> &'static str {
         match self {
             Self::Packets => {
-                "pass|drop|reject [with WHAT]|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
+                "pass|drop|reject [with WHAT]|redirect to IFACE|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] [arp|inet|inet6] [proto P] [from ADDRESS [port N]] \
                  [to ADDRESS [port N]] [flags F/G] [icmp-type T [code C]] [fragment] [dscp D] \
                  [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
                  [limit [over] N/s [bytes] [burst N] [per source[/N]]] [expr 'TCPDUMP'] [keep state]"

@@ -210,6 +210,7 @@ impl fmt::Display for Action {
             Self::Drop => "drop",
             Self::Count => "count",
             Self::Mark(mark) => return write!(f, "mark {mark}"),
+            Self::Redirect(name) => return write!(f, "redirect to {name}"),
             Self::Reject(refusal) => {
                 let said = names::REFUSALS.iter().find(|said| said.1 == *refusal);
                 let with = said.map_or(String::new(), |(word, _)| format!(" with {word}"));

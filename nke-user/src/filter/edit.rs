@@ -195,7 +195,7 @@ impl Coming {
 /// expressions.
 fn needs_all(rule: &super::rule::Rule) -> bool {
     let sets = rule.memberships().next().is_some();
-    sets || rule.interfaces().next().is_some() || rule.expression.is_some()
+    sets || rule.named_interfaces().next().is_some() || rule.expression.is_some()
 }
 
 /// The orders of rules that come, between those of their neighbours; nothing if there is no room.

@@ -15,6 +15,7 @@ use super::expression::{
     page::{self, Page},
 };
 use super::further::{Asked, Mark, Test};
+use super::interface_name::InterfaceName;
 use super::rule::{
     Action, Addresses, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet, Transport, Way,
 };
@@ -60,6 +61,7 @@ fn front(rule: &Rule) -> Option<abi::Test> {
             first: [rule.sample.into(), 0],
             ..nothing
         }),
+        Action::Redirect(name) => Some(name.redirect(rule.sample)),
         Action::Count => Some(abi::Test {
             kind: abi::Test::NOTHING,
             ..nothing
@@ -70,7 +72,7 @@ fn front(rule: &Rule) -> Option<abi::Test> {
 
 /// The action that the front of a rule's tests says, and one of how many is logged; and the tests behind.
 fn decode_front(outcome: u32, tests: &[abi::Test]) -> Option<(Action, u32, &[abi::Test])> {
-    if outcome & (abi::Rule::GO_ON | abi::Rule::SAMPLED) == 0 {
+    if outcome & (abi::Rule::GO_ON | abi::Rule::SAMPLED | abi::Rule::REDIRECT) == 0 {
         return Some((action(outcome), 1, tests));
     }
     let (front, behind) = tests.split_first()?;
@@ -78,6 +80,11 @@ fn decode_front(outcome: u32, tests: &[abi::Test]) -> Option<(Action, u32, &[abi
         abi::Test::NOTHING => Some((Action::Count, 1, behind)),
         abi::Test::SET_MARK => Some((Action::Mark(Mark::decode(front)?), 1, behind)),
         abi::Test::SAMPLE => Some((action(outcome), u32::try_from(front.first[0]).ok()?, behind)),
+        abi::Test::REDIRECT => {
+            let name = InterfaceName::decode(front)?;
+            let sample = u32::try_from(front.first[0]).ok()?;
+            Some((Action::Redirect(name), sample, behind))
+        }
         _ => None,
     }
 }
@@ -215,6 +222,7 @@ pub(super) const fn outcome(action: Action) -> u32 {
             let refusal = (refusal as u32) << abi::Rule::REFUSAL_SHIFT;
             abi::Rule::DROP | abi::Rule::REJECT | refusal
         }
+        Action::Redirect(_) => abi::Rule::DROP | abi::Rule::REDIRECT,
         Action::Count | Action::Mark(_) => abi::Rule::GO_ON,
     }
 }

@@ -28,7 +28,7 @@ use super::dissect::{Ends, Packet};
 use super::interface_name::InterfaceName;
 use super::known::KnownSets;
 use super::rate::Limit;
-use super::rule::{Protocol, Rule};
+use super::rule::{Action, Protocol, Rule};
 
 /// One thing that a rule asks of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -211,6 +211,17 @@ impl Rule {
             };
             Some(membership)
         })
+    }
+
+    /// All interfaces that it names: the one that packets leave by, and those that it asks for.
+    pub(super) fn named_interfaces(&self) -> impl Iterator<Item = InterfaceName> {
+        let target = match self.action {
+            Action::Redirect(name) => Some(name),
+            Action::Pass | Action::Drop | Action::Reject(_) | Action::Count | Action::Mark(_) => {
+                None
+            }
+        };
+        target.into_iter().chain(self.interfaces())
     }
 
     /// The interfaces that it asks for.

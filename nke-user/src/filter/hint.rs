@@ -107,6 +107,7 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
     let foreign = match found.as_str() {
         "accept" | "allow" | "permit" => called("pass"),
         "block" | "deny" | "discard" => called("drop"),
+        "fwd" | "route-to" | "mirred" => called("redirect"),
         "reject" | "return" => called("reject").or(called("drop")),
         "tcp" | "tcp-reset" | "reset" if expected.contains(&"no-route") => Some(Hint::ResetsTcp),
         "quick" => Some(Hint::FirstMatchDecides),

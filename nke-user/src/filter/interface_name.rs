@@ -62,9 +62,33 @@ impl InterfaceName {
         }
     }
 
+    /// The kernel's form of having packets leave by it, of any index; one of so many is logged.
+    pub(super) fn redirect(self, sample: u32) -> abi::Test {
+        abi::Test {
+            kind: abi::Test::REDIRECT,
+            field: 0,
+            first: [sample.into(), 0],
+            second: [0; 2],
+            ..self.encode()
+        }
+    }
+
+    /// Whether this is the kernel's form of either.
+    pub(super) fn is_in(test: &abi::Test) -> bool {
+        match test.kind {
+            abi::Test::REDIRECT => true,
+            abi::Test::MASKED => test.field == field::INTERFACE,
+            _ => false,
+        }
+    }
+
     /// Writes the index of the interface of this name into the kernel's form.
     pub(super) fn place(index: u32, test: &mut abi::Test) {
-        test.first[0] = abi::join(0, index);
+        if test.kind == abi::Test::REDIRECT {
+            test.first[1] = index.into();
+        } else {
+            test.first[0] = abi::join(0, index);
+        }
     }
 
     /// The name of which this is the kernel's form, whatever the index.

@@ -50,7 +50,7 @@ impl RuleSet {
                 continue;
             }
             match rule.action {
-                Action::Pass | Action::Drop | Action::Reject(_) => {
+                Action::Pass | Action::Drop | Action::Reject(_) | Action::Redirect(_) => {
                     return Judgement {
                         action: rule.action,
                         by: Decider::Rule(index),
@@ -77,7 +77,7 @@ impl RuleSet {
                 continue;
             }
             match rule.action {
-                Action::Pass | Action::Drop | Action::Reject(_) => break,
+                Action::Pass | Action::Drop | Action::Reject(_) | Action::Redirect(_) => break,
                 Action::Count => {}
                 Action::Mark(mark) => packet.mark = packet.mark.map(|before| mark.set(before)),
             }

@@ -238,6 +238,11 @@ fn rule_action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
         Ok(Action::Drop)
     } else if cursor.keyword("reject") {
         refusal(cursor).map(Action::Reject)
+    } else if cursor.keyword("redirect") {
+        if !cursor.keyword("to") {
+            return Err(cursor.unexpected_word());
+        }
+        options::interface(cursor).map(Action::Redirect)
     } else if cursor.keyword("count") {
         Ok(Action::Count)
     } else if cursor.keyword("mark") {

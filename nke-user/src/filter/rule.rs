@@ -25,6 +25,7 @@ use nke_ebpf::Refusal;
 use super::conditions::{Conditions, IcmpKind, TcpFlags};
 use super::expression::Expression;
 use super::further::{Mark, Test};
+use super::interface_name::InterfaceName;
 
 /// What happens to a packet, or to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,9 @@ pub enum Action {
     Drop,
     /// It is gone, and its sender is told. Of rules about packets only, where they are those of an interface.
     Reject(Refusal),
+    /// It leaves by this interface, and is gone for all others. Of rules about packets only, where they are those of an
+    /// interface.
+    Redirect(InterfaceName),
     /// It is counted, and the rules behind decide. Of rules about packets only.
     Count,
     /// It is counted and marked, and the rules behind decide. Of rules about packets only.
@@ -48,10 +52,10 @@ impl Action {
         matches!(self, Self::Count | Self::Mark(_))
     }
 
-    /// Whether what it is about is gone.
+    /// Whether what it is about is gone, for the host and for the rules behind.
     #[must_use]
     pub const fn drops(self) -> bool {
-        matches!(self, Self::Drop | Self::Reject(_))
+        matches!(self, Self::Drop | Self::Reject(_) | Self::Redirect(_))
     }
 }
 

@@ -427,11 +427,11 @@ impl Table {
             coming: coming.map(|(rule, _)| rule).collect(),
         };
         let Seen { set, places, .. } = seen;
-        // In place, rules that stay would ask for the interfaces that they have asked for.
-        let edit = match self.interfaces {
-            Interfaces::Tried(_) => None,
-            Interfaces::Unknown | Interfaces::Of(_) => edit::prepare(&set, &places, &edit),
-        };
+        // In place, rules that stay would name the interfaces that they have named.
+        let in_place = !self.names_others(&set);
+        let edit = in_place
+            .then(|| edit::prepare(&set, &places, &edit))
+            .flatten();
         match edit {
             Some(edit) => Ok(New::InPlace { set, edit }),
             None => self.anew(new, Some(set), numbers(&places, staying)),
@@ -524,17 +524,29 @@ impl Table {
         Ok(())
     }
 
-    /// Writes into tests the indexes of the interfaces that they ask for.
+    /// Whether the interface of a name that rules have is another one now than when they were written.
+    fn names_others(&self, set: &Set) -> bool {
+        let all = set.tests();
+        let mut named = all.iter().filter(|test| InterfaceName::is_in(test));
+        named.any(|test| {
+            let name = InterfaceName::decode(test);
+            let mut now = *test;
+            if let Some(index) = name.and_then(|name| self.interfaces.index(name)) {
+                InterfaceName::place(index, &mut now);
+            }
+            now != *test
+        })
+    }
+
+    /// Writes into tests the indexes of the interfaces that they name.
     fn find_interfaces(&self, new: &RuleSet, tests: &mut [abi::Test]) -> Result<(), Error> {
-        let is_on = |test: &&mut abi::Test| {
-            test.kind == abi::Test::MASKED && test.field == abi::field::INTERFACE
-        };
+        let is_named = |test: &&mut abi::Test| InterfaceName::is_in(test);
         let mut known = BTreeMap::new();
         let of_rules = new.rules.iter().flat_map(|rule| {
-            let names = rule.interfaces();
+            let names = rule.named_interfaces();
             names.map(move |name| (rule, name))
         });
-        for ((rule, name), test) in of_rules.zip(tests.iter_mut().filter(is_on)) {
+        for ((rule, name), test) in of_rules.zip(tests.iter_mut().filter(is_named)) {
             let known_index = known.get(&name).copied();
             let index = known_index.or_else(|| self.interfaces.index(name));
             let index = index.ok_or_else(|| Error::NoInterface {

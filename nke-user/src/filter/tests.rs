@@ -158,6 +158,12 @@ fn a_sender_can_be_told() {
     assert!("default reject".parse::<RuleSet>().is_err());
     let of_calls = Dialect::Calls.rules("reject out").unwrap_err().to_string();
     assert!(of_calls.contains("it is called `drop` here"), "{of_calls}");
+    same("redirect to eth1");
+    same("redirect to br-lan in log 1/9 on eth0 proto udp to any port 53");
+    assert!(error("redirect eth1").contains("expected `to`"));
+    assert!(error("redirect to a/b").contains("1 to 15 characters"));
+    assert!(error("redirect to eth1 keep state").contains("only `pass` keeps state"));
+    assert!(Dialect::Calls.rules("redirect to eth1 out").is_err());
     let rules: RuleSet = "reject proto udp\ndrop".parse().unwrap();
     let packet = |text| Dialect::Packets.packet(text, Way::In).unwrap();
     let judged = |text| rules.judge(&Ok(packet(text))).action;

@@ -54,8 +54,14 @@ fn cannot(hook: Hook, action: Action) -> Option<&'static str> {
     let noted = matches!(row.name, "interface/in" | "interface/out");
     match action {
         Action::Mark(_) if !noted => Some("setting a mark"),
+        Action::Redirect(_) if row.kind != Kind::Interface => Some("sending by an interface"),
         Action::Reject(_) if row.kind != Kind::Interface => Some("telling the sender"),
-        Action::Mark(_) | Action::Reject(_) | Action::Count | Action::Pass | Action::Drop => None,
+        Action::Mark(_)
+        | Action::Reject(_)
+        | Action::Redirect(_)
+        | Action::Count
+        | Action::Pass
+        | Action::Drop => None,
     }
 }
 

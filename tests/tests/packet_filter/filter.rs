@@ -96,6 +96,13 @@ impl Filter {
         kernel::test_run(self.program, packet).unwrap_or_else(|error| fail(error))
     }
 
+    /// What the program answers of a packet; nothing if the kernel does not run it.
+    pub(crate) fn run_code(&self, packet: &[u8]) -> Option<u32> {
+        kernel::test_run(self.program, packet)
+            .ok()
+            .map(|run| run.answer)
+    }
+
     /// Sends a packet over the wire, and sees from the hits who decided about it.
     #[track_caller]
     pub(crate) fn send(&self, tap: &Tap, packet: &[u8]) -> Decider {

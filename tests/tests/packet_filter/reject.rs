@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use nke::filter::RuleSet;
 use nke_tests::{
-    Hook, World,
+    Dice, Hook, World,
     frame::{Frame, Ip},
 };
 
-use crate::filter::Filter;
+use crate::{any, filter::Filter};
 
 const FIN: u8 = 1;
 const SYN: u8 = 2;
@@ -244,6 +244,62 @@ fn every_answer_is_right_to_the_byte() {
     }
 }
 
+/// The checksums and lengths of an answer must be right, whatever was asked.
+#[track_caller]
+fn assert_sound(answer: &[u8], asked: &[u8]) {
+    let mut at = 12;
+    while matches!(answer[at..at + 2], [0x81, 0] | [0x88, 0xa8]) {
+        at += 4;
+    }
+    let ip = &answer[at + 2..];
+    let (head, protocol, length) = match answer[at..at + 2] {
+        [0x08, 0x00] => (20, ip[9], usize::from(u16::from_be_bytes([ip[2], ip[3]]))),
+        _ => (
+            40,
+            ip[6],
+            40 + usize::from(u16::from_be_bytes([ip[4], ip[5]])),
+        ),
+    };
+    assert_eq!(length, ip.len(), "{asked:02x?}: {answer:02x?}");
+    assert!(length <= head + 8 + 100, "{asked:02x?}: {answer:02x?}");
+    let (front, rest) = ip.split_at(head);
+    let addresses = &front[if head == 20 { 12 } else { 8 }..];
+    let length = u8::try_from(rest.len()).expect("it is short");
+    let pseudo = [addresses, &[0, protocol, 0, length]].concat();
+    let sum = match (head, protocol) {
+        (20, 1) => checksum(&[rest]),
+        _ => checksum(&[&pseudo, rest]),
+    };
+    assert_eq!(sum, [0, 0], "{asked:02x?}: {answer:02x?}");
+    if head == 20 {
+        assert_eq!(checksum(&[front]), [0, 0], "{asked:02x?}: {answer:02x?}");
+    }
+}
+
+#[test]
+fn whatever_comes_gets_a_sound_answer_or_none() {
+    for hook in Hook::ALL {
+        let world = World::new();
+        let mut filter = Filter::attach(&world, hook);
+        world.nke(&["set", "packet-filter", "answers=1000000"]).ok();
+        let mut dice = Dice::new(7);
+        let mut answers = 0;
+        for text in ["reject", "reject with no-route"] {
+            filter.write(&rules(text));
+            for _ in 0..2000 {
+                let asked = any::packet(&mut dice);
+                // Of TC, only packets whose IP header is whole are run.
+                if filter.run_code(&asked) != Some(answered(hook)) {
+                    continue;
+                }
+                answers += 1;
+                assert_sound(&filter.made_over(&asked).packet, &asked);
+            }
+        }
+        assert!(answers > 200, "{hook:?}: {answers}");
+    }
+}
+
 #[test]
 fn a_rule_says_what_is_told() {
     let kinds = [
@@ -266,6 +322,36 @@ fn a_rule_says_what_is_told() {
                 assert_eq!((run.answer, run.packet), (answered(hook), told), "{word}");
             }
         }
+    }
+}
+
+#[test]
+fn what_is_redirected_is_left_as_it_is() {
+    for hook in Hook::ALL {
+        let world = World::new();
+        world.inside.ip("link set lo up");
+        world.inside.ip("link add other type veth peer far");
+        let filter = Filter::attach(&world, hook);
+        // More than a few, so that there are trees; by the command, which knows where the interfaces are.
+        let text = "redirect to other log 1/9 to any port 53\ndrop to any port 1\ndrop to any port 2\n\
+                    redirect to lo proto tcp\ndrop to any port 3\ncount\nredirect to other arp";
+        let file = world.directory().join("rules");
+        std::fs::write(&file, text).expect("the directory is ours");
+        let file = file.display().to_string();
+        world.at(hook, &["filter", "load", &file]).ok();
+        let sent = match hook {
+            Hook::Xdp => 4,
+            Hook::In | Hook::Out => 7,
+        };
+        for ip in families() {
+            for packet in [ip.udp(7, 53, b"query"), ip.tcp(7, 80, SYN)] {
+                let frame = to().vlan(7).ip(&packet);
+                let run = filter.made_over(&frame);
+                assert_eq!((run.answer, run.packet), (sent, frame), "{hook:?}");
+            }
+        }
+        let hits: Vec<_> = filter.read().rules.iter().map(|it| it.1.packets).collect();
+        assert_eq!(hits, [2, 0, 0, 2, 0, 0, 0]);
     }
 }
 

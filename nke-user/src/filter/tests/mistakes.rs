@@ -63,19 +63,19 @@ fn errors_name_the_place_and_the_way_out() {
         "",
         1,
         1,
-        "expected `pass`, `drop`, `reject`, `count` or `mark`, found the end of the line",
+        "expected `pass`, `drop`, `reject`, `redirect`, `count` or `mark`, found the end of the line",
     );
     check_error(
         "accept in",
         1,
         6,
-        "expected `pass`, `drop`, `reject`, `count` or `mark`, found `accept`; it is called `pass` here",
+        "expected `pass`, `drop`, `reject`, `redirect`, `count` or `mark`, found `accept`; it is called `pass` here",
     );
     check_error(
         "tcp dport 22 drop",
         1,
         3,
-        "expected `pass`, `drop`, `reject`, `count` or `mark`, found `tcp`; the order is: pass|drop|reject [with WHAT]|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] \
+        "expected `pass`, `drop`, `reject`, `redirect`, `count` or `mark`, found `tcp`; the order is: pass|drop|reject [with WHAT]|redirect to IFACE|count|mark N[/MASK] [in|out] [log [1/N]] [on IFACE] \
          [arp|inet|inet6] [proto P] [from ADDRESS [port N]] [to ADDRESS [port N]] [flags F/G] \
          [icmp-type T [code C]] [fragment] [dscp D] [vlan N] [length N] [mark N[/MASK]] [ether from|to MAC] \
          [limit [over] N/s [bytes] [burst N] [per source[/N]]] [expr 'TCPDUMP'] [keep state]",

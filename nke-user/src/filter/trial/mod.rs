@@ -53,8 +53,13 @@ const LONGEST: usize = 3000;
 /// Length of the Ethernet header.
 const LINK: usize = 14;
 
-/// What the program says of a packet that it has made over to an answer: `XDP_TX`, `TC_ACT_REDIRECT`.
-const ANSWERED: [(ProgramType, i32); 2] = [(ProgramType::Xdp, 3), (ProgramType::SchedCls, 7)];
+/// What the program says of a packet that leaves, as an answer or by another interface: `XDP_TX`, `XDP_REDIRECT`,
+/// `TC_ACT_REDIRECT`.
+const SENT: [(ProgramType, i32); 3] = [
+    (ProgramType::Xdp, 3),
+    (ProgramType::Xdp, 4),
+    (ProgramType::SchedCls, 7),
+];
 
 /// The filter's program, attached to nothing. Everything passes until its table has rules.
 pub struct Trial {
@@ -70,8 +75,8 @@ pub struct Trial {
 pub enum Tried {
     /// The kernel has judged it: it passes, or is dropped.
     Judged(Action),
-    /// It is rejected, and there is an answer.
-    Answered,
+    /// It is rejected, and there is an answer; or it is redirected.
+    Sent,
     /// The hook never sees such packets: at the IP layer, what is not IP.
     NotThere,
     /// The kernel does not run the program on it: it has no whole link header, or at hooks behind
@@ -85,9 +90,9 @@ impl Tried {
     #[must_use]
     pub fn is(self, action: Action) -> bool {
         match self {
-            Self::Judged(Action::Drop) => action.drops(),
+            Self::Judged(Action::Drop) => matches!(action, Action::Drop | Action::Reject(_)),
             Self::Judged(judged) => judged == action,
-            Self::Answered => matches!(action, Action::Reject(_)),
+            Self::Sent => matches!(action, Action::Reject(_) | Action::Redirect(_)),
             Self::NotThere | Self::Refused => true,
         }
     }
@@ -219,8 +224,8 @@ impl Trial {
         let row = self.hook.row();
         if verdict == row.pass || row.go_on.contains(&verdict) {
             Tried::Judged(Action::Pass)
-        } else if ANSWERED.contains(&(row.program_type, verdict)) {
-            Tried::Answered
+        } else if SENT.contains(&(row.program_type, verdict)) {
+            Tried::Sent
         } else {
             Tried::Judged(Action::Drop)
         }

@@ -75,8 +75,8 @@ impl Bench {
     pub(crate) fn run(&self, packet: &[u8]) -> Option<Action> {
         match self.trial.run(packet) {
             Ok(Tried::Judged(action)) => Some(action),
-            // No rule here rejects.
-            Ok(Tried::Answered) => fail(format!("{}: an answer to {packet:02x?}", self.hook)),
+            // No rule here rejects or redirects.
+            Ok(Tried::Sent) => fail(format!("{}: an answer to {packet:02x?}", self.hook)),
             Ok(Tried::NotThere | Tried::Refused) => None,
             Err(error) => fail(format!("{}: {error}: {packet:02x?}", self.hook)),
         }

@@ -11,7 +11,7 @@ use nke::{
     control::Scope,
     error,
     filter::{
-        self, Asked, Capture, Captured, Decider, Dialect, Error, Followed, InterfaceName,
+        self, Action, Asked, Capture, Captured, Decider, Dialect, Error, Followed, InterfaceName,
         Judgement, Listing, Packet, Trial, Tried, Unreadable, dissect,
     },
     hook::Hook,
@@ -180,7 +180,7 @@ fn open(path: &Path) -> Result<Box<dyn Read + Send>, error::Error> {
 impl Report {
     const fn add(&mut self, packet: &Captured, tried: Tried) {
         match tried {
-            Tried::Judged(_) | Tried::Answered => self.judged += 1,
+            Tried::Judged(_) | Tried::Sent => self.judged += 1,
             Tried::NotThere => self.not_there += 1,
             Tried::Refused => self.refused += 1,
         }
@@ -189,9 +189,14 @@ impl Report {
 }
 
 /// What becomes of it, in a word.
-fn fate(tried: Tried) -> String {
+fn fate(tried: Tried, expected: &Judgement) -> String {
     match tried {
-        Tried::Answered => "reject".to_owned(),
+        Tried::Sent => match expected.action {
+            Action::Redirect(_) => "redirect".to_owned(),
+            Action::Pass | Action::Drop | Action::Reject(_) | Action::Count | Action::Mark(_) => {
+                "reject".to_owned()
+            }
+        },
         Tried::Judged(action) => action.to_string(),
         Tried::NotThere => "not seen".to_owned(),
         Tried::Refused => "not run".to_owned(),
@@ -201,8 +206,8 @@ fn fate(tried: Tried) -> String {
 /// The number of the rule that decides.
 const fn rule(tried: Tried, judgement: &Judgement) -> Option<usize> {
     match (tried, judgement.by) {
-        (Tried::Judged(_) | Tried::Answered, Decider::Rule(index)) => Some(index + 1),
-        (Tried::Judged(_) | Tried::Answered, Decider::Default | Decider::Obscured)
+        (Tried::Judged(_) | Tried::Sent, Decider::Rule(index)) => Some(index + 1),
+        (Tried::Judged(_) | Tried::Sent, Decider::Default | Decider::Obscured)
         | (Tried::NotThere | Tried::Refused, _) => None,
     }
 }
@@ -225,12 +230,12 @@ fn described(packet: &Captured) -> String {
 fn print(packet: &Captured, tried: Tried, judgement: &Judgement) {
     let by = match (rule(tried, judgement), tried) {
         (Some(number), _) => format!("rule {number}"),
-        (None, Tried::Judged(_) | Tried::Answered) => "default".to_owned(),
+        (None, Tried::Judged(_) | Tried::Sent) => "default".to_owned(),
         (None, _) => "-".to_owned(),
     };
     let number = packet.number;
     let length = packet.bytes.len();
-    let fate = fate(tried);
+    let fate = fate(tried, judgement);
     let what = described(packet);
     line(format_args!(
         "{number:>6} {fate:<8} {by:<10} {length:>5} bytes, {what}"
@@ -240,7 +245,7 @@ fn print(packet: &Captured, tried: Tried, judgement: &Judgement) {
 fn told(packet: &Captured, tried: Tried, judgement: &Judgement) -> Value {
     json!({
         "number": packet.number,
-        "verdict": fate(tried),
+        "verdict": fate(tried, judgement),
         "rule": rule(tried, judgement),
         "bytes": packet.bytes.len(),
         "packet": described(packet),
