@@ -172,8 +172,8 @@ pub fn decide<const V4: bool, const LONGEST: usize>(
     // Any word will do that the verifier knows nothing of.
     let noise = header.roots[0][0].at.0;
     let facts = subject.word(field::FACTS);
-    let mut best = Decision::of_default(header).to_word();
-    let mut order = u64::from(Root::NONE.first);
+    let mut best = forget(Decision::of_default(header).to_word(), noise);
+    let mut order = forget(Root::NONE.first.into(), noise);
     let family = (facts & (facts::V4 | facts::V6)) as usize;
     for root in &header.roots[family & 3] {
         if root.first == Root::NONE.first {
@@ -196,8 +196,6 @@ pub fn decide<const V4: bool, const LONGEST: usize>(
             order = rule.order.into();
             best = Decision::by(rule).to_word();
         }
-        order = forget(order, noise);
-        best = forget(best, noise);
     }
     Some(Decision::from_word(best))
 }
