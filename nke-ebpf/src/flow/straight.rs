@@ -50,7 +50,7 @@ impl Straight {
 impl Flow {
     /// The same, whatever its family.
     #[inline(always)]
-    pub(crate) fn straight(packet: &impl Packet, more: bool) -> Option<Self> {
+    pub(super) fn straight(packet: &impl Packet, more: bool) -> Option<Self> {
         let (Straight::V4(flow) | Straight::V6(flow)) = Straight::of(packet, more)?;
         // Whatever a packet begins with, the verifier knows nothing of it.
         let noise = at::<0, 8, _>(packet.header::<StraightV4>(0)?);
