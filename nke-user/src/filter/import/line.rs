@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::conditions::{Dscp, Fragment, IcmpKind, TcpFlags};
 use super::super::further::{self, Asked, Test};
-use super::super::rule::{Action, PortRange, Prefix, Protocol, Way};
+use super::super::rule::{Action, PortRange, Prefix, Protocol, RuleSet, Way};
+use super::super::{ParseError, Problem};
 
 /// Addresses of either family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl Matches {
         *end = Some(nets);
     }
 
-    /// Whether two things of it are asked that a line has one place for.
+    /// Whether no line can say it: two things of it are asked that a line has one place for, or what no packet is.
     pub(super) fn is_crowded(&self) -> bool {
         let asks = |is: fn(&Asked) -> bool| self.tests.iter().filter(move |test| is(&test.what));
         // Packets come by one interface.
@@ -84,7 +85,19 @@ impl Matches {
             let mut others = self.tests[index + 1..].iter().filter(same);
             others.any(|other| !(one.not && other.not) || matches!(one.what, Asked::Limit(_)))
         });
-        both || mixed || two
+        both || mixed || two || !self.is_rule()
+    }
+
+    /// Whether a rule can be of it: the other tool may have said what no packet is, such as flags of TCP in ICMP.
+    fn is_rule(&self) -> bool {
+        let line = Line {
+            action: Action::Drop,
+            log: false,
+            matches: self.clone(),
+        };
+        let many = |error: ParseError| matches!(error.problem, Problem::TooMany { .. });
+        let read = line.to_string().parse::<RuleSet>();
+        read.map_or_else(many, |_| true)
     }
 
     /// Protocol, addresses and ports, each with a blank in front.
