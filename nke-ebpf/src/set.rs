@@ -19,6 +19,7 @@
 //! | 0 | what a search begins with: [`header`] |
 //! | 1 | what the user side keeps of it: name, timeout, the next free line |
 //! | 2 to one more than the number of buckets | buckets: what is found by hash |
+//! | as many as [`BLOCK_LINES`], or none | the table of blocks |
 //! | all others | nodes |
 //!
 //! A *node* stands for all prefixes that agree up to some bit and end within the next seven: those are
@@ -41,10 +42,14 @@
 //! ([`Key::alone`]), and a byte behind says where it ends ([`end`]). So a single address costs one line of the
 //! cache to find, and one place to keep. Where a second one comes, the place gets a node, by one write.
 //!
+//! The *table of blocks* is there where many members are networks of IPv4. It has two bits for each /24: all of it is in the
+//! set, nothing is, or only the nodes can tell ([`Block`]). So most addresses need one line of it and no search.
+//!
 //! A search never reads beyond [`REACH`] buckets for a beginning, whatever the lines hold, and never
 //! believes a tag: the node itself has the last word.
 
 mod bits;
+mod block;
 mod key;
 
 use core::borrow::Borrow;
@@ -57,6 +62,7 @@ use crate::{
 use self::bits::{has_end, has_prefix, lowest};
 pub use self::{
     bits::{begin, bit, end, ended},
+    block::{BLOCK_LINES, BLOCKS_IN_WORD, Block},
     key::{ANY_PROTOCOL, Key, What},
 };
 
@@ -227,6 +233,15 @@ pub enum Answer {
     Nothing = 2,
 }
 
+/// In word 0 of line 0: a table of blocks is there. Below are the kind, eight bits, and the number of buckets less one.
+pub const HAS_BLOCKS: u64 = 1 << 40;
+
+/// The [`Kind`] in word 0 of line 0.
+#[inline(always)]
+const fn kind_in(word: u64) -> u32 {
+    (word >> 32) as u32 & 0xff
+}
+
 /// Line 0 of a set: what its members are; how many buckets it has (a power of two), less one; and what
 /// its hashes begin with.
 #[must_use]
@@ -248,7 +263,7 @@ pub fn ask(lines: &(impl Lines + ?Sized), asked: &impl Asks) -> Answer {
         return Answer::Nothing;
     };
     let header = header.borrow();
-    let kind = (lines.read(&header[0]) >> 32) as u32;
+    let kind = kind_in(lines.read(&header[0]));
     let has_port = asked.facts() & facts::PORTS != 0;
     if kind == Kind::Ports as u32 {
         return if has_port {
@@ -263,6 +278,13 @@ pub fn ask(lines: &(impl Lines + ?Sized), asked: &impl Asks) -> Answer {
     }
     // Byte by byte of the levels' words, of which the last ones of the families are 23 and 55.
     let mut nth = if family == facts::V4 { 8 } else { 24 };
+    if family == facts::V4 {
+        match Block::of(lines, lines.read(&header[0]), asked.address()[0]) {
+            Block::In => return Answer::In,
+            Block::Out => nth = LEVELS[0].end * 8,
+            Block::Search => {}
+        }
+    }
     loop {
         if level(lines, header, nth) == 0 {
             nth |= 7;
@@ -286,10 +308,14 @@ pub fn ask_v4(lines: &(impl Lines + ?Sized), address: u64) -> Answer {
         return Answer::Nothing;
     };
     let header = header.borrow();
-    if (header[0] >> 32) as u32 != Kind::Addresses as u32 {
+    if kind_in(header[0]) != Kind::Addresses as u32 {
         return Answer::Nothing;
     }
-    let mut levels = header[LEVELS[0].start];
+    let mut levels = match Block::of(lines, header[0], address) {
+        Block::In => return Answer::In,
+        Block::Out => 0,
+        Block::Search => header[LEVELS[0].start],
+    };
     for _ in 0..V4_LEVELS {
         let level = levels as u8;
         if level == 0 {
@@ -362,7 +388,7 @@ fn level(lines: &(impl Lines + ?Sized), header: &Line, nth: usize) -> u8 {
 /// The key of what is asked for on a level.
 #[inline(always)]
 fn key_at(lines: &(impl Lines + ?Sized), header: &Line, asked: &impl Asks, nth: usize) -> Key {
-    let is_pair = lines.read(&header[0]) >> 32 == Kind::Pairs as u64;
+    let is_pair = kind_in(lines.read(&header[0])) == Kind::Pairs as u32;
     Key::asked(asked, level(lines, header, nth), is_pair, is_timed(nth))
 }
 

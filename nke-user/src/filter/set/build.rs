@@ -9,11 +9,12 @@ use std::{
 use nke_ebpf::{
     abi::facts,
     set::{
-        self as layout, Answer, Asked, BUCKETS, Kind, LEVELS, LINE_WORDS, Line, Lines, PORT_LINES,
+        self as layout, ALONE, Answer, Asked, BLOCK_LINES, BUCKETS, HAS_BLOCKS, Kind, LEVELS,
+        LINE_WORDS, Line, Lines, PORT_LINES,
     },
 };
 
-use super::{About, Inserted, Lasting, NEXT, Set, Store, member::words};
+use super::{About, Inserted, Lasting, NEXT, Set, Store, blocks, member::words};
 
 /// Why a set cannot be made of these members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,17 +46,29 @@ impl Set {
     ///
     /// [`TooLarge`].
     pub fn of(about: &About, members: &[Lasting]) -> Result<Self, TooLarge> {
+        Self::with_blocks(about, members, blocks::are_many(members))
+    }
+
+    /// The same, with a table of blocks or without: what is in it is the same.
+    pub(super) fn with_blocks(
+        about: &About,
+        members: &[Lasting],
+        has_blocks: bool,
+    ) -> Result<Self, TooLarge> {
         if about.kind == Kind::Ports {
             return Self::of_ports(about, members);
         }
         let room = members.len().checked_add(members.len() / 8 + 16);
         let room = room.ok_or(TooLarge::Members)?;
+        let places = places(members);
+        let places = places.checked_add(places / 8 + 16);
         // Three nodes at most for each eight places: in a million buckets, no four in a row overflow.
-        let mut buckets = (room / 3).next_power_of_two();
+        let mut buckets = (places.ok_or(TooLarge::Members)? / 3).next_power_of_two();
+        let blocks = if has_blocks { BLOCK_LINES as usize } else { 0 };
         for attempt in 0..ATTEMPTS {
             let lines = room
                 .checked_add(buckets)
-                .and_then(|lines| lines.checked_add(BUCKETS as usize));
+                .and_then(|lines| lines.checked_add(BUCKETS as usize + blocks));
             // The kernel counts an array's bytes in 32 bits.
             let most = (u32::MAX as usize - 4096) / size_of::<Line>();
             let lines = lines.filter(|lines| *lines <= most);
@@ -66,10 +79,14 @@ impl Set {
             };
             let seed = RandomState::new().hash_one(attempt);
             set.store[0] = layout::header(about.kind, mask, seed);
-            set.store[1] = about.to_line(u64::from(BUCKETS) + buckets as u64);
-            set.note_levels(members);
+            if has_blocks {
+                set.store[0][0] |= HAS_BLOCKS;
+            }
+            let first = BUCKETS as usize + buckets + blocks;
+            set.store[1] = about.to_line(first as u64);
+            set.note_levels(members, has_blocks);
             if set.take_all(members)? {
-                set.trim(members.len());
+                set.trim(first, members.len());
                 return Ok(set);
             }
             // Bad luck; the second time in more buckets.
@@ -118,12 +135,20 @@ impl Set {
         black_box(all.fold(0, |all, word| all ^ word));
     }
 
-    /// Which levels occur, those first that most members have: where they are looked for first.
-    fn note_levels(&mut self, members: &[Lasting]) {
+    /// Which levels occur, those first that most members have that are searched for: where they are looked for first.
+    fn note_levels(&mut self, members: &[Lasting], has_blocks: bool) {
         let mut counts = [[0usize; 256]; 2];
-        let forever = members.iter().filter(|it| it.until.is_none());
-        for place in forever.filter_map(|it| it.member.place()) {
-            counts[usize::from(place.is_v6)][usize::from(place.level)] += 1;
+        for member in members.iter().filter(|it| it.until.is_none()) {
+            if let Some(place) = member.member.place() {
+                let is_block = has_blocks && blocks::has_whole(member.member);
+                let count = &mut counts[usize::from(place.is_v6)][usize::from(place.level)];
+                // One that the table of blocks tells of still makes its level occur.
+                *count = if is_block {
+                    (*count).max(1)
+                } else {
+                    *count + 1
+                };
+            }
         }
         for (counts, words) in counts.iter().zip(LEVELS) {
             let mut levels: Vec<_> = (0..=u8::MAX)
@@ -140,8 +165,7 @@ impl Set {
     }
 
     /// Leaves room for an eighth more nodes than there are, and for a second prefix in some that have one.
-    fn trim(&mut self, members: usize) {
-        let first = BUCKETS as usize + self.store[0][0] as u32 as usize + 1;
+    fn trim(&mut self, first: usize, members: usize) {
         let next = usize::try_from(self.store[1][NEXT]).unwrap_or(usize::MAX);
         let used = next.saturating_sub(first);
         let spare = used / 8 + members / 64 + 16;
@@ -169,6 +193,21 @@ impl Set {
         };
         self.ask(&asked, 0) == Answer::In
     }
+}
+
+/// How many places of buckets these members take: prefixes of IPv4 share those of their nodes, others are few enough
+/// to be counted one by one.
+fn places(members: &[Lasting]) -> usize {
+    let key = |it: &Lasting| match it.until {
+        None => it.member.place().map(|place| place.key.alone()),
+        Some(_) => None,
+    };
+    let keys = members.iter().filter_map(key);
+    let mut nodes: Vec<u32> = keys.filter(|key| key & ALONE != 0).collect();
+    let others = members.len() - nodes.len();
+    nodes.sort_unstable();
+    nodes.dedup();
+    others + nodes.len()
 }
 
 #[expect(private_bounds, reason = "where lines lie is nobody's business")]

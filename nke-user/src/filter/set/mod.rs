@@ -18,6 +18,7 @@
 //! So a set fills up by edits, and is then made anew in another array, without what has ended.
 
 mod about;
+mod blocks;
 mod build;
 mod find;
 mod member;
@@ -106,14 +107,14 @@ impl<S: Store> Set<S> {
         };
         let inserted = match until {
             Some(until) => self.insert_timed(&place, until, now)?,
-            None => self.insert_bit(&place)?,
+            None => self.insert_forever(member, &place)?,
         };
         if !matches!(inserted, Inserted::New) {
             return Ok(inserted);
         }
         // It may have been there in the other way: gone only now, it was there all the time.
         let was = match until {
-            Some(_) => self.remove_bit(&place)?,
+            Some(_) => self.remove_forever(member, &place)?,
             None => self.remove_timed(&place, now)?,
         };
         Ok(if was { Inserted::Known } else { Inserted::New })
@@ -123,7 +124,7 @@ impl<S: Store> Set<S> {
     pub(in crate::filter) fn remove(&mut self, member: Member, now: u64) -> io::Result<bool> {
         match member.place() {
             Some(place) => {
-                let bit = self.remove_bit(&place)?;
+                let bit = self.remove_forever(member, &place)?;
                 Ok(self.remove_timed(&place, now)? || bit)
             }
             None => self.change_ports(member, |word, mask| word & !mask),
@@ -171,6 +172,23 @@ impl<S: Store> Set<S> {
             Ok(word >> (port % 64) & 1 != 0)
         };
         (range.first()..=range.last()).map(is_in).collect()
+    }
+
+    fn insert_forever(&mut self, member: Member, place: &Place) -> io::Result<Inserted> {
+        self.search_blocks(member)?;
+        let inserted = self.insert_bit(place)?;
+        if matches!(inserted, Inserted::New | Inserted::Known) {
+            self.fill_blocks(member)?;
+        }
+        Ok(inserted)
+    }
+
+    fn remove_forever(&mut self, member: Member, place: &Place) -> io::Result<bool> {
+        if !self.has_bit(place)? {
+            return Ok(false);
+        }
+        self.search_blocks(member)?;
+        self.remove_bit(place)
     }
 
     fn insert_bit(&mut self, place: &Place) -> io::Result<Inserted> {

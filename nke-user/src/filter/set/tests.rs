@@ -7,7 +7,7 @@ use std::{
 
 use nke_ebpf::{
     abi::facts,
-    set::{Answer, Asked, Kind},
+    set::{self as layout, Answer, Asked, HAS_BLOCKS, Kind, Still},
 };
 use proptest::prelude::*;
 
@@ -213,8 +213,12 @@ fn single(members: &mut HashMap<Member, Option<u64>>, member: Member, until: Opt
 
 proptest! {
     #[test]
-    fn a_set_holds_what_was_put_into_it((kind, begin, edits) in history()) {
-        let mut set = Set::of(&about(kind), &begin).unwrap();
+    fn a_set_holds_what_was_put_into_it(
+        (kind, begin, edits) in history(),
+        has_blocks in any::<bool>(),
+    ) {
+        let has_blocks = has_blocks && kind == Kind::Addresses;
+        let mut set = Set::with_blocks(&about(kind), &begin, has_blocks).unwrap();
         let mut model = HashMap::new();
         begin.iter().for_each(|it| single(&mut model, it.member, Some(it.until)));
         for edit in &edits {
@@ -224,7 +228,8 @@ proptest! {
                     let known = model.get(&new.member).is_some_and(lives);
                     let mut inserted = set.insert(*new, NOW).unwrap();
                     if inserted == Inserted::NoRoom {
-                        set = Set::of(&about(kind), &members(&set)).unwrap();
+                        let old = members(&set);
+                        set = Set::with_blocks(&about(kind), &old, has_blocks).unwrap();
                         inserted = set.insert(*new, NOW).unwrap();
                     }
                     if kind != Kind::Ports {
@@ -244,6 +249,12 @@ proptest! {
         for asked in begin.iter().map(|it| &it.member).chain(touched).flat_map(near) {
             let expected = if is_in(&model, &asked) { Answer::In } else { Answer::Out };
             prop_assert_eq!(set.ask(&asked, NOW), expected, "{:x?}", asked);
+            if asked.facts & facts::V4 != 0 {
+                // The short way says the same, or nothing.
+                let lines = Still { lines: set.lines(), now: NOW };
+                let short = layout::ask_v4(&lines, asked.address[0]);
+                prop_assert!(short == expected || short == Answer::Nothing, "{:x?}", asked);
+            }
         }
         let mut listed = HashMap::new();
         members(&set).iter().for_each(|it| single(&mut listed, it.member, Some(it.until)));
@@ -297,6 +308,43 @@ fn a_large_set_is_found_whole() {
     // Of each bucket of 64 bytes, one and a half to three of its eight places are taken.
     let bytes = size_of_val(set.lines()) / all.len();
     assert!(bytes <= 48, "{bytes}");
+}
+
+#[test]
+fn many_networks_have_a_table_of_blocks() {
+    // Of each four neighbours one is a /24, one a /23 across two, one has a /25.
+    let network = |n: u32, length| {
+        let address = Ipv4Addr::from_bits(n << 8);
+        Lasting::forever(Member::V4(
+            Prefix::<Ipv4Addr>::new(address, length).unwrap(),
+        ))
+    };
+    let all: Vec<_> = (0..1 << 17)
+        .map(|n: u32| match n % 4 {
+            0 => network(n, 25),
+            1 => network(n, 24),
+            _ => network(n, 23),
+        })
+        .collect();
+    let mut set = Set::of(&about(Kind::Addresses), &all).unwrap();
+    assert_ne!(set.store[0][0] & HAS_BLOCKS, 0);
+    let address = |n: u32, last: u32| IpAddr::V4(Ipv4Addr::from_bits(n << 8 | last));
+    for n in (0..1 << 17).step_by(4) {
+        let found = [0, 1, 2, 3].map(|block| set.has_address(address(n + block, 200)));
+        assert_eq!(found, [false, true, true, true], "{n}");
+        assert!(set.has_address(address(n, 100)), "{n}");
+    }
+    assert!(!set.has_address(address(1 << 17, 0)));
+    // Within 512 networks of others, which stay.
+    let wide: Member = "0.0.0.0/15".parse().unwrap();
+    assert_eq!(
+        set.insert(Lasting::forever(wide), NOW).unwrap(),
+        Inserted::New
+    );
+    assert!(set.has_address(address(0, 200)));
+    assert!(set.remove(wide, NOW).unwrap());
+    assert!(!set.has_address(address(0, 200)));
+    assert!(set.has_address(address(0, 100)) && set.has_address(address(1, 200)));
 }
 
 #[test]
