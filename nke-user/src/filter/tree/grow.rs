@@ -3,6 +3,7 @@
 use nke_ebpf::abi::{RUN, Rule};
 
 use super::pack::words_of;
+use super::share;
 use super::spans::Spans;
 use super::split::{self, Split};
 
@@ -75,16 +76,27 @@ pub(super) struct Grower<'a> {
     pub(super) fields: &'a [usize],
     /// How many bits a table asks for at most.
     pub(super) most_bits: u32,
+    /// How many threads grow a tree of many rules. The tree is the same.
+    pub(super) threads: usize,
 }
+
+/// A tree of fewer rules has grown before another thread has begun.
+pub(super) const SHARED: usize = 1000;
 
 impl Grower<'_> {
     /// The tree of these rules, which stand in order.
     pub(super) fn grow(&self, rules: Vec<u32>) -> Tree {
         let copies = copies(rules.len());
-        self.subtree(rules, copies, DEPTH)
+        let threads = if rules.len() < SHARED {
+            1
+        } else {
+            self.threads
+        };
+        self.subtree(rules, copies, DEPTH, threads)
     }
 
-    fn subtree(&self, rules: Vec<u32>, copies: usize, depth: usize) -> Tree {
+    /// The tree of these rules; what lies behind its first table is shared among so many threads.
+    fn subtree(&self, rules: Vec<u32>, copies: usize, depth: usize, threads: usize) -> Tree {
         if rules.len() <= FEW || depth == 0 {
             return Tree::Run(rules);
         }
@@ -97,10 +109,10 @@ impl Grower<'_> {
             return Tree::Run(rules);
         }
         let part = |inside: Vec<u32>| {
-            let share = copies * inside.len() / sum.max(1);
-            self.subtree(inside, share, depth - 1)
+            let most = copies * inside.len() / sum.max(1);
+            self.subtree(inside, most, depth - 1, 1)
         };
-        let next: Vec<Tree> = lists.into_iter().map(part).collect();
+        let next = share::each(lists, threads, part);
         let words = split.len() + next.iter().map(|it| it.words(self.rules)).sum::<usize>();
         Tree::Table {
             split,

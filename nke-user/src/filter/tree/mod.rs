@@ -2,7 +2,8 @@
 //!
 //! What lies where is [`nke_ebpf::abi::Page`]'s to say, and the search is [`nke_ebpf::rules::decide`]; here
 //! rules become that. Which rules share a tree is chosen in `group`, where a tree cuts in
-//! `split`, and `pack` lays trees out.
+//! `split`, and `pack` lays trees out. Large trees grow on several processors (`share`), and are the same
+//! on any number of them.
 //!
 //! ```ignore
 //! let built = tree::build(&rules, Rule::DROP, 2)?;
@@ -15,6 +16,7 @@ mod group;
 mod grow;
 mod later;
 mod pack;
+mod share;
 mod spans;
 mod split;
 
