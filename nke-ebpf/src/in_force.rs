@@ -11,7 +11,7 @@
 //!
 //! A few rules are compared where they are asked. A longer list is searched for a plain packet in the `straight`
 //! module; for all else it is searched by a function of its own, which the verifier goes through once, and not on
-//! each way that leads to it.
+//! each way that leads to it. Where there is a table of flows, a plain packet is asked about its flow before that.
 //!
 //! It never waits, and never changes anything but counts.
 #![expect(unsafe_code, reason = "a map's value is reached through a pointer")]
@@ -35,7 +35,7 @@ use crate::{
     classic::answers,
     flow::Straight,
     rules::{self, Pages},
-    states::KeepsState,
+    states::{self, KeepsState},
     tally,
 };
 
@@ -86,14 +86,23 @@ impl<'a> InForce<'a> {
         &self,
         packet: &impl Packet,
     ) -> Result<(u32, u32), Obscured> {
-        // Twice, and so is the header: what is remembered lies on the stack, which is short.
-        let knows_flows = || S::tables().get(0).is_some();
         let mut case = MaybeUninit::uninit();
-        if !knows_flows()
-            && let Some(outcome) = self.judge_straight::<F, _>(packet, &mut case)
-        {
-            return Ok((outcome, 0));
+        // The rule of its flow: nobody's (0), or nobody knows yet.
+        let known = if S::tables().get(0).is_some() {
+            packet.find_flow::<S>()
+        } else {
+            0
+        };
+        if known != states::NOT {
+            if known != 0 {
+                self.count_known(known, packet);
+                return Ok((0, 0));
+            }
+            if let Some(outcome) = self.judge_straight::<F, _>(packet, &mut case) {
+                return Ok((outcome, 0));
+            }
         }
+        // Asked for anew each time: what is remembered lies on the stack, which is short.
         if !packet.read_case(&mut case, self.first().header().asks()) {
             let header = self.first().header();
             self.count(header, header.row.wrapping_sub(1), packet);
@@ -101,7 +110,7 @@ impl<'a> InForce<'a> {
         }
         // SAFETY: a packet that could be read has made a case.
         let subject = unsafe { &case.assume_init_ref().subject };
-        if knows_flows()
+        if known == states::NOT
             && let Some(rule) = NonZero::new(packet.ask_flow::<S>(subject, 0))
         {
             self.count_known(rule.get(), packet);

@@ -89,7 +89,7 @@ pub(crate) mod sealed {
         Case, Functions,
         abi::Subject,
         in_force::{RuleSet, straight},
-        states::KeepsState,
+        states::{self, KeepsState},
     };
     use crate::{abi::Page, headers::Header};
 
@@ -160,6 +160,13 @@ pub(crate) mod sealed {
         /// The rule of its flow if that is known, or 0; with a rule, its flow is entered for that, if it begins one.
         #[cfg(feature = "bpf")]
         fn ask_flow<S: KeepsState>(&self, subject: &Subject, rule: u64) -> u64;
+
+        /// The same of a packet as nearly all are, which has no case: see [`states::find_straight`].
+        #[cfg(feature = "bpf")]
+        #[inline(always)]
+        fn find_flow<S: KeepsState>(&self) -> u64 {
+            states::NOT
+        }
 
         /// What expressions say of it: see [`crate::answers`].
         fn answers(&self, page: &Page) -> u64;
@@ -329,6 +336,13 @@ fn ask_flow<S: KeepsState>(packet: impl Packet, subject: &Subject, rule: u64) ->
     states::ask::<S>(&packet, subject, rule)
 }
 
+/// See [`states::find_straight`]. In a function of its own, as above.
+#[cfg(feature = "bpf")]
+#[inline(never)]
+fn find_flow<S: KeepsState>(packet: impl Packet) -> u64 {
+    states::find_straight::<S>(&packet)
+}
+
 /// A packet in an XDP program.
 #[cfg(feature = "bpf")]
 #[derive(Debug)]
@@ -391,6 +405,11 @@ impl sealed::Sealed for XdpPacket {
     #[inline(always)]
     fn ask_flow<S: KeepsState>(&self, subject: &Subject, rule: u64) -> u64 {
         ask_flow::<S>(Self(self.0), subject, rule)
+    }
+
+    #[inline(always)]
+    fn find_flow<S: KeepsState>(&self) -> u64 {
+        find_flow::<S>(Self(self.0))
     }
 
     #[inline(always)]
@@ -525,6 +544,11 @@ impl<const OUT: bool> sealed::Sealed for TcPacket<OUT> {
     #[inline(always)]
     fn ask_flow<S: KeepsState>(&self, subject: &Subject, rule: u64) -> u64 {
         ask_flow::<S>(Self(self.0), subject, rule)
+    }
+
+    #[inline(always)]
+    fn find_flow<S: KeepsState>(&self) -> u64 {
+        find_flow::<S>(Self(self.0))
     }
 
     #[inline(always)]

@@ -28,7 +28,7 @@ pub use mark::{Event, Kind, Mark, Phase, TICK_SHIFT, Ticks};
 pub use probe::Probe;
 pub use seen::Seen;
 #[cfg(feature = "bpf")]
-pub(crate) use shared::ask;
-#[cfg(feature = "bpf")]
 pub use shared::{KeepsState, StateTables, enter_in, find_in};
+#[cfg(feature = "bpf")]
+pub(crate) use shared::{NOT, ask, find_straight};
 pub use table::{Buckets, Found, enter, find};

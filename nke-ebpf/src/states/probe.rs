@@ -9,8 +9,8 @@
 use super::{Event, Key, Kind, Mark, Ticks, seen::Seen};
 use crate::{
     Flow, Packet,
-    abi::{Subject, facts, field},
-    branchless::below,
+    abi::{Subject, facts, field, states::KEY_WORDS},
+    branchless::{below, forget},
     headers::{Echo, Ipv4, Ipv6, Ports, protocol},
     packet::Scratch,
 };
@@ -42,19 +42,24 @@ impl Probe {
     pub(super) const KIND_SHIFT: u32 = 40;
     pub(super) const EVENT_SHIFT: u32 = 48;
 
-    /// What to look for where nothing can be found.
-    pub(super) const NOTHING: Self = Self {
-        key: Key([0; 5]),
-        facts: 0,
-        numbers: 0,
-    };
+    /// What to look for where nothing can be found. (What the compiler knows to be zeros becomes a call of a function
+    /// that fills bytes, one by one.)
+    #[inline(always)]
+    pub(super) fn nothing(noise: u64) -> Self {
+        let nothing = forget(0, noise);
+        Self {
+            key: Key([nothing; KEY_WORDS]),
+            facts: nothing,
+            numbers: nothing,
+        }
+    }
 
     /// What to look for.
     #[inline(always)]
     #[must_use]
     pub fn of(packet: &impl Packet, flow: &Flow) -> Self {
-        let mut probe = Self::NOTHING;
         let facts = facts::direction(packet.direction());
+        let mut probe = Self::nothing(facts);
         probe.read(packet, &Subject::of_flow(flow, facts));
         probe.sort();
         probe

@@ -6,7 +6,7 @@ use super::{Kind, Probe, probe::asks};
 use crate::{
     Packet,
     abi::{Subject, facts, field},
-    branchless::below,
+    branchless::{at, below},
     headers::{Echo, Header, Segment, protocol},
     packet::Scratch,
 };
@@ -39,22 +39,22 @@ impl Seen {
         if known & facts::PROTOCOL == 0 {
             return nothing;
         }
-        let at = below::<1024>(subject.word(field::TRANSPORT) as usize);
+        let offset = below::<1024>(subject.word(field::TRANSPORT) as usize);
         let mut scratch = Scratch::uninit();
         let (mut seen, mut numbers) = (0, 0);
         let kind = match (known >> facts::PROTOCOL_SHIFT) as u8 {
             protocol::TCP => {
-                let Some(segment) = header::<Segment>(packet, at, &mut scratch) else {
+                let Some(segment) = header::<Segment>(packet, offset, &mut scratch) else {
                     return nothing;
                 };
                 seen = u64::from(event(segment.flags)) << Probe::EVENT_SHIFT;
-                numbers = u64::from(segment.sequence.get())
-                    | u64::from(segment.acknowledgement.get()) << 32;
+                // One load: first the number of sequence.
+                numbers = u64::from_be(at::<4, 8, _>(segment)).rotate_left(32);
                 Kind::Tcp
             }
             protocol @ (protocol::ICMP | protocol::ICMP6) => {
                 let is_v6 = protocol == protocol::ICMP6;
-                let Some(echo) = header::<Echo>(packet, at, &mut scratch) else {
+                let Some(echo) = header::<Echo>(packet, offset, &mut scratch) else {
                     return nothing;
                 };
                 if is_error(is_v6, echo.kind) {

@@ -8,7 +8,8 @@ use aya_ebpf::{
 use super::{Buckets, Found, Probe, enter, find};
 use crate::{
     Packet,
-    abi::{Subject, states::Bucket},
+    abi::{Subject, facts, field, states::Bucket},
+    flow::Straight,
 };
 
 /// `BPF_F_MMAPABLE`, so that the elements begin at a page (since 5.5), and `BPF_F_INNER_MAP`, so that one
@@ -128,7 +129,7 @@ pub unsafe fn enter_in(tables: &StateTables, probe: *mut Probe) -> u64 {
 /// packet like this makes an entry.
 #[inline(always)]
 pub(crate) fn ask<S: KeepsState>(packet: &impl Packet, subject: &Subject, rule: u64) -> u64 {
-    let mut probe = Probe::NOTHING;
+    let mut probe = Probe::nothing(subject.word(field::FACTS));
     probe.read(packet, subject);
     if !probe.is_flow() {
         return 0;
@@ -138,4 +139,17 @@ pub(crate) fn ask<S: KeepsState>(packet: &impl Packet, subject: &Subject, rule: 
     }
     probe.enter_for(rule);
     S::enter(&raw mut probe)
+}
+
+/// What is the rule of no flow: the packet is not as nearly all are, and must be asked the long way.
+pub(crate) const NOT: u64 = u64::MAX;
+
+/// As [`ask`] without a rule, of a packet as nearly all are: without a case. Of all others it says [`NOT`].
+#[inline(always)]
+pub(crate) fn find_straight<S: KeepsState>(packet: &impl Packet) -> u64 {
+    let Some(Straight::V4(flow) | Straight::V6(flow)) = Straight::of(packet, false) else {
+        return NOT;
+    };
+    let subject = Subject::of_flow(&flow, facts::direction(packet.direction()));
+    ask::<S>(packet, &subject, 0)
 }

@@ -8,6 +8,7 @@ mod any;
 mod edits;
 mod expressions;
 mod filter;
+mod flows;
 mod fuzz;
 mod goes_on;
 mod hostile;
