@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::dialect::Dialect;
 use super::hint::{self, Hint};
 use super::parse_error::{Expected, Found, ParseError, Problem};
-use super::words::{Word, words};
+use super::words::{USUAL, Word, words};
 
 /// A place in a line.
 pub(super) struct Cursor<'a> {
@@ -37,7 +37,7 @@ impl<'a> Cursor<'a> {
             line,
             words: words(line),
             next: 0,
-            expected: Vec::new(),
+            expected: Vec::with_capacity(USUAL),
         }
     }
 
@@ -159,7 +159,7 @@ impl<'a> Cursor<'a> {
             column: self
                 .words
                 .last()
-                .map_or(1, |word| word.column + word.width() + 1),
+                .map_or(1, |word| word.column(self.line) + word.width() + 1),
             width: 1,
             text: self.line.to_owned(),
             problem: Problem::Unexpected {
@@ -179,8 +179,8 @@ impl<'a> Cursor<'a> {
     ) -> ParseError {
         let first = word.or(self.words.first().copied());
         let last = word.or(self.words.last().copied());
-        let column = first.map_or(1, |word| word.column);
-        let behind = last.map_or(2, |word| word.column + word.width());
+        let column = first.map_or(1, |word| word.column(self.line));
+        let behind = last.map_or(2, |word| word.column(self.line) + word.width());
         ParseError {
             line: self.number,
             column,

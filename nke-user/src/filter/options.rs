@@ -171,13 +171,10 @@ impl<'a> Options<'a> {
         if let Some(later) = later.filter(|_| needs_first) {
             return Err(cursor.problem(Problem::LaterFragment, later.word, None));
         }
-        let mut factors = vec![self.fragment.len(), self.dscp.len(), self.vlan.len()];
-        factors.extend(
-            self.further
-                .iter()
-                .map(|(_, alternatives)| alternatives.len()),
-        );
-        within_capacity(cursor, &factors)?;
+        let further = self.further.iter();
+        let further = further.map(|(_, alternatives)| alternatives.len());
+        let lists = [self.fragment.len(), self.dscp.len(), self.vlan.len()];
+        within_capacity(cursor, further.chain(lists))?;
         let tests = self.tests();
         let mut all = Vec::new();
         for fragment in or_none(&self.fragment) {
@@ -274,11 +271,9 @@ fn none_of<T: Copy>(said: &[Said<'_, T>], asked: impl Fn(T) -> Asked) -> Vec<Vec
 }
 
 /// Each of a list; or once nothing.
-fn or_none<T: Copy>(list: &[Said<'_, T>]) -> Vec<Option<T>> {
-    if list.is_empty() {
-        return vec![None];
-    }
-    list.iter().map(|said| Some(said.thing)).collect()
+fn or_none<T: Copy>(list: &[Said<'_, T>]) -> impl Iterator<Item = Option<T>> {
+    let each = list.iter().map(|said| Some(said.thing));
+    each.chain(list.is_empty().then_some(None))
 }
 
 fn flags(cursor: &mut Cursor<'_>) -> Result<TcpFlags, ParseError> {

@@ -123,7 +123,7 @@ pub(super) fn rules(cursor: &mut Cursor<'_>) -> Result<Vec<Rule>, ParseError> {
     let conditions = options.conditions(cursor, needs_first)?;
     let others = protocols.others();
     let factors = [addresses.len(), transports.len(), conditions.len()];
-    within_capacity(cursor, &factors)?;
+    within_capacity(cursor, factors)?;
     let mut rules = Vec::with_capacity(factors.iter().product());
     for (addresses, not) in addresses {
         for &transport in &transports {
@@ -275,10 +275,12 @@ pub(super) fn action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
 }
 
 /// A handful of lists can stand for more rules than there is memory.
-pub(super) fn within_capacity(cursor: &Cursor<'_>, factors: &[usize]) -> Result<(), ParseError> {
-    let rules = factors
-        .iter()
-        .fold(1, |all: usize, factor| all.saturating_mul((*factor).max(1)));
+pub(super) fn within_capacity(
+    cursor: &Cursor<'_>,
+    factors: impl IntoIterator<Item = usize>,
+) -> Result<(), ParseError> {
+    let product = |all: usize, factor: usize| all.saturating_mul(factor.max(1));
+    let rules = factors.into_iter().fold(1, product);
     if rules <= MOST {
         return Ok(());
     }

@@ -5,60 +5,52 @@
 pub(super) struct Word<'a> {
     /// What it says.
     pub text: &'a str,
-    /// Its first character, counted from 1.
-    pub column: usize,
+    /// Where in its line it begins, in bytes.
+    pub from: usize,
 }
 
 impl Word<'_> {
+    /// Its first character in its line, counted from 1.
+    pub(super) fn column(&self, line: &str) -> usize {
+        let before = line.get(..self.from).unwrap_or_default();
+        before.chars().count() + 1
+    }
+
     /// How many characters it has.
     pub(super) fn width(&self) -> usize {
         self.text.chars().count()
     }
 }
 
+/// Most lines have so many words at most.
+pub(super) const USUAL: usize = 16;
+
 /// The words of a line, up to a comment.
 pub(super) fn words(line: &str) -> Vec<Word<'_>> {
-    let mut words = Vec::new();
-    let mut start = None;
-    // The quote that a word began with, until it comes again.
-    let mut quote = None;
-    // One character more than there is, to end the last word.
-    let ends = line.char_indices().chain([(line.len(), ' ')]);
-    for (column, (index, character)) in (1..).zip(ends) {
-        if let Some(closing) = quote
-            && index < line.len()
-        {
-            if character == closing {
-                quote = None;
+    let mut words = Vec::with_capacity(USUAL);
+    let mut rest = line.trim_start();
+    while let Some(first) = rest.chars().next().filter(|first| *first != '#') {
+        let length = match first {
+            '{' | '}' | ',' => 1,
+            '\'' | '"' => {
+                // What it encloses is of the word, whatever it is.
+                let quoted = rest[1..].find(first).map_or(rest.len(), |end| end + 2);
+                quoted + length(&rest[quoted..])
             }
-            continue;
-        }
-        if start.is_none() && matches!(character, '\'' | '"') {
-            quote = Some(character);
-        }
-        let alone = matches!(character, '{' | '}' | ',');
-        let ended = alone || character == '#' || character.is_whitespace();
-        if !ended {
-            start.get_or_insert((index, column));
-            continue;
-        }
-        if let Some((from, column)) = start.take() {
-            words.push(Word {
-                text: &line[from..index],
-                column,
-            });
-        }
-        if alone {
-            words.push(Word {
-                text: &line[index..=index],
-                column,
-            });
-        }
-        if character == '#' {
-            break;
-        }
+            _ => length(rest),
+        };
+        let (text, behind) = rest.split_at(length);
+        let from = line.len() - rest.len();
+        words.push(Word { text, from });
+        rest = behind.trim_start();
     }
     words
+}
+
+/// How many bytes there are up to what ends a word.
+fn length(text: &str) -> usize {
+    let ends = |it: char| matches!(it, '{' | '}' | ',' | '#') || it.is_whitespace();
+    text.find(ends).unwrap_or(text.len())
 }
 
 #[cfg(test)]
@@ -68,7 +60,7 @@ mod tests {
     fn check(line: &str, expected: &[(usize, &str)]) {
         let found: Vec<_> = words(line)
             .iter()
-            .map(|word| (word.column, word.text))
+            .map(|word| (word.column(line), word.text))
             .collect();
         assert_eq!(found, expected, "{line}");
     }
@@ -95,6 +87,7 @@ mod tests {
         );
         check("a'b c \"d e", &[(1, "a'b"), (5, "c"), (7, "\"d e")]);
         check("é ü", &[(1, "é"), (3, "ü")]);
+        check("''a '", &[(1, "''a"), (5, "'")]);
         check("pass#all", &[(1, "pass")]);
     }
 }

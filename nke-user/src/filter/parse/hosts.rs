@@ -198,7 +198,7 @@ pub(super) fn addresses<'a>(
     from: &[Said<'a, Choice>],
     to: &[Said<'a, Choice>],
 ) -> Result<Vec<(Addresses, Vec<Test>)>, ParseError> {
-    within_capacity(cursor, &[from.len(), to.len()])?;
+    within_capacity(cursor, [from.len(), to.len()])?;
     let mut all = Vec::with_capacity(from.len() * to.len());
     for source in from {
         'pairs: for destination in to {

@@ -97,7 +97,7 @@ pub(super) fn transports<'a>(
         ports => ports.iter().map(|said| said.thing).collect(),
     };
     let (from, to) = (or_all(from), or_all(to));
-    within_capacity(cursor, &[carriers.len(), from.len(), to.len()])?;
+    within_capacity(cursor, [carriers.len(), from.len(), to.len()])?;
     let mut all = Vec::with_capacity(carriers.len() * from.len() * to.len());
     for protocol in carriers {
         for &source in &from {
