@@ -64,7 +64,8 @@ fn random_flows(hook: Hook) {
         known += expected.known;
         plain += expected.plain;
     }
-    assert!(known > 300 && plain > 300, "{known} known, {plain} not");
+    // Kernels differ in which packets they run a program on, and so in what comes of the dice.
+    assert!(known > 100 && plain > 1000, "{known} known, {plain} not");
 }
 
 /// Has some of the rules that pass keep state, and others that meet many packets.
