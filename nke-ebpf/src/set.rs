@@ -20,6 +20,7 @@
 //! | 1 | what the user side keeps of it: name, timeout, the next free line |
 //! | 2 to one more than the number of buckets | buckets: what is found by hash |
 //! | as many as [`BLOCK_LINES`], or none | the table of blocks |
+//! | so many as line 0 says, or none | the table of singles |
 //! | all others | nodes |
 //!
 //! A *node* stands for all prefixes that agree up to some bit and end within the next seven: those are
@@ -45,12 +46,16 @@
 //! The *table of blocks* is there where many members are networks of IPv4. It has two bits for each /24: all of it is in the
 //! set, nothing is, or only the nodes can tell ([`Block`]). So most addresses need one line of it and no search.
 //!
+//! The *table of singles* is there where many addresses of IPv4 (/26 or longer) are alone in their nodes: three bytes for each, see
+//! [`Single`]. Who is there is in no bucket.
+//!
 //! A search never reads beyond [`REACH`] buckets for a beginning, whatever the lines hold, and never
 //! believes a tag: the node itself has the last word.
 
 mod bits;
 mod block;
 mod key;
+mod single;
 
 use core::borrow::Borrow;
 
@@ -64,6 +69,7 @@ pub use self::{
     bits::{begin, bit, end, ended},
     block::{BLOCK_LINES, BLOCKS_IN_WORD, Block},
     key::{ANY_PROTOCOL, Key, What},
+    single::{LEAST_SINGLES, SINGLES, SINGLES_LEVEL, SINGLES_SHIFT, Single},
 };
 
 /// What the processor fetches at once, as words.
@@ -233,8 +239,23 @@ pub enum Answer {
     Nothing = 2,
 }
 
-/// In word 0 of line 0: a table of blocks is there. Below are the kind, eight bits, and the number of buckets less one.
+/// In word 0 of line 0: a table of blocks is there. Below are the kind, eight bits, and the number of buckets less one;
+/// above, from [`SINGLES_SHIFT`] on, how many lines of singles there are.
 pub const HAS_BLOCKS: u64 = 1 << 40;
+
+/// The line behind the buckets and the table of blocks, by word 0 of line 0.
+#[inline(always)]
+#[must_use]
+pub const fn behind_blocks(first: u64) -> u32 {
+    let blocks = if first & HAS_BLOCKS != 0 {
+        BLOCK_LINES
+    } else {
+        0
+    };
+    (BUCKETS + 1)
+        .wrapping_add(first as u32)
+        .wrapping_add(blocks)
+}
 
 /// The [`Kind`] in word 0 of line 0.
 #[inline(always)]
@@ -282,6 +303,7 @@ pub fn ask(lines: &(impl Lines + ?Sized), asked: &impl Asks) -> Answer {
         match Block::of(lines, lines.read(&header[0]), asked.address()[0]) {
             Block::In => return Answer::In,
             Block::Out => nth = LEVELS[0].end * 8,
+            Block::Search if Single::has(lines, header, asked.address()[0]) => return Answer::In,
             Block::Search => {}
         }
     }
@@ -314,6 +336,7 @@ pub fn ask_v4(lines: &(impl Lines + ?Sized), address: u64) -> Answer {
     let mut levels = match Block::of(lines, header[0], address) {
         Block::In => return Answer::In,
         Block::Out => 0,
+        Block::Search if Single::has(lines, header, address) => return Answer::In,
         Block::Search => header[LEVELS[0].start],
     };
     for _ in 0..V4_LEVELS {

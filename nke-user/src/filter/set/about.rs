@@ -2,7 +2,7 @@
 
 use std::{fmt, io, str::FromStr, time::Duration};
 
-use nke_ebpf::set::{HAS_BLOCKS, Kind, LINE_WORDS, Line};
+use nke_ebpf::set::{Kind, LINE_WORDS, Line};
 
 use super::{Set, Store};
 
@@ -121,10 +121,8 @@ impl<S: Store> Set<S> {
     /// What its members are.
     pub(in crate::filter) fn kind(&self) -> io::Result<Kind> {
         let kinds = [Kind::Addresses, Kind::Ports, Kind::Pairs];
-        let kind = self.store.get(0, 0)? & !HAS_BLOCKS;
-        let mut kinds = kinds
-            .into_iter()
-            .filter(|it| u64::from(*it as u32) == kind >> 32);
+        let kind = self.store.get(0, 0)? >> 32 & 0xff;
+        let mut kinds = kinds.into_iter().filter(|it| u64::from(*it as u32) == kind);
         kinds.next().ok_or_else(foreign)
     }
 

@@ -9,12 +9,12 @@ use std::{
 use nke_ebpf::{
     abi::facts,
     set::{
-        self as layout, ALONE, Answer, Asked, BLOCK_LINES, BUCKETS, HAS_BLOCKS, Kind, LEVELS,
-        LINE_WORDS, Line, Lines, PORT_LINES,
+        self as layout, ALONE, Answer, Asked, BLOCK_LINES, BUCKETS, HAS_BLOCKS, Key, Kind, LEVELS,
+        LINE_WORDS, Line, Lines, PORT_LINES, SINGLES_LEVEL, SINGLES_SHIFT,
     },
 };
 
-use super::{About, Inserted, Lasting, NEXT, Set, Store, blocks, member::words};
+use super::{About, Inserted, Lasting, NEXT, Set, Store, blocks, member::words, singles};
 
 /// Why a set cannot be made of these members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,29 +46,27 @@ impl Set {
     ///
     /// [`TooLarge`].
     pub fn of(about: &About, members: &[Lasting]) -> Result<Self, TooLarge> {
-        Self::with_blocks(about, members, blocks::are_many(members))
+        Self::with_tables(about, members, &Tables::of(members))
     }
 
-    /// The same, with a table of blocks or without: what is in it is the same.
-    pub(super) fn with_blocks(
+    /// The same, with these tables: what is in it is the same.
+    pub(super) fn with_tables(
         about: &About,
         members: &[Lasting],
-        has_blocks: bool,
+        tables: &Tables,
     ) -> Result<Self, TooLarge> {
         if about.kind == Kind::Ports {
             return Self::of_ports(about, members);
         }
         let room = members.len().checked_add(members.len() / 8 + 16);
         let room = room.ok_or(TooLarge::Members)?;
-        let places = places(members);
-        let places = places.checked_add(places / 8 + 16);
+        let places = tables.places.checked_add(tables.places / 8 + 16);
         // Three nodes at most for each eight places: in a million buckets, no four in a row overflow.
         let mut buckets = (places.ok_or(TooLarge::Members)? / 3).next_power_of_two();
-        let blocks = if has_blocks { BLOCK_LINES as usize } else { 0 };
         for attempt in 0..ATTEMPTS {
             let lines = room
                 .checked_add(buckets)
-                .and_then(|lines| lines.checked_add(BUCKETS as usize + blocks));
+                .and_then(|lines| lines.checked_add(BUCKETS as usize + tables.lines()));
             // The kernel counts an array's bytes in 32 bits.
             let most = (u32::MAX as usize - 4096) / size_of::<Line>();
             let lines = lines.filter(|lines| *lines <= most);
@@ -79,12 +77,10 @@ impl Set {
             };
             let seed = RandomState::new().hash_one(attempt);
             set.store[0] = layout::header(about.kind, mask, seed);
-            if has_blocks {
-                set.store[0][0] |= HAS_BLOCKS;
-            }
-            let first = BUCKETS as usize + buckets + blocks;
+            set.store[0][0] |= tables.header();
+            let first = BUCKETS as usize + buckets + tables.lines();
             set.store[1] = about.to_line(first as u64);
-            set.note_levels(members, has_blocks);
+            set.note_levels(members, tables);
             if set.take_all(members)? {
                 set.trim(first, members.len());
                 return Ok(set);
@@ -127,20 +123,26 @@ impl Set {
     fn fetch(&self, members: &[Lasting]) {
         let [mask, .., seed] = self.store[0];
         let word = |member: &Lasting| {
-            let place = member.member.place()?;
-            let bucket = BUCKETS + (place.key.hash(seed) as u32 & mask as u32);
-            self.store.get(bucket, 0).ok()
+            let key = member.member.place()?.key;
+            let line = match self.single(&key).ok()? {
+                Some(single) => single.line(0),
+                None => BUCKETS + (key.hash(seed) as u32 & mask as u32),
+            };
+            self.store.get(line, 0).ok()
         };
         let all = members.iter().filter_map(word);
         black_box(all.fold(0, |all, word| all ^ word));
     }
 
     /// Which levels occur, those first that most members have that are searched for: where they are looked for first.
-    fn note_levels(&mut self, members: &[Lasting], has_blocks: bool) {
+    fn note_levels(&mut self, members: &[Lasting], tables: &Tables) {
         let mut counts = [[0usize; 256]; 2];
-        for member in members.iter().filter(|it| it.until.is_none()) {
+        // Who may be among the singles notes the level if it is not.
+        let searched = |it: &&Lasting| tables.singles == 0 || !singles::is_single(it);
+        let forever = members.iter().filter(|it| it.until.is_none());
+        for member in forever.filter(searched) {
             if let Some(place) = member.member.place() {
-                let is_block = has_blocks && blocks::has_whole(member.member);
+                let is_block = tables.blocks && blocks::has_whole(member.member);
                 let count = &mut counts[usize::from(place.is_v6)][usize::from(place.level)];
                 // One that the table of blocks tells of still makes its level occur.
                 *count = if is_block {
@@ -195,19 +197,56 @@ impl Set {
     }
 }
 
-/// How many places of buckets these members take: prefixes of IPv4 share those of their nodes, others are few enough
-/// to be counted one by one.
-fn places(members: &[Lasting]) -> usize {
-    let key = |it: &Lasting| match it.until {
-        None => it.member.place().map(|place| place.key.alone()),
-        Some(_) => None,
-    };
-    let keys = members.iter().filter_map(key);
-    let mut nodes: Vec<u32> = keys.filter(|key| key & ALONE != 0).collect();
-    let others = members.len() - nodes.len();
-    nodes.sort_unstable();
-    nodes.dedup();
-    others + nodes.len()
+/// What a set has beside its buckets and nodes.
+#[derive(Clone, Debug)]
+pub(super) struct Tables {
+    /// Whether there is a table of blocks.
+    pub(super) blocks: bool,
+    /// How many lines of singles there are.
+    pub(super) singles: u32,
+    /// How many places of buckets are taken.
+    pub(super) places: usize,
+}
+
+impl Tables {
+    /// Those that are worth their memory for these members.
+    ///
+    /// Prefixes of IPv4 share the places of their nodes; others are few enough to be counted one by one.
+    fn of(members: &[Lasting]) -> Self {
+        let key = |it: &Lasting| match it.until {
+            None => it.member.place().map(|place| place.key.alone()),
+            Some(_) => None,
+        };
+        let keys = members.iter().filter_map(key);
+        let mut keys: Vec<u32> = keys.filter(|key| key & ALONE != 0).collect();
+        let others = members.len() - keys.len();
+        keys.sort_unstable();
+        let (mut nodes, mut alone) = (0, 0);
+        for same in keys.chunk_by(|one, other| one == other) {
+            nodes += 1;
+            let level = Key::of_alone(same[0]).level;
+            alone += usize::from(same.len() == 1 && level == SINGLES_LEVEL);
+        }
+        let singles = singles::lines_for(alone + alone / 8);
+        let in_table = if singles == 0 { 0 } else { alone };
+        Self {
+            blocks: blocks::are_many(members),
+            singles,
+            places: others + nodes - in_table,
+        }
+    }
+
+    /// How many lines they are.
+    const fn lines(&self) -> usize {
+        let blocks = if self.blocks { BLOCK_LINES } else { 0 };
+        blocks as usize + self.singles as usize
+    }
+
+    /// What word 0 of line 0 says of them.
+    const fn header(&self) -> u64 {
+        let blocks = if self.blocks { HAS_BLOCKS } else { 0 };
+        blocks | (self.singles as u64) << SINGLES_SHIFT
+    }
 }
 
 #[expect(private_bounds, reason = "where lines lie is nobody's business")]

@@ -202,6 +202,6 @@ impl<S: Store> Set<S> {
                 }
             }
         }
-        Ok(())
+        self.for_each_single(alone)
     }
 }

@@ -22,6 +22,7 @@ mod blocks;
 mod build;
 mod find;
 mod member;
+mod singles;
 mod store;
 mod text;
 mod walk;
@@ -192,8 +193,10 @@ impl<S: Store> Set<S> {
     }
 
     fn insert_bit(&mut self, place: &Place) -> io::Result<Inserted> {
-        let levels = &LEVELS[usize::from(place.is_v6)];
-        if !self.note(levels.clone(), place.level)? {
+        if let Some(inserted) = self.insert_single(place)? {
+            return Ok(inserted);
+        }
+        if !self.note_level(place)? {
             return Ok(Inserted::ManyLengths);
         }
         let found = self.find(&place.key)?;
@@ -255,7 +258,7 @@ impl<S: Store> Set<S> {
 
     fn remove_bit(&mut self, place: &Place) -> io::Result<bool> {
         let node = match self.find(&place.key)?.there {
-            None => return Ok(false),
+            None => return self.remove_single(place),
             Some(At::Alone(spot)) => {
                 let is_there = self.alone_at(spot)? == end(place.bit);
                 if is_there {
@@ -276,7 +279,7 @@ impl<S: Store> Set<S> {
     /// Whether a member without a timeout is this very one.
     fn has_bit(&self, place: &Place) -> io::Result<bool> {
         match self.find(&place.key)?.there {
-            None => Ok(false),
+            None => self.has_single(place),
             Some(At::Alone(spot)) => Ok(self.alone_at(spot)? == end(place.bit)),
             Some(At::Node(node)) => {
                 let (index, mark) = bit_of(place.bit);
@@ -316,6 +319,12 @@ impl<S: Store> Set<S> {
         };
         let until = Some(self.store.get(node, BITS)?).filter(|until| *until > now);
         Ok(until.map(|_| Lasting { member, until }))
+    }
+
+    /// Puts a prefix's level among those that occur.
+    fn note_level(&mut self, place: &Place) -> io::Result<bool> {
+        let levels = &LEVELS[usize::from(place.is_v6)];
+        self.note(levels.clone(), place.level)
     }
 
     /// Puts a number among those that occur; whether there is room for it.

@@ -7,11 +7,11 @@ use std::{
 
 use nke_ebpf::{
     abi::facts,
-    set::{self as layout, Answer, Asked, HAS_BLOCKS, Kind, Still},
+    set::{self as layout, Answer, Asked, HAS_BLOCKS, Kind, LEAST_SINGLES, SINGLES_SHIFT, Still},
 };
 use proptest::prelude::*;
 
-use super::{member::words, *};
+use super::{build::Tables, member::words, *};
 use crate::filter::rule::{PortProtocol, Prefix};
 
 const NOW: u64 = 1_000;
@@ -215,10 +215,14 @@ proptest! {
     #[test]
     fn a_set_holds_what_was_put_into_it(
         (kind, begin, edits) in history(),
-        has_blocks in any::<bool>(),
+        (blocks, singles) in any::<(bool, bool)>(),
     ) {
-        let has_blocks = has_blocks && kind == Kind::Addresses;
-        let mut set = Set::with_blocks(&about(kind), &begin, has_blocks).unwrap();
+        let tables = |members: &[Lasting]| Tables {
+            blocks: blocks && kind == Kind::Addresses,
+            singles: if singles && kind == Kind::Addresses { LEAST_SINGLES } else { 0 },
+            places: members.len(),
+        };
+        let mut set = Set::with_tables(&about(kind), &begin, &tables(&begin)).unwrap();
         let mut model = HashMap::new();
         begin.iter().for_each(|it| single(&mut model, it.member, Some(it.until)));
         for edit in &edits {
@@ -229,7 +233,7 @@ proptest! {
                     let mut inserted = set.insert(*new, NOW).unwrap();
                     if inserted == Inserted::NoRoom {
                         let old = members(&set);
-                        set = Set::with_blocks(&about(kind), &old, has_blocks).unwrap();
+                        set = Set::with_tables(&about(kind), &old, &tables(&old)).unwrap();
                         inserted = set.insert(*new, NOW).unwrap();
                     }
                     if kind != Kind::Ports {
@@ -305,9 +309,15 @@ fn a_large_set_is_found_whole() {
     let set = Set::of(&about(Kind::Addresses), &all).unwrap();
     assert!((0..100_000).all(|n| set.has_address(address(n))));
     assert!(!(100_000..200_000).any(|n| set.has_address(address(n))));
-    // Of each bucket of 64 bytes, one and a half to three of its eight places are taken.
+    // Of each line of 64 bytes ten of the twenty places for singles are taken.
+    assert_ne!(set.store[0][0] >> SINGLES_SHIFT, 0);
     let bytes = size_of_val(set.lines()) / all.len();
-    assert!(bytes <= 48, "{bytes}");
+    assert!(bytes <= 9, "{bytes}");
+    let mut read = members(&set);
+    read.sort_unstable_by_key(|it| it.member.to_string());
+    let mut all = all;
+    all.sort_unstable_by_key(|it| it.member.to_string());
+    assert_eq!(read, all);
 }
 
 #[test]
