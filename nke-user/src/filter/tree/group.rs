@@ -7,8 +7,7 @@
 
 use nke_ebpf::abi::{Field, ROOTS, RUN, Rule, TREES};
 
-use super::grow::{Grower, SHARED, Tree};
-use super::share;
+use super::grow::{Grower, Tree};
 use super::spans::{Family, Spans};
 
 /// What the walk of one more tree costs: see [`Tree::worst`].
@@ -52,17 +51,11 @@ pub(super) fn trees(
     family: Family,
     most_bits: u32,
 ) -> Option<Trees> {
-    let threads = if free.len() + ordered.len() < SHARED {
-        1
-    } else {
-        share::threads()
-    };
     let grower = Grower {
         rules: encoded,
         all,
         fields: family.fields(),
         most_bits,
-        threads,
     };
     let ordered = match ordered {
         [] => Vec::new(),

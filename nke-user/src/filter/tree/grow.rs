@@ -3,7 +3,6 @@
 use nke_ebpf::abi::{RUN, Rule};
 
 use super::pack::words_of;
-use super::share;
 use super::spans::Spans;
 use super::split::{self, Split};
 
@@ -76,27 +75,16 @@ pub(super) struct Grower<'a> {
     pub(super) fields: &'a [usize],
     /// How many bits a table asks for at most.
     pub(super) most_bits: u32,
-    /// How many threads grow a tree of many rules. The tree is the same.
-    pub(super) threads: usize,
 }
-
-/// A tree of fewer rules has grown before another thread has begun.
-pub(super) const SHARED: usize = 1000;
 
 impl Grower<'_> {
     /// The tree of these rules, which stand in order.
     pub(super) fn grow(&self, rules: Vec<u32>) -> Tree {
         let copies = copies(rules.len());
-        let threads = if rules.len() < SHARED {
-            1
-        } else {
-            self.threads
-        };
-        self.subtree(rules, copies, DEPTH, threads)
+        self.subtree(rules, copies, DEPTH)
     }
 
-    /// The tree of these rules; what lies behind its first table is shared among so many threads.
-    fn subtree(&self, rules: Vec<u32>, copies: usize, depth: usize, threads: usize) -> Tree {
+    fn subtree(&self, rules: Vec<u32>, copies: usize, depth: usize) -> Tree {
         if rules.len() <= FEW || depth == 0 {
             return Tree::Run(rules);
         }
@@ -110,9 +98,9 @@ impl Grower<'_> {
         }
         let part = |inside: Vec<u32>| {
             let most = copies * inside.len() / sum.max(1);
-            self.subtree(inside, most, depth - 1, 1)
+            self.subtree(inside, most, depth - 1)
         };
-        let next = share::each(lists, threads, part);
+        let next: Vec<Tree> = lists.into_iter().map(part).collect();
         let words = split.len() + next.iter().map(|it| it.words(self.rules)).sum::<usize>();
         Tree::Table {
             split,

@@ -41,7 +41,6 @@ pub(in crate::filter) fn later(
             all: &all,
             fields: family.fields(),
             most_bits: MOST_BITS / 2,
-            threads: 1,
         };
         trees.push((family, first, grower.grow(mine)));
     }

@@ -2,8 +2,7 @@
 //!
 //! What lies where is [`nke_ebpf::abi::Page`]'s to say, and the search is [`nke_ebpf::rules::decide`]; here
 //! rules become that. Which rules share a tree is chosen in `group`, where a tree cuts in
-//! `split`, and `pack` lays trees out. Large trees grow on several processors (`share`), and are the same
-//! on any number of them.
+//! `split`, and `pack` lays trees out.
 //!
 //! ```ignore
 //! let built = tree::build(&rules, Rule::DROP, 2)?;
@@ -16,7 +15,6 @@ mod group;
 mod grow;
 mod later;
 mod pack;
-mod share;
 mod spans;
 mod split;
 

@@ -81,7 +81,6 @@ pub(super) fn best(rules: &[u32], grower: &Grower<'_>, copies: usize) -> Option<
         all,
         fields,
         most_bits,
-        threads: _,
     } = *grower;
     let step = rules.len().div_ceil(SAMPLE);
     let sample = || rules.iter().step_by(step).map(|rule| &all[*rule as usize]);

@@ -9,7 +9,6 @@ use nke_ebpf::{
 };
 use proptest::prelude::*;
 
-use super::grow::{Grower, SHARED, Tree};
 use super::*;
 use crate::filter::interface_name::InterfaceName;
 use crate::filter::shapes::{Dice, Drawn, Shape, packet};
@@ -172,31 +171,6 @@ fn rules_that_no_field_tells_apart_are_held_up_to_a_limit() {
     let encoded = |count| vec![Rule::ANY; count];
     assert!(build(&mut encoded(640), &mut [], 0, 2).is_some());
     assert!(build(&mut encoded(641), &mut [], 0, 2).is_none());
-}
-
-#[test]
-fn any_number_of_threads_grows_the_same_tree() {
-    let mut dice = Dice::new(4);
-    for shape in Shape::ALL {
-        let set = rules(&shape.draw(&mut dice, SHARED + 200, false));
-        let (encoded, _) = encode::encode_all(&set.rules, &expression::page::Page::default());
-        let all: Vec<_> = encoded.iter().map(spans::spans).collect();
-        let tree = |threads| {
-            let grower = Grower {
-                rules: &encoded,
-                all: &all,
-                fields: spans::Family::V4.fields(),
-                most_bits: MOST_BITS,
-                threads,
-            };
-            grower.grow((0..).take(encoded.len()).collect())
-        };
-        let alone = tree(1);
-        assert!(matches!(alone, Tree::Table { .. }));
-        for threads in [2, 3, 9] {
-            assert_eq!(tree(threads), alone, "{shape:?}");
-        }
-    }
 }
 
 #[test]
