@@ -39,8 +39,6 @@ pub enum Hint {
     NoHostNames,
     /// IPv4 addresses have four numbers, whatever the prefix.
     FourNumbers,
-    /// Connections are not tracked.
-    NoState,
     /// Segments of TCP are reset where nothing else is said.
     ResetsTcp,
     /// A default is a line of a file, or a command of its own.
@@ -70,7 +68,6 @@ impl fmt::Display for Hint {
             Self::WriteARange => "there are no comparisons: write a range, as in `port 1024-65535`",
             Self::NoHostNames => "names of hosts are not looked up: write the address",
             Self::FourNumbers => "write all four numbers, as in `10.0.0.0/8`",
-            Self::NoState => "leave it out: packets are judged one by one",
             Self::ResetsTcp => "`reject` alone answers TCP by a RST, and all else by port-unreachable",
             Self::DefaultIsNoRule => "use `default` in the place of `add`, or a file and `load`",
         })
@@ -104,6 +101,10 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
     if of_dialect.is_some() {
         return of_dialect;
     }
+    // Who writes a word of the language means that one, however near others are.
+    if is_out_of_place(&found, expected, dialect) {
+        return Some(Hint::Order(dialect));
+    }
     let foreign = match found.as_str() {
         "accept" | "allow" | "permit" => called("pass"),
         "block" | "deny" | "discard" => called("drop"),
@@ -111,8 +112,8 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
         "reject" | "return" => called("reject").or(called("drop")),
         "tcp" | "tcp-reset" | "reset" if expected.contains(&"no-route") => Some(Hint::ResetsTcp),
         "quick" => Some(Hint::FirstMatchDecides),
-        "on" | "iif" | "oif" | "iifname" | "oifname" | "-i" | "-o" => {
-            Some(Hint::InterfaceIsAnOption)
+        "iif" | "oif" | "iifname" | "oifname" | "-i" | "-o" => {
+            called("on").or(Some(Hint::InterfaceIsAnOption))
         }
         "input" | "ingress" | "incoming" => called("in"),
         "output" | "egress" | "outgoing" => called("out"),
@@ -122,7 +123,7 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
         "src" | "saddr" | "source" | "-s" => called("from"),
         "dst" | "daddr" | "destination" | "-d" => called("to"),
         "sport" | "dport" | "--sport" | "--dport" => Some(Hint::Order(dialect)),
-        "keep" | "state" | "ct" | "modulate" => Some(Hint::NoState),
+        "ct" | "modulate" | "conntrack" => called("keep"),
         "tos" | "ds" => called("dscp"),
         "syn" | "--syn" | "tcp-flags" | "--tcp-flags" => called("flags"),
         "type" | "icmp" if expected.contains(&"icmp-type") => called("icmp-type"),
@@ -133,9 +134,7 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
         "default" => Some(Hint::DefaultIsNoRule),
         _ => None,
     };
-    foreign
-        .or_else(|| nearest(&found, expected.iter().copied()).map(Hint::DidYouMean))
-        .or_else(|| is_out_of_place(&found, expected, dialect).then_some(Hint::Order(dialect)))
+    foreign.or_else(|| nearest(&found, expected.iter().copied()).map(Hint::DidYouMean))
 }
 
 /// What to say of a word that is no protocol.
@@ -257,6 +256,12 @@ mod tests {
             hint("port", &["from", "to"]),
             Some(Hint::Order(Dialect::Packets))
         );
+        for behind in ["in", "on"] {
+            let hint = hint(behind, &["proto", "keep", "or"]);
+            assert_eq!(hint, Some(Hint::Order(Dialect::Packets)), "{behind}");
+        }
+        assert_eq!(hint("ct", &["keep"]), Some(Hint::Called("keep")));
+        assert_eq!(hint("iif", &["on"]), Some(Hint::Called("on")));
         assert_eq!(
             hint("form", &["from", "to"]),
             Some(Hint::DidYouMean("from"))
