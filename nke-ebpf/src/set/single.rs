@@ -41,7 +41,7 @@ const TAG_BITS: u32 = 13;
 const TAKEN: u32 = 1 << 15;
 
 /// Factors of the permutation.
-const FACTORS: [u32; 2] = [0x9e_3779 | 1, 0x1c_a3d5];
+const FACTORS: [u32; 2] = [0x9e_3779, 0x1c_a3d5];
 
 /// Half of the bits, and one more.
 const FOLD: u32 = 13;
