@@ -21,9 +21,9 @@ pub mod states;
 mod test;
 
 pub use rule_set::{
-    At, COUNTS_IN_PAGE, FEW, FEW_AT, FEW_TESTS_AT, FORMAT, FRONT_WORDS, Field, Front, HEADER_WORDS,
-    HEADERS, Header, LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page, ROOTS,
-    RULES_IN_PAGE, RUN, Root, TREES,
+    At, COUNT_WORDS, COUNTS_IN_PAGE, FEW, FEW_AT, FEW_TESTS_AT, FORMAT, FRONT_WORDS, Field, Front,
+    HEADER_WORDS, HEADERS, Header, LINE_WORDS, MOST_BITS, PAGE_LINES, PAGE_WORDS, PAGES, Page,
+    ROOTS, RULES_IN_PAGE, RUN, Root, TREES,
 };
 pub use test::{SUBJECT_WORDS, Subject, TESTS, Test, field, limit};
 

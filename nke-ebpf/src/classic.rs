@@ -28,8 +28,8 @@ use core::ptr;
 use crate::{
     Packet,
     abi::{
-        PAGE_WORDS, Page,
-        classic::{self, EXPRESSIONS, Instruction, MEMORY, Place},
+        Page,
+        classic::{self, EXPRESSIONS, Instruction, MEMORY, Place, WORDS},
     },
     branchless::forget,
 };
@@ -41,7 +41,7 @@ pub(crate) use self::bytes::{Bytes, Plain};
 pub(crate) use self::bytes::{Ip, Skb, Xdp};
 
 /// Programs are run to their end, and none goes back: there are no more instructions than words.
-const STEPS: u32 = PAGE_WORDS as u32;
+const STEPS: u32 = WORDS as u32;
 
 /// What the expressions in a page say of a packet, a bit each from the lowest.
 #[inline(always)]
@@ -154,7 +154,7 @@ impl<B: Bytes> Machine<B> {
     #[inline(always)]
     fn word(&self, at: u32) -> u64 {
         // SAFETY: the page is borrowed for longer than the machine lives.
-        unsafe { (*self.page).words[at as usize & (PAGE_WORDS - 1)] }
+        unsafe { (*self.page).words[at as usize & (WORDS - 1)] }
     }
 
     /// Where the program begins that it is at.

@@ -240,8 +240,8 @@ impl<'a> InForce<'a> {
         let Some(index) = decision.number.checked_sub(1) else {
             return;
         };
-        let page = u64::from(header.list) + u64::from(index) / RULES_IN_PAGE as u64;
-        let Some(page) = set.page(page as u32) else {
+        let index = u64::from(header.list) + u64::from(index);
+        let Some(page) = set.page((index / RULES_IN_PAGE as u64) as u32) else {
             return;
         };
         let index = index as usize;
@@ -249,9 +249,8 @@ impl<'a> InForce<'a> {
         if decision.outcome & Rule::SAMPLED == 0 {
             return;
         }
-        let line = page.rule(index).listed;
-        let tests = u64::from(header.tests) + u64::from(line) / PAGE_LINES as u64;
-        let Some(tests) = set.page(tests as u32) else {
+        let line = u64::from(header.tests) + u64::from(page.rule(index).listed);
+        let Some(tests) = set.page((line / PAGE_LINES as u64) as u32) else {
             return;
         };
         let one_of = tests.test(line as usize).first[0] as u32;
@@ -267,14 +266,12 @@ impl<'a> InForce<'a> {
     // As above.
     #[inline(never)]
     fn target(set: &RuleSet, header: &Header, number: u32) -> u64 {
-        let index = number.wrapping_sub(1);
-        let page = u64::from(header.list) + u64::from(index) / RULES_IN_PAGE as u64;
-        let Some(page) = set.page(page as u32) else {
+        let index = u64::from(header.list) + u64::from(number.wrapping_sub(1));
+        let Some(page) = set.page((index / RULES_IN_PAGE as u64) as u32) else {
             return 0;
         };
-        let line = page.rule(index as usize).listed;
-        let tests = u64::from(header.tests) + u64::from(line) / PAGE_LINES as u64;
-        match set.page(tests as u32) {
+        let line = u64::from(header.tests) + u64::from(page.rule(index as usize).listed);
+        match set.page((line / PAGE_LINES as u64) as u32) {
             Some(tests) => tests.test(line as usize).first[1],
             None => 0,
         }

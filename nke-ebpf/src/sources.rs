@@ -175,13 +175,12 @@ mod kernel {
             return true;
         }
         let key = key(subject, limit);
-        let number = sources::bucket(key);
-        let page = header.sources.wrapping_add((number / PAGE_LINES) as u32);
-        let Some(page) = set.get_ptr_mut(page) else {
+        let place = header.sources as usize + sources::bucket(key);
+        let Some(page) = set.get_ptr_mut((place / PAGE_LINES) as u32) else {
             return false;
         };
         // SAFETY: the bucket lies within the page, and any words are one.
-        let bucket = unsafe { &*page.cast::<Bucket>().add(number & (PAGE_LINES - 1)) };
+        let bucket = unsafe { &*page.cast::<Bucket>().add(place & (PAGE_LINES - 1)) };
         // SAFETY: the helper takes nothing and cannot fail.
         let now = unsafe { bpf_ktime_get_ns() };
         takes(bucket, key, limit, subject.length(), now)

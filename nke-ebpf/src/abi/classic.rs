@@ -53,6 +53,9 @@ impl Instruction {
 /// How many words of memory a program has.
 pub const MEMORY: usize = 16;
 
+/// How many words of a page programs take at most, with all that belongs to them: 64 KiB.
+pub const WORDS: usize = 1 << 13;
+
 /// How many instructions a program has at most.
 pub const LONGEST: usize = 1024;
 

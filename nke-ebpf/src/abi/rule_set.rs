@@ -3,17 +3,20 @@
 //! A rule set is an array of [`Page`]s, of as many as it needs:
 //!
 //! ```text
-//! page 0        which header is in force, the headers, then a word for each limit, tables from the front,
-//!               and rules with their tests from the back
-//! pages 1..     tables from the front, and rules with their tests from the back
-//! then          all rules by their numbers: the list that the user side reads back
-//! then          the tests of all rules, a line each
-//! then          counts that old rule sets have left, by number; then those of each CPU, unless
-//!               there is room for them in page 0
-//! then          a page of expressions, if there are any
-//! then          the sources of limits per source, if there are any: see `sources`
-//! then          room for the trees of rules that come later
+//! page 0        which header is in force, the headers, then a word for each limit, then tables, and behind them
+//!               rules with their tests, if all trees fit in here
+//! pages 1..     else: tables from the front, and rules with their tests from the back
+//! then          counts of each CPU
+//!               all rules by their numbers: the list that the user side reads back
+//!               the tests of all rules, a line each, and counts that old rule sets have left, by number
+//!               a page of expressions, if there are any
+//!               the sources of limits per source, if there are any: see `sources`
+//!               room for the trees of rules that come later
 //! ```
+//!
+//! What comes behind the trees lies in what they leave of page 0, as far as it fits there, and else behind the last page. Each part
+//! says where it begins in its own unit (a rule, a test, a count), from the beginning of page 0 on, and may go on in the next page; none
+//! of these lies across the end of a page. So a small set is one page.
 //!
 //! A search begins at a root of the header. A place ([`At`]) is a table, or a run: rules that lie one
 //! behind the other, in order. What follows from a table is its entry by a few bits of one [`Field`] of the
@@ -35,8 +38,8 @@
 
 use super::{Count, RULE_WORDS, Rule, join, split};
 
-/// What a page holds, in words of eight bytes: 64 KiB.
-pub const PAGE_WORDS: usize = 8192;
+/// What a page holds, in words of eight bytes: 256 KiB. So all trees of a hundred rules fit into one.
+pub const PAGE_WORDS: usize = 1 << 15;
 
 /// How many words a line of a processor's cache has.
 pub const LINE_WORDS: usize = 8;
@@ -47,11 +50,14 @@ pub const PAGE_LINES: usize = PAGE_WORDS / LINE_WORDS;
 /// How many rules a page has room for.
 pub const RULES_IN_PAGE: usize = PAGE_WORDS * 8 / size_of::<Rule>();
 
+/// How many words a count has.
+pub const COUNT_WORDS: usize = size_of::<Count>() / 8;
+
 /// How many counts a page has room for.
-pub const COUNTS_IN_PAGE: usize = PAGE_WORDS * 8 / size_of::<Count>();
+pub const COUNTS_IN_PAGE: usize = PAGE_WORDS / COUNT_WORDS;
 
 /// How many pages of trees there can be.
-pub const PAGES: usize = 1 << 19;
+pub const PAGES: usize = 1 << 17;
 
 /// How many trees a family has at most. A search goes through all of them.
 pub const TREES: usize = 4;
@@ -87,7 +93,7 @@ pub const FEW_AT: usize = 2 * HEADER_WORDS / RULE_WORDS;
 const _: () = assert!(FEW * RULE_WORDS <= HEADER_WORDS && FEW * LINE_WORDS <= HEADER_WORDS);
 
 /// The number of this layout.
-pub const FORMAT: u16 = 5;
+pub const FORMAT: u16 = 6;
 
 /// A part of a rule set, and the value of its map.
 #[derive(Clone, Debug)]
@@ -216,19 +222,19 @@ pub struct Header {
     /// number, of packets of known flows that no rule of these made, and last of packets that could not be judged, and were
     /// dropped for it.
     pub row: u32,
-    /// The page where the list of all rules begins.
+    /// Where the list of all rules begins, in rules from the beginning of the first page on.
     pub list: u32,
-    /// The page where counts that old rule sets have left begin.
+    /// Where counts that old rule sets have left begin, in counts.
     pub carried: u32,
-    /// Where the counts of the first CPU begin, in counts from the beginning of the first page on.
+    /// Where the counts of the first CPU begin, in counts.
     pub counts: u32,
-    /// The page where room for later trees begins.
+    /// Where room for later trees begins, in rules. User space's alone, as what follows.
     pub room: u32,
-    /// How many words of that are taken. User space's alone, as what follows.
+    /// How many words of that are taken.
     pub taken: u32,
     /// How many rules there were when the trees were built.
     pub built: u32,
-    /// The page where the tests of all rules begin. Behind them are the counts that are carried.
+    /// Where the tests of all rules begin, in lines. Behind them, and room for some more, are the counts that are carried.
     pub tests: u32,
     /// How many tests there are.
     pub tested: u32,
@@ -237,10 +243,10 @@ pub struct Header {
     /// A number that no other rule set has: the kernel's of its map. By it answers of expressions and the table of
     /// flows know the rules.
     pub stamp: u32,
-    /// The page where the [table of sources](super::sources) begins; 0 if there is none.
+    /// Where the [table of sources](super::sources) begins, in lines; 0 if there is none.
     pub sources: u32,
-    /// Nothing yet.
-    pub spare: u32,
+    /// Where room for later trees ends, in rules.
+    pub room_end: u32,
     /// The trees by family: of what is not IP, of IPv4, of IPv6, and none. A search goes through them in this order.
     /// Rules that do something even where they do not decide ([`Rule::GO_ON`], [`Test::LIMIT`](super::Test::LIMIT)), and
     /// those that may see it, have trees of their own, which come last: what the other trees have says
@@ -252,7 +258,7 @@ pub struct Header {
 
 /// Where a search goes on: at nothing, a table, or a run of rules.
 //
-// From the low end: 13 bits of the word in the page, 19 of the page, 9 of how many rules (or `TABLE`); of a
+// From the low end: 15 bits of the word in the page, 17 of the page, 9 of how many rules (or `TABLE`); of a
 // table, 4 of the field, 5 of how far it is shifted, 13 of which bits count then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
@@ -263,7 +269,7 @@ impl At {
     pub const NOTHING: Self = Self(0);
 
     const WORD: u64 = PAGE_WORDS as u64 - 1;
-    const PAGE_SHIFT: u32 = 13;
+    const PAGE_SHIFT: u32 = PAGE_WORDS.trailing_zeros();
     const PAGE: u64 = PAGES as u64 - 1;
     const COUNT_SHIFT: u32 = 32;
     const TABLE: u64 = 511;
@@ -375,6 +381,7 @@ impl Field {
 }
 
 const _: () = assert!(size_of::<Page>() == PAGE_WORDS * 8);
+const _: () = assert!(PAGE_WORDS * PAGES == 1 << 32);
 const _: () = assert!(size_of::<Header>() == HEADER_WORDS * 8);
 
 /// How many words of a header say something.
@@ -392,7 +399,7 @@ impl Header {
         words[4] = join(self.taken, self.built);
         words[5] = join(self.tests, self.tested);
         words[6] = join(self.expressions, self.stamp);
-        words[7] = join(self.sources, self.spare);
+        words[7] = join(self.sources, self.room_end);
         let roots = self.roots.as_flattened();
         for (two, root) in words[8..SAID].chunks_exact_mut(2).zip(roots) {
             two.copy_from_slice(&[root.at.0, join(root.first, root.kind)]);
@@ -410,7 +417,7 @@ impl Header {
         let (taken, built) = split(words[4]);
         let (tests, tested) = split(words[5]);
         let (expressions, stamp) = split(words[6]);
-        let (sources, spare) = split(words[7]);
+        let (sources, room_end) = split(words[7]);
         let mut roots = [[Root::NONE; ROOTS]; 4];
         let pairs = words[8..SAID].chunks_exact(2);
         for (root, two) in roots.as_flattened_mut().iter_mut().zip(pairs) {
@@ -437,7 +444,7 @@ impl Header {
             expressions,
             stamp,
             sources,
-            spare,
+            room_end,
             roots,
             rest: [0; 16],
         }

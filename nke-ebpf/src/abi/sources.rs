@@ -1,4 +1,4 @@
-//! How a rule set remembers the sources of limits `per source`: in pages of its own, a table of buckets.
+//! How a rule set remembers the sources of limits `per source`: a table of buckets.
 //!
 //! A source of a limit is known by one number, a keyed hash of both (see [`crate::sources`]). It lies in one of the
 //! [`PLACES`] of one bucket, which is a line of a processor's cache:
@@ -13,14 +13,10 @@
 //!
 //! Nothing here may have padding, or a meaning that depends on who reads it.
 
-use super::PAGE_LINES;
 use crate::Word;
 
-/// How many pages the table has.
-pub const PAGES: usize = 16;
-
-/// How many buckets it has, a power of two.
-pub const BUCKETS: usize = PAGES * PAGE_LINES;
+/// How many buckets the table has, a power of two: 1 MiB.
+pub const BUCKETS: usize = 1 << 14;
 
 /// How many sources a bucket has.
 pub const PLACES: usize = 4;
@@ -46,7 +42,7 @@ pub struct Place {
 const _: () = assert!(BUCKETS.is_power_of_two());
 const _: () = assert!(size_of::<Bucket>() == super::LINE_WORDS * 8);
 
-/// The bucket of a key, by its number from the first page's first.
+/// The bucket of a key, by its number from the table's first.
 #[inline(always)]
 #[must_use]
 pub const fn bucket(key: u64) -> usize {

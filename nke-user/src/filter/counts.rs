@@ -5,13 +5,10 @@
 
 use std::io;
 
-use nke_ebpf::abi::{Header, PAGE_WORDS};
+use nke_ebpf::abi::COUNT_WORDS;
 
 use super::stored::Set;
 use super::table::Hits;
-
-/// How many words a count has.
-const WORDS: usize = 2;
 
 /// The counts of a set, all rows added up.
 pub(super) struct Counts {
@@ -27,21 +24,14 @@ impl Counts {
     ///
     /// That of counting the processors.
     pub(super) fn of(set: &Set) -> io::Result<Self> {
-        let Header {
-            carried,
-            counts,
-            row,
-            ..
-        } = *set.header;
         // No more than there are, whatever the header says.
-        let row = (row as usize).min(set.bytes() as usize / 8 / WORDS);
+        let row = (set.header.row as usize).min(set.bytes() as usize / 8 / COUNT_WORDS);
         let mut sum = vec![Hits::default(); row];
         let cpus = crate::sys::map::cpu_ids()? as usize;
-        let carried = carried as usize * PAGE_WORDS;
-        for (begin, rows) in [(carried, 1), (counts as usize * WORDS, cpus)] {
+        for (begin, rows) in [(set.carried(), 1), (set.counts(), cpus)] {
             for nth in 0..rows {
-                let from = begin + nth * row * WORDS;
-                let mut words = set.words(from, row * WORDS);
+                let from = begin + nth * row * COUNT_WORDS;
+                let mut words = set.words(from, row * COUNT_WORDS);
                 for hits in &mut sum {
                     hits.packets += words.next().unwrap_or_default();
                     hits.bytes += words.next().unwrap_or_default();

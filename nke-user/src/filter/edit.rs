@@ -17,7 +17,7 @@
 
 use std::slice;
 
-use nke_ebpf::abi::{self, FEW, HEADERS, Header, PAGE_WORDS, ROOTS, Root, Rule, Test, join};
+use nke_ebpf::abi::{self, FEW, HEADERS, Header, ROOTS, Root, Rule, Test, join};
 
 use super::expression::page::Page;
 use super::rule::{Action, RuleSet};
@@ -78,15 +78,13 @@ pub(super) fn prepare(set: &Set, places: &Places, new: &New<'_>) -> Option<Edit>
     if gone.len().max(coming.later.len()) > MOST || length.checked_add(3)? > old.row {
         return None;
     }
-    let pages = (set.bytes() / 8) as usize / PAGE_WORDS;
-    let room = pages.checked_sub(old.room as usize)?;
     let mut tests = set.tests();
     tests.extend(&coming.tests);
     let tested = u32::try_from(tests.len()).ok()?;
-    if set.test(tested) > old.carried as usize * PAGE_WORDS {
+    if set.test(tested) > set.carried() {
         return None;
     }
-    let later = tree::later((&coming.later, &tests), (old.room, old.taken), room)?;
+    let later = tree::later((&coming.later, &tests), set.room(), old.taken)?;
     let roots = roots(&old.roots, &later.roots)?;
     let gone: Vec<Rule> = gone
         .iter()

@@ -4,13 +4,14 @@
 
 use std::{
     io,
+    ops::Range,
     os::fd::{AsRawFd as _, OwnedFd},
     sync::atomic::Ordering,
 };
 
 use nke_ebpf::abi::{
-    FORMAT, Front, HEADER_WORDS, HEADERS, Header, LINE_WORDS, PAGE_WORDS, RULE_WORDS, Rule, Test,
-    map,
+    COUNT_WORDS, FORMAT, Front, HEADER_WORDS, HEADERS, Header, LINE_WORDS, PAGE_WORDS, RULE_WORDS,
+    Rule, Test, classic, map,
 };
 
 use crate::sys::{
@@ -161,7 +162,7 @@ impl Set {
     pub(super) fn expressions(&self) -> Vec<u64> {
         match self.header.expressions as usize {
             0 => Vec::new(),
-            page => self.words(page * PAGE_WORDS, PAGE_WORDS).collect(),
+            page => self.words(page * PAGE_WORDS, classic::WORDS).collect(),
         }
     }
 
@@ -169,18 +170,34 @@ impl Set {
     pub(super) fn sources(&self, bucket: usize) -> Option<usize> {
         match self.header.sources as usize {
             0 => None,
-            page => Some(page * PAGE_WORDS + bucket * LINE_WORDS),
+            line => Some((line + bucket) * LINE_WORDS),
         }
     }
 
     /// The word where a test begins, by its number from 0.
     pub(super) const fn test(&self, number: u32) -> usize {
-        self.header.tests as usize * PAGE_WORDS + number as usize * LINE_WORDS
+        (self.header.tests as usize + number as usize) * LINE_WORDS
     }
 
     /// The word of the list where the rule of this number begins, from 1.
     pub(super) const fn listed(&self, number: u32) -> usize {
-        self.header.list as usize * PAGE_WORDS + (number as usize - 1) * RULE_WORDS
+        (self.header.list as usize + number as usize - 1) * RULE_WORDS
+    }
+
+    /// The word where the counts begin that old rule sets have left.
+    pub(super) const fn carried(&self) -> usize {
+        self.header.carried as usize * COUNT_WORDS
+    }
+
+    /// The word where the counts of the first CPU begin.
+    pub(super) const fn counts(&self) -> usize {
+        self.header.counts as usize * COUNT_WORDS
+    }
+
+    /// The words that are room for later trees.
+    pub(super) fn room(&self) -> Range<usize> {
+        let end = self.header.room_end as usize * RULE_WORDS;
+        self.header.room as usize * RULE_WORDS..end.min(self.memory.words().len())
     }
 
     /// Whether the header is still the one in force.

@@ -491,13 +491,17 @@ impl Table {
         self.find_interfaces(new, &mut tests)?;
         let per_source = carry::keys((&encoded, &mut tests), old.as_ref(), &staying);
         let default = encode::default_outcome(new);
-        let mut built = tree::build(&mut encoded, &mut tests, default, cpus).ok_or_else(full)?;
-        if !page.is_empty() {
-            built.add_expressions(&page);
-        }
-        if per_source {
-            built.add_sources();
-        }
+        let mut built = || {
+            let mut built = tree::build(&mut encoded, &mut tests, default, cpus)?;
+            if !page.is_empty() {
+                built.add_expressions(&page)?;
+            }
+            if per_source {
+                built.add_sources()?;
+            }
+            Some(built)
+        };
+        let built = built().ok_or_else(full)?;
         let set = Set::create(built.pages, &built.words, built.header);
         let set = set.map_err(failed("make a map for the new rules"))?;
         let made = New::Anew { set, old, staying };
@@ -639,7 +643,7 @@ impl New {
         } = self
         {
             let words = Counts::of(old)?.carried(staying, set.header.row);
-            set.write(set.header.carried as usize * abi::PAGE_WORDS, &words);
+            set.write(set.carried(), &words);
             carry::limits(old, set, staying);
             carry::sources(old, set);
         }

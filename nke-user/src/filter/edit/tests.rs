@@ -112,8 +112,9 @@ fn check(set: &Set, new: &RuleSet, packets: &[Vec<u8>]) {
             "{judgement:?} of {bytes:02x?}: {decision:?}"
         );
         let place = number.checked_sub(1).map(|index| {
-            let page = &pages[header.list as usize + index as usize / abi::RULES_IN_PAGE];
-            page.place(index as usize, header.edition) as usize
+            let index = header.list as usize + index as usize;
+            let page = &pages[index / abi::RULES_IN_PAGE];
+            page.place(index, header.edition) as usize
         });
         let expected = places.numbers.iter().position(|it| *it == number);
         assert_eq!(place, expected.map(|place| place + 1));

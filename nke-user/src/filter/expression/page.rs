@@ -8,8 +8,8 @@
 //! believes nothing: what is no expression is nothing.
 
 use nke_ebpf::abi::{
-    self, PAGE_WORDS,
-    classic::{Block, EXPRESSIONS, Instruction, Place},
+    self,
+    classic::{Block, EXPRESSIONS, Instruction, Place, WORDS},
     field,
 };
 
@@ -83,7 +83,7 @@ impl<'a> Page<'a> {
             words[index] = Place { ethernet, ip }.to_word();
             words.extend(block(expression)?);
         }
-        (all.len() <= EXPRESSIONS && words.len() <= PAGE_WORDS).then_some(words)
+        (all.len() <= EXPRESSIONS && words.len() <= WORDS).then_some(words)
     }
 }
 
@@ -222,7 +222,7 @@ mod tests {
             words in prop::collection::vec(prop_oneof![0..9u64, any::<u64>()], 1..200),
             packet in prop::collection::vec(any::<u8>(), 0..80),
         ) {
-            let mut page = Box::new(abi::Page { words: [0; PAGE_WORDS] });
+            let mut page = Box::new(abi::Page { words: [0; abi::PAGE_WORDS] });
             page.words[..words.len()].copy_from_slice(&words);
             let frame = nke_ebpf::Frame::new(&packet, nke_ebpf::Direction::In);
             let _: u64 = nke_ebpf::answers(&frame, &page);

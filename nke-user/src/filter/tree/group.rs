@@ -7,7 +7,7 @@
 
 use nke_ebpf::abi::{Field, ROOTS, RUN, Rule, TREES};
 
-use super::grow::{Grower, Tree};
+use super::grow::{Grower, Size, Tree};
 use super::spans::{Family, Spans};
 
 /// What the walk of one more tree costs: see [`Tree::worst`].
@@ -49,13 +49,13 @@ pub(super) fn trees(
     ordered: &[u32],
     (encoded, all): (&[Rule], &[Spans]),
     family: Family,
-    most_bits: u32,
+    size: Size,
 ) -> Option<Trees> {
     let grower = Grower {
         rules: encoded,
         all,
         fields: family.fields(),
-        most_bits,
+        size,
     };
     let ordered = match ordered {
         [] => Vec::new(),

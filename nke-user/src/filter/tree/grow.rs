@@ -1,6 +1,6 @@
 //! A tree over rules: tables, until few rules are left.
 
-use nke_ebpf::abi::{RUN, Rule};
+use nke_ebpf::abi::{MOST_BITS, RUN, Rule};
 
 use super::pack::words_of;
 use super::spans::Spans;
@@ -53,18 +53,44 @@ impl Tree {
     }
 }
 
-/// Of more rules than this, a tree is grown with fewer copies: it takes time, and memory.
-const MANY: usize = 2000;
+/// How large a tree gets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// How many bits a table asks for at most.
+    pub(super) most_bits: u32,
+    /// Whether few rules have as few copies as many have.
+    few_copies: bool,
+}
 
-/// How many copies of rules a tree of so many may have: such that few trees are enough, and of many rules three
-/// each.
-const fn copies(rules: usize) -> usize {
-    if rules > MANY {
-        rules * 3 + 256
-    } else {
-        rules * 12 + 2000
+impl Size {
+    /// With few copies.
+    pub(super) const FEW_COPIES: Self = Self {
+        most_bits: MOST_BITS,
+        few_copies: true,
+    };
+
+    /// With tables that ask for so many bits at most.
+    pub(super) const fn of_tables(most_bits: u32) -> Self {
+        let few_copies = false;
+        Self {
+            most_bits,
+            few_copies,
+        }
+    }
+
+    /// How many copies of rules a tree of so many may have: such that few trees are enough, and of many rules three
+    /// each.
+    const fn copies(self, rules: usize) -> usize {
+        if self.few_copies || rules > MANY {
+            rules * 3 + 256
+        } else {
+            rules * 12 + 2000
+        }
     }
 }
+
+/// Of more rules than this, a tree is grown with fewer copies: it takes time, and memory.
+const MANY: usize = 2000;
 
 /// What trees are grown of.
 pub(super) struct Grower<'a> {
@@ -73,14 +99,13 @@ pub(super) struct Grower<'a> {
     pub(super) all: &'a [Spans],
     /// The fields that tables can ask for.
     pub(super) fields: &'a [usize],
-    /// How many bits a table asks for at most.
-    pub(super) most_bits: u32,
+    pub(super) size: Size,
 }
 
 impl Grower<'_> {
     /// The tree of these rules, which stand in order.
     pub(super) fn grow(&self, rules: Vec<u32>) -> Tree {
-        let copies = copies(rules.len());
+        let copies = self.size.copies(rules.len());
         self.subtree(rules, copies, DEPTH)
     }
 

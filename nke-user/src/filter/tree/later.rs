@@ -1,10 +1,11 @@
 //! Trees for rules that come later, and where the rules lie that go.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use nke_ebpf::abi::{At, MOST_BITS, PAGE_WORDS, ROOTS, RULE_WORDS, Root, Rule, Test};
 
-use super::grow::{Grower, Tree};
+use super::grow::{Grower, Size, Tree};
 use super::pack::Pages;
 use super::spans::{self, Family};
 use super::split::Split;
@@ -20,12 +21,12 @@ pub(in crate::filter) struct Later {
     pub(in crate::filter) roots: Vec<(usize, Root)>,
 }
 
-/// The trees of these rules, which stand in order, with tests among these: behind what is taken of so many
-/// pages of room from this page on; nothing if there is not enough.
+/// The trees of these rules, which stand in order, with tests among these: in the room that begins at this word, behind what is
+/// taken of it, and ends at another; nothing if there is not enough.
 pub(in crate::filter) fn later(
     (rules, tests): (&[Rule], &[Test]),
-    (room, taken): (u32, u32),
-    pages: usize,
+    room: Range<usize>,
+    taken: u32,
 ) -> Option<Later> {
     let all: Vec<_> = rules.iter().map(spans::spans).collect();
     let mut trees: Vec<(Family, &Rule, Tree)> = Vec::new();
@@ -40,31 +41,31 @@ pub(in crate::filter) fn later(
             rules,
             all: &all,
             fields: family.fields(),
-            most_bits: MOST_BITS / 2,
+            size: Size::of_tables(MOST_BITS / 2),
         };
         trees.push((family, first, grower.grow(mine)));
     }
     let words: usize = trees.iter().map(|(_, _, tree)| tree.words(rules)).sum();
     let words = words.next_multiple_of(RULE_WORDS);
-    let mut taken = taken as usize;
-    if taken % PAGE_WORDS + words > PAGE_WORDS {
-        taken = taken.next_multiple_of(PAGE_WORDS);
+    let mut from = room.start + taken as usize;
+    if from % PAGE_WORDS + words > PAGE_WORDS {
+        from = from.next_multiple_of(PAGE_WORDS);
     }
-    let end = taken + words;
-    if end > pages * PAGE_WORDS || words > PAGE_WORDS {
+    let end = from + words;
+    if end > room.end || words > PAGE_WORDS {
         return None;
     }
-    let (page, word) = (taken / PAGE_WORDS, taken % PAGE_WORDS);
-    let mut laid = Pages::within((rules, tests), room as usize + page, word..word + words);
+    let (page, word) = (from / PAGE_WORDS, from % PAGE_WORDS);
+    let mut laid = Pages::within((rules, tests), page, word..word + words);
     let mut roots = Vec::new();
     for (family, first, tree) in &trees {
         let at = laid.lay(tree, 0)?;
         roots.push((*family as usize, Root::later(at, first.order)));
     }
     Some(Later {
-        from: room as usize * PAGE_WORDS + taken,
+        from,
         words: laid.words.get(word..word + words)?.to_vec(),
-        taken: u32::try_from(end).ok()?,
+        taken: u32::try_from(end - room.start).ok()?,
         roots,
     })
 }

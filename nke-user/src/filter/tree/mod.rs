@@ -6,7 +6,7 @@
 //!
 //! ```ignore
 //! let built = tree::build(&rules, Rule::DROP, 2)?;
-//! assert_eq!(built.words.len() % PAGE_WORDS, 0);
+//! assert!(built.words.len() <= built.pages as usize * PAGE_WORDS);
 //! ```
 //!
 //! Nothing here does I/O. It never takes more memory than a fixed number of copies of each rule.
@@ -14,6 +14,7 @@
 mod group;
 mod grow;
 mod later;
+mod layout;
 mod pack;
 mod spans;
 mod split;
@@ -22,51 +23,63 @@ mod split;
 pub(super) mod tests;
 
 use nke_ebpf::abi::{
-    self, At, COUNTS_IN_PAGE, FORMAT, FRONT_WORDS, Front, HEADER_WORDS, Header, LINE_WORDS,
-    MOST_BITS, PAGE_WORDS, ROOTS, RULES_IN_PAGE, Root, Rule, Test, field, limit,
+    At, COUNT_WORDS, FORMAT, FRONT_WORDS, Front, HEADER_WORDS, Header, LINE_WORDS, MOST_BITS,
+    PAGE_WORDS, ROOTS, RULE_WORDS, Root, Rule, Test, classic, field, limit, sources::BUCKETS,
 };
 
+use grow::Size;
 pub(super) use later::{copies, later};
+use layout::{Layout, Parts};
 use pack::Pages;
 use spans::{Family, Spans};
 
-/// Where trees begin, by family.
-type Roots = [[Root; ROOTS]; 4];
-
-/// A rule set in memory: the pages that have something to say, and how many there are with those
+/// A rule set in memory: the words that have something to say, and how many pages there are with those
 /// that are zero at first.
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) header: Header,
     pub(super) words: Vec<u64>,
     pub(super) pages: u32,
+    layout: Layout,
 }
 
 impl Built {
-    /// Adds the page of expressions.
-    pub(super) fn add_expressions(&mut self, page: &[u64]) {
-        let header = &mut self.header;
-        header.expressions = header.room;
-        header.room += 1;
-        self.pages += 1;
-        self.words[HEADER_WORDS..2 * HEADER_WORDS].copy_from_slice(&header.to_words());
-        let from = header.expressions as usize * PAGE_WORDS;
-        self.words.resize(from + PAGE_WORDS, 0);
-        self.words[from..][..page.len()].copy_from_slice(page);
+    /// Adds the page of expressions; nothing if there is no room.
+    pub(super) fn add_expressions(&mut self, page: &[u64]) -> Option<()> {
+        let at = self.layout.take_behind(classic::WORDS, PAGE_WORDS);
+        self.header.expressions = place(at, PAGE_WORDS)?;
+        put(&mut self.words, at, page.iter().copied());
+        self.put_header()
     }
 
-    /// Adds room for the sources of limits per source, behind all that says something.
-    pub(super) fn add_sources(&mut self) {
-        let header = &mut self.header;
-        header.sources = header.room;
-        header.room += SOURCES;
-        self.pages += SOURCES;
-        self.words[HEADER_WORDS..2 * HEADER_WORDS].copy_from_slice(&header.to_words());
+    /// Adds the table for sources of limits per source, alike.
+    pub(super) fn add_sources(&mut self) -> Option<()> {
+        let at = self.layout.take_behind(BUCKETS * LINE_WORDS, LINE_WORDS);
+        self.header.sources = place(at, LINE_WORDS)?;
+        self.put_header()
+    }
+
+    fn put_header(&mut self) -> Option<()> {
+        self.pages = place(self.layout.end(), PAGE_WORDS)?;
+        self.words[HEADER_WORDS..2 * HEADER_WORDS].copy_from_slice(&self.header.to_words());
+        Some(())
     }
 }
 
-/// How many pages sources have.
-const SOURCES: u32 = abi::sources::PAGES as u32;
+/// A word's place as a header has it, in units of so many words.
+fn place(word: usize, unit: usize) -> Option<u32> {
+    u32::try_from(word / unit).ok()
+}
+
+/// Writes words from this place on.
+fn put(words: &mut Vec<u64>, at: usize, new: impl IntoIterator<Item = u64>) {
+    words.resize(words.len().max(at), 0);
+    let mut new = new.into_iter();
+    for (word, new) in words[at..].iter_mut().zip(&mut new) {
+        *word = new;
+    }
+    words.extend(new);
+}
 
 /// Builds a rule set; nothing if it does not fit. Each rule has its place as its number, and says where
 /// its tests are among these. Here they get their orders, and limits their words.
@@ -82,67 +95,52 @@ pub(super) fn build(
     put_in_order(rules, length)?;
     let rules = &*rules;
     let all: Vec<_> = rules.iter().map(spans::spans).collect();
-    // Where large tables do not fit into the first page, smaller ones do.
-    let (mut pages, front, roots) = (1..=MOST_BITS)
-        .rev()
-        .step_by(3)
-        .find_map(|most_bits| trees((rules, tests), limits, &all, most_bits))?;
+    let parts = Parts::of(rules.len(), tests.len(), cpus)?;
+    let Grown {
+        pages,
+        front,
+        roots,
+    } = grown((rules, tests), limits, &all, &parts)?;
 
-    // Rules that come later find room in the list and among the counts.
-    let more = u32::try_from(super::edit::MOST).ok()?;
-    let row = length.checked_add(more + 3)?.next_multiple_of(4);
-    let of_cpus = u64::from(row) * u64::from(cpus);
-    let in_first = pages.place_of_counts(of_cpus);
-
-    let mut words = pages.words;
-    let page = |words: usize| u32::try_from(words / PAGE_WORDS).ok();
-    let list = page(words.len())?;
-    words.extend(rules.iter().flat_map(Rule::to_words));
-    let listed = (row as usize).div_ceil(RULES_IN_PAGE) * PAGE_WORDS;
-    words.resize(list as usize * PAGE_WORDS + listed, 0);
-    let tests_page = page(words.len())?;
-    if !tests.is_empty() {
-        words.extend(tests.iter().flat_map(Test::to_words));
-        let all = words.len() + super::edit::MOST * LINE_WORDS;
-        words.resize(all.next_multiple_of(PAGE_WORDS), 0);
-    }
-    let pages_of = |counts: u64| u32::try_from(counts.div_ceil(COUNTS_IN_PAGE as u64)).ok();
-    let carried = page(words.len())?;
-    let behind = carried + pages_of(row.into())?;
-    let (counts, room) = match in_first {
-        Some(counts) => (counts, behind),
-        None => (
-            behind.checked_mul(u32::try_from(COUNTS_IN_PAGE).ok()?)?,
-            behind + pages_of(of_cpus)?,
-        ),
-    };
+    let mut layout = Layout::new(pages.words.len(), pages.left_of_first().start);
+    // A processor's own lines, and where no page is to be looked up for them if that may be.
+    let in_first = layout.take_in_first(parts.counts, LINE_WORDS);
+    let list = layout.take(parts.list, RULE_WORDS);
+    let tests_at = layout.take(parts.tests + parts.carried, LINE_WORDS);
+    let counts = in_first.unwrap_or_else(|| layout.take_behind(parts.counts, LINE_WORDS));
+    let room = layout.take_room(pages.left_behind());
     let header = Header {
         edition: 0,
         length,
         default,
-        row,
-        list,
-        carried,
-        counts,
-        room,
+        row: u32::try_from(parts.row).ok()?,
+        list: place(list, RULE_WORDS)?,
+        carried: place(tests_at + parts.tests, COUNT_WORDS)?,
+        counts: place(counts, COUNT_WORDS)?,
+        room: place(room.start, RULE_WORDS)?,
         taken: 0,
         built: length,
-        tests: tests_page,
+        tests: place(tests_at, LINE_WORDS)?,
         tested: u32::try_from(tests.len()).ok()?,
         expressions: 0,
         stamp: 0,
         sources: 0,
-        spare: 0,
+        room_end: place(room.end, RULE_WORDS)?,
         roots,
         rest: [0; 16],
     };
+    let mut words = pages.words;
     words[0] = front.to_word();
-    words[HEADER_WORDS..2 * HEADER_WORDS].copy_from_slice(&header.to_words());
-    Some(Built {
+    put(&mut words, list, rules.iter().flat_map(Rule::to_words));
+    put(&mut words, tests_at, tests.iter().flat_map(Test::to_words));
+    let mut built = Built {
         header,
         words,
-        pages: room + 1 + list / 32,
-    })
+        pages: 0,
+        layout,
+    };
+    built.put_header()?;
+    Some(built)
 }
 
 /// Gives so many rules their places, and orders as far apart as may be, for those that come between them.
@@ -155,13 +153,45 @@ fn put_in_order(rules: &mut [Rule], length: u32) -> Option<()> {
     Some(())
 }
 
-/// The trees of rules, in pages, and where they begin; nothing if they do not fit.
+/// A set of so many rules is small: it is worth the time to fit all of it into one page.
+const SMALL: usize = 256;
+
+/// The trees of a set.
+struct Grown<'a> {
+    pages: Pages<'a>,
+    front: Front,
+    /// Where they begin, by family.
+    roots: [[Root; ROOTS]; 4],
+}
+
+/// The trees of rules, beside which there are these parts; nothing if they do not fit.
+fn grown<'a>(
+    set: (&'a [Rule], &'a [Test]),
+    limits: usize,
+    all: &[Spans],
+    parts: &Parts,
+) -> Option<Grown<'a>> {
+    let of_size = |size| trees(set, limits, all, size);
+    // Where large tables do not fit into the first page, smaller ones do.
+    let mut sizes = (1..=MOST_BITS).rev().step_by(3).map(Size::of_tables);
+    let found = sizes.find_map(of_size)?;
+    let is_one_page = |found: &Grown<'_>| {
+        found.pages.words.len() == PAGE_WORDS && parts.fit(&found.pages.left_of_first())
+    };
+    if set.0.len() > SMALL || is_one_page(&found) {
+        return Some(found);
+    }
+    let smaller = of_size(Size::FEW_COPIES).filter(is_one_page);
+    Some(smaller.unwrap_or(found))
+}
+
+/// The same, of this size.
 fn trees<'a>(
     (rules, tests): (&'a [Rule], &'a [Test]),
     limits: usize,
     all: &[Spans],
-    most_bits: u32,
-) -> Option<(Pages<'a>, Front, Roots)> {
+    size: Size,
+) -> Option<Grown<'a>> {
     let mut trees = Vec::new();
     let marks = sets_marks(tests);
     for family in Family::ALL {
@@ -176,7 +206,7 @@ fn trees<'a>(
             &indices(ordered),
             (rules, all),
             family,
-            most_bits,
+            size,
         )?;
         let free = found.free.into_iter().map(|tree| (false, tree));
         let ordered = found.ordered.into_iter().map(|tree| (true, tree));
@@ -207,7 +237,11 @@ fn trees<'a>(
         let mut mine = roots[*family as usize].iter_mut();
         *mine.find(|root| **root == Root::NONE)? = Root { at, ..*root };
     }
-    Some((pages, front, roots))
+    Some(Grown {
+        pages,
+        front,
+        roots,
+    })
 }
 
 /// Where a tree stands among those of a family: what is of the first rules is searched first, but for trees of rules that
@@ -232,7 +266,7 @@ pub(super) fn asks_for_order(rule: &Rule, own: &[Test], marks: bool) -> bool {
 }
 
 /// So many words of the first page are for limits at most.
-pub(super) const LIMITS: usize = PAGE_WORDS / 2;
+const LIMITS: usize = 4096;
 
 /// Gives each limit among tests its word of the first page, and says how many words they take; nothing if they do
 /// not fit.

@@ -1,19 +1,16 @@
 //! Trees laid out in pages.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use nke_ebpf::abi::{
-    At, Count, FEW, FEW_AT, FEW_TESTS_AT, FRONT_WORDS, Front, LINE_WORDS, PAGE_WORDS, PAGES,
-    RULE_WORDS, Rule, Test,
+    At, FEW, FEW_AT, FEW_TESTS_AT, FRONT_WORDS, Front, LINE_WORDS, PAGE_WORDS, PAGES, RULE_WORDS,
+    Rule, Test,
 };
 use nke_ebpf::rules::TOP_DEPTH;
 
 use super::grow::Tree;
 use super::split::Split;
-
-/// How many words a count has.
-const COUNT_WORDS: usize = size_of::<Count>() / 8;
 
 /// Pages that are being filled: tables from the front, rules with their tests from the back.
 pub(super) struct Pages<'a> {
@@ -44,16 +41,8 @@ impl Filled {
 impl<'a> Pages<'a> {
     /// One page with room for the headers, and for the words of so many limits.
     pub(super) fn new(rules: &'a [Rule], tests: &'a [Test], limits: usize) -> Self {
-        let mut pages = Self {
-            rules,
-            tests,
-            words: Vec::new(),
-            pages: Vec::new(),
-            first: 0,
-        };
-        pages.add();
-        pages.pages[0].front = FRONT_WORDS + limits.next_multiple_of(LINE_WORDS);
-        pages
+        let front = FRONT_WORDS + limits.next_multiple_of(LINE_WORDS);
+        Self::within((rules, tests), 0, front..PAGE_WORDS)
     }
 
     /// One page of this number, of which these words are free.
@@ -62,11 +51,18 @@ impl<'a> Pages<'a> {
         page: usize,
         free: Range<usize>,
     ) -> Self {
-        let mut pages = Self::new(rules, tests, 0);
-        pages.first = page;
-        pages.pages[0].front = free.start;
-        pages.pages[0].back = free.end;
-        pages
+        let filled = Filled {
+            front: free.start,
+            back: free.end,
+            runs: HashMap::new(),
+        };
+        Self {
+            rules,
+            tests,
+            words: vec![0; PAGE_WORDS],
+            pages: vec![filled],
+            first: page,
+        }
     }
 
     fn add(&mut self) -> usize {
@@ -81,14 +77,54 @@ impl<'a> Pages<'a> {
 
     /// Lays out all trees, and says where each begins; nothing if there is no room.
     pub(super) fn lay_all(&mut self, trees: &[&Tree]) -> Option<Vec<At>> {
-        let words: usize = trees.iter().map(|tree| tree.words(self.rules)).sum();
-        if words <= self.pages[0].free() {
-            return trees.iter().map(|tree| self.lay(tree, 0)).collect();
+        let Some(words) = self.words_in_first(trees) else {
+            return trees
+                .iter()
+                .map(|tree| self.spread(tree, TOP_DEPTH))
+                .collect();
+        };
+        // Their rules come right behind their tables, so that what is left of the page is in one piece.
+        let end = (self.pages[0].front + words).next_multiple_of(RULE_WORDS);
+        self.pages[0].back = end;
+        let at = trees.iter().map(|tree| self.lay(tree, 0)).collect();
+        self.pages[0].front = end;
+        self.pages[0].back = PAGE_WORDS;
+        at
+    }
+
+    /// How many words of the first page these trees take; nothing if they do not fit.
+    fn words_in_first(&self, trees: &[&Tree]) -> Option<usize> {
+        let free = self.pages[0].free();
+        let mut runs = HashSet::new();
+        let mut words = 0;
+        let mut left = trees.to_vec();
+        while let Some(tree) = left.pop() {
+            match tree {
+                Tree::Run(rules) if runs.insert(rules) => words += words_of(rules, self.rules),
+                Tree::Run(_) => {}
+                Tree::Table { split, next, .. } => {
+                    words += split.len();
+                    left.extend(next);
+                }
+            }
+            if words > free {
+                return None;
+            }
         }
-        trees
-            .iter()
-            .map(|tree| self.spread(tree, TOP_DEPTH))
-            .collect()
+        Some(words)
+    }
+
+    /// The words of the first page that nothing takes.
+    pub(super) fn left_of_first(&self) -> Range<usize> {
+        self.pages[0].front..self.pages[0].back
+    }
+
+    /// The most words in one piece that nothing takes in one of the other pages.
+    pub(super) fn left_behind(&self) -> Range<usize> {
+        let left = (0..).step_by(PAGE_WORDS).zip(&self.pages).skip(1);
+        left.map(|(page, filled)| page + filled.front..page + filled.back)
+            .max_by_key(Range::len)
+            .unwrap_or_default()
     }
 
     /// Lays out all rules in their own place of the first page, and says in its front how many, if they are few and
@@ -116,21 +152,6 @@ impl<'a> Pages<'a> {
         } else {
             front.few_tested = count;
         }
-    }
-
-    /// Where so many counts begin if they are in the first page, behind its tables; nothing if they do
-    /// not fit.
-    pub(super) fn place_of_counts(&mut self, counts: u64) -> Option<u32> {
-        let filled = &mut self.pages[0];
-        // A processor's own line.
-        let from = filled.front.next_multiple_of(LINE_WORDS);
-        let words = usize::try_from(counts).ok()?.checked_mul(COUNT_WORDS)?;
-        let end = from.checked_add(words)?;
-        if end > filled.back {
-            return None;
-        }
-        filled.front = end;
-        u32::try_from(from / COUNT_WORDS).ok()
     }
 
     /// Lays out a tree that need not fit into one page.

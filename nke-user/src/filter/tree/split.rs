@@ -80,7 +80,7 @@ pub(super) fn best(rules: &[u32], grower: &Grower<'_>, copies: usize) -> Option<
         rules: _,
         all,
         fields,
-        most_bits,
+        size,
     } = *grower;
     let step = rules.len().div_ceil(SAMPLE);
     let sample = || rules.iter().step_by(step).map(|rule| &all[*rule as usize]);
@@ -96,7 +96,7 @@ pub(super) fn best(rules: &[u32], grower: &Grower<'_>, copies: usize) -> Option<
         let width = width(field);
         let differs = differing(&spans);
         for bits in [wide, wide * 2 / 3] {
-            let bits = bits.clamp(1, most_bits.min(width));
+            let bits = bits.clamp(1, size.most_bits.min(width));
             let tops = (bits..=width).rev().step_by((bits / 3).max(1) as usize);
             for shift in tops.map(|top| top - bits) {
                 let split = Split { field, shift, bits };

@@ -1,5 +1,7 @@
 //! Trees against the plain search: whatever the rules, the first that matches decides.
 
+use std::ops::Range;
+
 use nke_ebpf::abi::{Page, RUN, Subject, facts};
 use nke_ebpf::{
     Family, Flow, Frame,
@@ -9,7 +11,9 @@ use nke_ebpf::{
 };
 use proptest::prelude::*;
 
+use super::layout::LEAST_ROOM;
 use super::*;
+use crate::filter::edit::MOST;
 use crate::filter::interface_name::InterfaceName;
 use crate::filter::shapes::{Dice, Drawn, Shape, packet};
 use crate::filter::{
@@ -17,14 +21,20 @@ use crate::filter::{
 };
 
 fn built(rules: &RuleSet) -> Vec<Page> {
+    let mut built = built_for(rules, 2);
+    let words = built.pages as usize * PAGE_WORDS;
+    assert!(built.words.len() <= words);
+    built.words.resize(words, 0);
+    let (pages, _) = built.words.as_chunks();
+    pages.iter().map(|words| Page { words: *words }).collect()
+}
+
+fn built_for(rules: &RuleSet, cpus: u32) -> Built {
     let (mut encoded, mut tests) =
         encode::encode_all(&rules.rules, &expression::page::Page::default());
     on_lo(&mut tests);
     let default = encode::default_outcome(rules);
-    let built = build(&mut encoded, &mut tests, default, 2).expect("it fits");
-    let (pages, rest) = built.words.as_chunks();
-    assert!(rest.is_empty() && pages.len() <= built.pages as usize);
-    pages.iter().map(|words| Page { words: *words }).collect()
+    build(&mut encoded, &mut tests, default, cpus).expect("it fits")
 }
 
 /// Tests as they are where all packets come by `lo`: its index is that of packets of no interface.
@@ -155,6 +165,83 @@ fn shapes_of_all_sizes_are_judged_as_they_say() {
 }
 
 #[test]
+fn a_small_set_is_one_page() {
+    for seed in 0..4 {
+        for shape in Shape::ALL {
+            for six in [false, true] {
+                for count in [1, 4, 16, 100] {
+                    let mut dice = Dice::new(seed);
+                    let drawn = shape.draw(&mut dice, count, six);
+                    for test in ["", " length 100-200"] {
+                        let text = drawn.iter().map(|rule| format!("{rule}{test}\n"));
+                        let rules: RuleSet = text.collect::<String>().parse().expect("rules");
+                        let Built { header, pages, .. } = built_for(&rules, 2);
+                        assert_eq!(pages, 1, "{count} of {shape:?}{test}");
+                        let room = (header.room_end - header.room) as usize * RULE_WORDS;
+                        assert!(room >= LEAST_ROOM, "{count} of {shape:?}{test}: {room}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What lies where, in words: the parts behind the trees.
+fn parts(built: &Built, cpus: usize) -> Vec<Range<usize>> {
+    let header = &built.header;
+    let row = header.row as usize;
+    let part = |from: u32, unit: usize, count: usize| {
+        let from = from as usize * unit;
+        from..from + count * unit
+    };
+    let tests = (header.tested as usize) + MOST;
+    let mut parts = vec![
+        part(header.counts, COUNT_WORDS, row * cpus),
+        part(header.list, RULE_WORDS, row),
+        part(header.tests, LINE_WORDS, tests),
+        part(header.carried, COUNT_WORDS, row),
+        header.room as usize * RULE_WORDS..header.room_end as usize * RULE_WORDS,
+    ];
+    if header.expressions != 0 {
+        let at = header.expressions as usize * PAGE_WORDS;
+        parts.push(at..at + classic::WORDS);
+    }
+    if header.sources != 0 {
+        parts.push(part(header.sources, LINE_WORDS, BUCKETS));
+    }
+    parts.sort_by_key(|part| part.start);
+    parts
+}
+
+#[test]
+fn no_part_lies_on_another() {
+    for (count, cpus) in [(0, 1), (3, 2), (100, 64), (300, 2), (700, 3), (3000, 200)] {
+        let mut dice = Dice::new(5);
+        let rules = rules(&Shape::Acl.draw(&mut dice, count, false));
+        for (expressions, sources) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut built = built_for(&rules, cpus);
+            if expressions {
+                built.add_expressions(&[7; 9]).expect("it fits");
+            }
+            if sources {
+                built.add_sources().expect("it fits");
+            }
+            let parts = parts(&built, cpus as usize);
+            let apart = parts.is_sorted_by(|one, next| one.end <= next.start);
+            let end = parts.last().expect("parts").end;
+            let all = built.pages as usize * PAGE_WORDS;
+            assert!(
+                apart && end <= all,
+                "{count} for {cpus}: {parts:?} of {all}"
+            );
+            assert!(built.words.len() <= all);
+            // Rules, tests and counts are whole where pages end.
+            assert_eq!(parts.iter().find(|part| part.start % LINE_WORDS != 0), None);
+        }
+    }
+}
+
+#[test]
 fn both_families_live_in_one_set() {
     let mut dice = Dice::new(2);
     let mut drawn = Shape::Fw.draw(&mut dice, 150, false);
@@ -181,7 +268,7 @@ fn a_header_is_read_back() {
     let words = pages[0].words[HEADER_WORDS..].first_chunk();
     let words = words.expect("long enough");
     let header = Header::from_words(words);
-    assert_eq!((header.length, header.default, header.list), (1, 1, 1));
+    assert_eq!((header.length, header.default, header.row), (1, 1, 68));
     assert_eq!(header.to_words(), *words);
     assert_eq!(*pages[0].header(), header);
 }
