@@ -1,7 +1,8 @@
 //! The handful of instructions that placement writes, and the questions that it asks of others.
 //!
 //! A small assembler, not a general one: every function makes one instruction (or the two halves of a
-//! 64-bit load) that the entry, the epilogue, the stub, the claim or the seal needs. It must never read or change a program;
+//! 64-bit load) that the entry, the epilogue, the stub, the claim, the seal or a fast path needs. It must never read or
+//! change a program;
 //! [`Code`] only appends, and only forward jumps within one `Code` can be written.
 //!
 //! ```ignore
@@ -25,6 +26,7 @@ pub(crate) const R1: Reg = Reg(1);
 pub(crate) const R2: Reg = Reg(2);
 pub(crate) const R3: Reg = Reg(3);
 pub(crate) const R4: Reg = Reg(4);
+pub(crate) const R5: Reg = Reg(5);
 /// The frame pointer.
 pub(crate) const FP: Reg = Reg(10);
 
@@ -41,7 +43,15 @@ const SUB64_IMM: u8 = 0x17;
 const ADD64_REG: u8 = 0x0f;
 const SUB64_REG: u8 = 0x1f;
 const AND64_IMM: u8 = 0x57;
+const AND32_IMM: u8 = 0x54;
+const AND64_REG: u8 = 0x5f;
+const OR64_REG: u8 = 0x4f;
+const XOR64_REG: u8 = 0xaf;
+const MUL64_IMM: u8 = 0x27;
 const LSH64_IMM: u8 = 0x67;
+const RSH64_IMM: u8 = 0x77;
+const RSH32_REG: u8 = 0x7c;
+const TO_BE: u8 = 0xdc;
 const MOV64_IMM: u8 = 0xb7;
 const MOV64_REG: u8 = 0xbf;
 const MOV32_REG: u8 = 0xbc;
@@ -60,6 +70,12 @@ const JNE64_IMM: u8 = 0x55;
 const JGT64_REG: u8 = 0x2d;
 const JEQ64_REG: u8 = 0x1d;
 const JNE64_REG: u8 = 0x5d;
+const JGE64_REG: u8 = 0x3d;
+const JGT64_IMM: u8 = 0x25;
+const JLT64_IMM: u8 = 0xa5;
+const JSGE64_IMM: u8 = 0x75;
+const JSGE32_IMM: u8 = 0x76;
+const JSET32_IMM: u8 = 0x46;
 
 const PSEUDO_MAP_FD: u8 = 1;
 const PSEUDO_MAP_VALUE: u8 = 2;
@@ -73,10 +89,20 @@ pub(crate) enum Compare {
     Equal32,
     /// The low 32 bits differ from the immediate.
     NotEqual32,
-    /// The address is none; the immediate is 0.
-    Null,
-    /// There is an address; the immediate is 0.
-    NotNull,
+    /// All 64 bits equal the immediate: so of an address, which is none, where that is 0.
+    Equal,
+    /// Some of the 64 bits differ from the immediate.
+    NotEqual,
+    /// Some of the low 32 bits are set that are set in the immediate.
+    AnyOf32,
+    /// All 64 bits, as a number, are above the immediate.
+    Above,
+    /// They are below it.
+    Below,
+    /// All 64 bits, as a number with a sign, are not below the immediate.
+    NotBelowSigned,
+    /// The same of the low 32 bits.
+    NotBelowSigned32,
 }
 
 fn insn(code: u8, dst: Reg, src: u8, off: i16, imm: i32) -> bpf_insn {
@@ -114,6 +140,41 @@ pub(crate) fn add_imm(dst: Reg, imm: i32) -> bpf_insn {
 
 pub(crate) fn and_imm(dst: Reg, imm: i32) -> bpf_insn {
     insn(AND64_IMM, dst, 0, 0, imm)
+}
+
+/// The low 32 bits ANDed, the high ones cleared.
+pub(crate) fn and32_imm(dst: Reg, imm: i32) -> bpf_insn {
+    insn(AND32_IMM, dst, 0, 0, imm)
+}
+
+pub(crate) fn and(dst: Reg, src: Reg) -> bpf_insn {
+    insn(AND64_REG, dst, src.0, 0, 0)
+}
+
+pub(crate) fn or(dst: Reg, src: Reg) -> bpf_insn {
+    insn(OR64_REG, dst, src.0, 0, 0)
+}
+
+pub(crate) fn xor(dst: Reg, src: Reg) -> bpf_insn {
+    insn(XOR64_REG, dst, src.0, 0, 0)
+}
+
+pub(crate) fn multiply_imm(dst: Reg, imm: i32) -> bpf_insn {
+    insn(MUL64_IMM, dst, 0, 0, imm)
+}
+
+pub(crate) fn shift_right_imm(dst: Reg, imm: i32) -> bpf_insn {
+    insn(RSH64_IMM, dst, 0, 0, imm)
+}
+
+/// The low 32 bits shifted right by the lowest five of another register, the high ones cleared.
+pub(crate) fn shift_right32(dst: Reg, src: Reg) -> bpf_insn {
+    insn(RSH32_REG, dst, src.0, 0, 0)
+}
+
+/// The low 16 or 32 bits between the host's order and the network's, the others cleared.
+pub(crate) fn to_network(dst: Reg, bits: i32) -> bpf_insn {
+    insn(TO_BE, dst, 0, 0, bits)
 }
 
 pub(crate) fn shift_left_imm(dst: Reg, imm: i32) -> bpf_insn {
@@ -206,6 +267,10 @@ pub(crate) struct Code(Vec<bpf_insn>);
 #[must_use = "a jump that never lands goes nowhere"]
 pub(crate) struct Jump(usize);
 
+/// An instruction that is already there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Label(usize);
+
 impl Code {
     pub(crate) fn push(&mut self, instruction: bpf_insn) {
         self.0.push(instruction);
@@ -219,8 +284,13 @@ impl Code {
         let code = match compare {
             Compare::Equal32 => JEQ32_IMM,
             Compare::NotEqual32 => JNE32_IMM,
-            Compare::Null => JEQ64_IMM,
-            Compare::NotNull => JNE64_IMM,
+            Compare::Equal => JEQ64_IMM,
+            Compare::NotEqual => JNE64_IMM,
+            Compare::AnyOf32 => JSET32_IMM,
+            Compare::Above => JGT64_IMM,
+            Compare::Below => JLT64_IMM,
+            Compare::NotBelowSigned => JSGE64_IMM,
+            Compare::NotBelowSigned32 => JSGE32_IMM,
         };
         self.push(insn(code, register, 0, 0, imm));
         Jump(self.0.len() - 1)
@@ -228,6 +298,11 @@ impl Code {
 
     pub(crate) fn jump_if_greater(&mut self, left: Reg, right: Reg) -> Jump {
         self.push(insn(JGT64_REG, left, right.0, 0, 0));
+        Jump(self.0.len() - 1)
+    }
+
+    pub(crate) fn jump_if_not_below(&mut self, left: Reg, right: Reg) -> Jump {
+        self.push(insn(JGE64_REG, left, right.0, 0, 0));
         Jump(self.0.len() - 1)
     }
 
@@ -246,10 +321,22 @@ impl Code {
         Jump(self.0.len() - 1)
     }
 
+    /// Where the next instruction will be, for [`Code::land_at`].
+    pub(crate) fn here(&self) -> Label {
+        Label(self.0.len())
+    }
+
+    /// A jump goes to an instruction that is already there.
+    pub(crate) fn land_at(&mut self, jump: Jump, Label(to): Label) {
+        let Jump(at) = jump;
+        // As in `land`.
+        self.0[at].off = -((at + 1 - to) as i16);
+    }
+
     /// The next instruction is where `jump` goes.
     pub(crate) fn land(&mut self, jump: Jump) {
         let Jump(at) = jump;
-        // A `Code` is an epilogue or the like: some hundred instructions, never near the 16 bits of a jump.
+        // A `Code` is an epilogue or the like: some thousand instructions at most, never near the 16 bits of a jump.
         self.0[at].off = (self.0.len() - at - 1) as i16;
     }
 

@@ -65,10 +65,10 @@ pub fn claim(name: &str, marks: RawFd) -> Vec<bpf_insn> {
     }
     code.push(asm::load64(R2, context, SK));
     code.extend(guard::look_up(marks, 0));
-    let exists = code.jump_if(Compare::NotNull, R0, 0);
+    let exists = code.jump_if(Compare::NotEqual, R0, 0);
     code.push(asm::load64(R2, context, SK));
     code.extend(guard::look_up(marks, CREATE));
-    let no_memory = code.jump_if(Compare::Null, R0, 0);
+    let no_memory = code.jump_if(Compare::Equal, R0, 0);
     code.push(asm::mov_imm(R2, TAKEN));
     code.push(asm::store32(context, OPTLEN, R2));
     code.push(asm::mov_imm(R1, 0));

@@ -26,11 +26,11 @@ pub(super) fn write(code: &mut Code, guard: &Guard, next: RawFd, restore: bpf_in
         Socket::Context => code.push(asm::mov(R2, R1)),
         Socket::At(offset) => {
             code.push(asm::load64(R2, R1, offset));
-            skip = Some(code.jump_if(Compare::Null, R2, 0));
+            skip = Some(code.jump_if(Compare::Equal, R2, 0));
         }
     }
     code.extend(look_up(guard.marks, 0));
-    let run = code.jump_if(Compare::NotNull, R0, 0);
+    let run = code.jump_if(Compare::NotEqual, R0, 0);
     if let Some(skip) = skip {
         code.land(skip);
     }

@@ -64,7 +64,7 @@ pub(super) fn look(code: &mut Code, data: Reg, length: Reg) -> Vec<Jump> {
         benign.push(code.jump_if_greater(R2, length));
         copy(code, data);
         // What cannot be read is not let through.
-        changes.push(code.jump_if(Compare::NotNull, R0, 0));
+        changes.push(code.jump_if(Compare::NotEqual, R0, 0));
         changes.extend(one(code));
         code.push(asm::load32(R1, FP, COPY));
         code.extend(asm::mov_imm64(R2, HEADER));

@@ -113,7 +113,7 @@ impl Maker<'_> {
             Condition::Has(value, bits) => {
                 self.walk(value)?;
                 self.code.push(asm::and_imm(HERE, bits.cast_signed()));
-                let none = self.code.jump_if(Compare::Null, HERE, 0);
+                let none = self.code.jump_if(Compare::Equal, HERE, 0);
                 self.missed.push(none);
             }
             Condition::AttachedMount(mount) => self.attached(mount)?,
@@ -153,7 +153,7 @@ impl Maker<'_> {
             }
         }
         for (structure, member) in value.steps {
-            let none = self.code.jump_if(Compare::Null, HERE, 0);
+            let none = self.code.jump_if(Compare::Equal, HERE, 0);
             self.missed.push(none);
             let at = find(structure, member)?;
             let offset = offset(structure, at)?;
