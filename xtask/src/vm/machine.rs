@@ -37,7 +37,9 @@ impl Machine<'_> {
             ("tcg", "max")
         };
         let parameters = format!("console=ttyS0 quiet loglevel=3 panic=-1 lsm={lsm}");
-        let mut child = Command::new("qemu-system-x86_64")
+        // However this process ends, the kernel then kills qemu: no handler of signals could promise as much.
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
             .args([
                 "-machine",
                 &format!("q35,accel={accelerator}"),
@@ -53,7 +55,7 @@ impl Machine<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context("cannot run qemu-system-x86_64")?;
+            .context("cannot run setpriv, which is to run qemu-system-x86_64")?;
         let output = child.stdout.take().context("qemu has no output")?;
         let (said, lines) = mpsc::channel();
         let reader = thread::spawn(move || {
