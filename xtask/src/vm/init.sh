@@ -13,6 +13,8 @@ mount -t tracefs tracefs /sys/kernel/tracing
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p /run/netns /dev/pts
 echo 'root:x:0:0:root:/root:/bin/sh' > /etc/passwd
+# Whom tcpdump becomes before it reads a capture.
+echo 'tcpdump:x:100:100::/:/bin/false' >> /etc/passwd
 ip link set lo up
 echo "vm: $(uname -r), LSMs $(cat /sys/kernel/security/lsm)"
 dash /job

@@ -57,8 +57,8 @@ pub(crate) struct Vm {
 const DEFAULT: &str = "kernel_seal";
 /// Programs of this machine that tests call.
 const PROGRAMS: &[&str] = &[
-    "bpftool", "dash", "ethtool", "ip", "modprobe", "nft", "setpriv", "strace", "tc", "umount",
-    "unshare", "mount",
+    "bpftool", "dash", "ethtool", "ip", "modprobe", "mount", "nft", "setpriv", "strace", "tc",
+    "tcpdump", "umount", "unshare",
 ];
 /// The kernel modules that tests need, below `kernel/`.
 const MODULES: &[&str] = &["crypto", "drivers/net", "lib", "net"];
