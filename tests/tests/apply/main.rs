@@ -345,6 +345,30 @@ fn rules_are_declared_with_their_filter() {
 }
 
 #[test]
+fn filters_of_one_interface_have_rules_of_their_own() {
+    let world = World::new();
+    let filter = |hook: &str, rules: &str| {
+        format!("[[attach]]\nextension = \"packet-filter\"\nhook = \"{hook}\"\nHERE\n{rules}\n")
+    };
+    let way_in = |rules: &str| filter("interface/in", rules);
+    let way_out = filter("interface/out", "rules = 'drop out proto icmp'");
+    let both = way_in("rules = 'drop in proto udp'") + &way_out;
+    declare(&world, "a.toml", &both);
+    apply(&world, "a.toml").ok();
+    assert_nothing_to_change(&world, "a.toml");
+    let saved = world.nke(&["save"]).ok().stdout;
+    assert!(saved.contains("drop in proto udp"), "{saved}");
+    assert!(saved.contains("drop out proto icmp"), "{saved}");
+    // One whose rules are not declared keeps them.
+    declare(&world, "b.toml", &(way_in("") + &way_out));
+    assert_nothing_to_change(&world, "b.toml");
+    world.nke(&["apply", "--prune", "/dev/null"]).ok();
+    declare(&world, "c.toml", &saved);
+    apply(&world, "c.toml").ok();
+    assert_eq!(world.nke(&["save"]).ok().stdout, saved);
+}
+
+#[test]
 fn a_directory_is_read_in_the_order_of_names() {
     let world = World::new();
     trails(&world, 1..=4);

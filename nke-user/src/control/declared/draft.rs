@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, io};
 
+use nke_ebpf::abi::map;
+
 use super::{bodies::Bodies, outline::words};
 use crate::{
     control::{Control, Policy},
@@ -187,7 +189,10 @@ struct Shared {
 fn share_rules(drafts: &mut Drafts, bodies: &Bodies) -> Result<()> {
     let shares = |name: &str| {
         let body = bodies.named.get(name).map(|named| &named.body);
-        body.is_some_and(|body| !body.object().manifest().target_maps.is_empty())
+        body.is_some_and(|body| {
+            let shared = &body.object().manifest().target_maps;
+            shared.iter().any(|name| name == map::RULES)
+        })
     };
     let mut shared: BTreeMap<(Target, String), Shared> = BTreeMap::new();
     for ((target, hook), draft) in drafts.iter() {
