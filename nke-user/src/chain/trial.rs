@@ -1,20 +1,22 @@
 //! A chain as it is to be, aside: for running packets through it before it is put in force.
 //!
-//! Its nodes are copies that count nothing and share the maps of those that they stand for. Nothing
-//! ever calls it but who built it, and it goes when it is dropped; killed before, the next command
-//! sweeps it.
+//! Its nodes are copies that count nothing and share the maps of those that they stand for, but for maps
+//! that are on trial themselves. Nothing ever calls it but who built it, and it goes when it is dropped;
+//! killed before, the next command sweeps it.
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
+    rc::Rc,
 };
 
 use super::{
-    Change, Fresh, Ground, Workshop,
+    Change, Fresh, Ground, Role, Workshop,
     build::{Pending, build_all, make_root},
+    material, node_directory,
     sockhash::Root,
 };
-use crate::error::Result;
+use crate::{error::Result, loader::Maps};
 
 /// A chain on trial.
 pub(crate) struct Trial<'a> {
@@ -38,8 +40,13 @@ impl AsFd for Trial<'_> {
     }
 }
 
-/// Builds the wanted nodes and a root before them.
-pub(crate) fn build_trial<'a>(shop: &Workshop<'a, '_>, wanted: &[Change]) -> Result<Trial<'a>> {
+/// Builds the wanted nodes and a root before them. What `instead` says of a node's role are maps that it has in the
+/// place of those which its extension's attachments share.
+pub(crate) fn build_trial<'a, 'm>(
+    shop: &Workshop<'a, '_>,
+    wanted: &[Change],
+    instead: impl Fn(&Role) -> Option<&'m Maps>,
+) -> Result<Trial<'a>> {
     let Workshop { state, ground, .. } = *shop;
     let (hook, directory) = (ground.hook(), state.chain(ground.hook(), ground.target()));
     let whole = match ground {
@@ -51,12 +58,26 @@ pub(crate) fn build_trial<'a>(shop: &Workshop<'a, '_>, wanted: &[Change]) -> Res
             Change::Keep(position) => Fresh::copy(*position, &ground.present()[*position].record),
             Change::New(fresh) => fresh.clone(),
         };
-        Change::New(Fresh {
+        let maps = match instead(&fresh.role) {
+            Some(others) => {
+                let inherited = fresh
+                    .inherits
+                    .map(|position| node_directory(&directory, ground.present()[position].program));
+                let mut own = material::own_maps(shop, &fresh, inherited.as_deref())?;
+                for (name, map) in others {
+                    own.insert(name.clone(), state.copy(map)?);
+                }
+                Some(Rc::new(own))
+            }
+            None => fresh.maps.clone(),
+        };
+        Ok(Change::New(Fresh {
             counters: false,
+            maps,
             ..fresh
-        })
+        }))
     });
-    let uncounted: Vec<_> = uncounted.collect();
+    let uncounted = uncounted.collect::<Result<Vec<_>>>()?;
     let built = build_all(shop, &uncounted, None, None, false)?;
     let first = built.last().map(|node| &node.program);
     let (root, pending) = make_root(state, hook, &directory, first, false)?;

@@ -209,3 +209,106 @@ fn a_cgroup_of_the_connection_is_judged() {
     }
     assert!(session.lives());
 }
+
+/// A filter at a hook with this text for its rules.
+fn filter(hook: &str, rules: &str) -> String {
+    format!(
+        "[[attach]]\nextension = \"packet-filter\"\nhook = \"{hook}\"\nHERE\nrules = '''\n{rules}\n'''\n"
+    )
+}
+
+/// Declares something with named sets in it, and has it applied at the connection's far end.
+fn apply(world: &World, session: &Session, text: &str) -> Ran {
+    declare(world, "a.toml", text);
+    session.run(world, &["apply", "a.toml"])
+}
+
+/// It is refused for this hook, and all named sets are as they were.
+#[track_caller]
+fn assert_refused(world: &World, session: &Session, hook: &str, text: &str) {
+    let saved = || world.nke(&["save"]).ok().stdout;
+    let before = saved();
+    let said = apply(world, session, text).fails("lock-out");
+    assert!(said.contains(&format!("{hook} of eth0")), "{said}");
+    assert_eq!(saved(), before);
+}
+
+#[test]
+fn sets_are_judged_as_they_are_to_be() {
+    let world = World::with_addresses();
+    for v6 in [false, true] {
+        let mut session = Session::open(&world, v6);
+        let peer = session
+            .word
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let blocked = |members: &str, more: &str| {
+            let rules =
+                format!("set blocked addresses {{ {members} }}\ndrop in from @blocked\n{more}");
+            filter("interface/in", &rules)
+        };
+        apply(&world, &session, &blocked("192.0.2.1", "")).ok();
+        // Nothing but a set changes; and rules with it.
+        for more in ["", "drop proto udp"] {
+            let text = blocked(&format!("192.0.2.1 {peer}"), more);
+            assert_refused(&world, &session, "interface/in", &text);
+        }
+        assert!(session.lives());
+        apply(
+            &world,
+            &session,
+            &blocked("192.0.2.2 192.0.2.3", "drop proto udp"),
+        )
+        .ok();
+
+        let friends = |members: &str, default: &str| {
+            let rules = format!(
+                "default {default}\nset friends addresses {{ {members} }}\npass in from @friends"
+            );
+            filter("interface/in", &rules)
+        };
+        apply(&world, &session, &friends("192.0.2.1", "pass")).ok();
+        // With the members that there are it would be cut, and with those that come it is not.
+        apply(&world, &session, &friends(&peer, "drop")).ok();
+        assert!(session.lives());
+        assert_refused(
+            &world,
+            &session,
+            "interface/in",
+            &friends("192.0.2.1", "drop"),
+        );
+        assert!(session.lives());
+        declare(&world, "a.toml", &friends("192.0.2.1", "drop"));
+        session.run(&world, &["apply", "--force", "a.toml"]).ok();
+        assert!(!session.lives(), "it was told");
+        world.nke(&["apply", "--prune", "/dev/null"]).ok();
+    }
+}
+
+#[test]
+fn rules_that_are_not_declared_ask_for_sets_as_they_are_to_be() {
+    let world = World::with_addresses();
+    let mut session = Session::open(&world, false);
+    let peer = session
+        .word
+        .split(' ')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let set = |members: &str| format!("set blocked addresses {{ {members} }}");
+    let rules = format!("{}\ndrop in from @blocked", set("192.0.2.1"));
+    apply(&world, &session, &filter("interface/in", &rules)).ok();
+    // All attachments of an extension have the same sets.
+    let elsewhere = |members: &str| filter("interface/out", &set(members));
+    assert_refused(&world, &session, "interface/in", &elsewhere(&peer));
+    assert!(session.lives());
+    apply(&world, &session, &elsewhere("192.0.2.2")).ok();
+    // An attachment that stays with the rules that it has.
+    let keeps = "[[attach]]\nextension = \"packet-filter\"\nhook = \"interface/in\"\nHERE\n";
+    let both = |members: &str| format!("{keeps}{}", elsewhere(members));
+    apply(&world, &session, &both("192.0.2.3")).ok();
+    assert_refused(&world, &session, "interface/in", &both(&peer));
+    assert!(session.lives());
+}

@@ -4,7 +4,7 @@
 //! survey      what is, what is declared, what is to be done; nothing changes
 //! load        extensions, without holding them, and other versions beside those that are loaded
 //! make        named sets that no rule can ask for yet, because there are none of their names
-//! try         chains on the way of the caller's own connection, aside, on its packets
+//! try         chains on the way of the caller's own connection, aside, on its packets, with the sets that there are to be
 //! prepare     every chain, sets, rules, settings, counts; all that can well fail
 //! swap        one pointer write for each chain, then sets, rules of attachments that stay, settings, counts
 //! let go      of what nothing holds any more
@@ -98,7 +98,7 @@ impl Control {
         let upgrades = self.upgrades(survey)?;
         let Sets { made, later } = self.prepare_sets(&survey.plan.sets)?;
         if !terms.force {
-            self.refuse_to_lock_out(&survey.covered, &upgrades)?;
+            self.refuse_to_lock_out(survey, &upgrades, &later)?;
         }
         self.swap(survey, &upgrades, later)?;
         made.into_iter().for_each(Restated::keep);

@@ -1,16 +1,21 @@
 //! Chains on the way of the caller's own connection: tried on its packets before they are in force.
 //!
+//! Tried are those that change, and those whose rules ask for a named set that does: all attachments of an extension have
+//! the same sets, so that they need not be declared.
+//!
 //! Everything is made aside and goes again; nothing that others' packets meet changes.
 
 use super::{
     nodes::{ground, site},
+    sets::OnTrial,
     upgrades::Upgrades,
 };
 use crate::{
     chain::{Change, Fresh, Role, build_trial},
     control::{
         Around, Control,
-        declared::{Covered, bad_rules},
+        act::Act,
+        declared::{Covered, Survey, bad_rules},
     },
     declare::plan::Step,
     error::{Error, Result},
@@ -21,21 +26,37 @@ use crate::{
 
 impl Control {
     /// Runs packets of the caller's own connection through the chains that it meets, as they are to
-    /// be, with the rules that they are to have.
+    /// be, with the rules that they are to have, which ask for the sets that there are to be.
     pub(super) fn refuse_to_lock_out(
         &self,
-        covered: &[Covered],
+        Survey { plan, covered, .. }: &Survey,
         upgrades: &Upgrades<'_>,
+        later: &[Act],
     ) -> Result<()> {
         let Some(flow) = Flow::of_caller() else {
             return Ok(());
         };
-        let meets =
-            |chain: &&Covered| chain.plan.changes() && flow.meets(chain.plan.hook, chain.target);
-        for chain in covered.iter().filter(meets) {
-            let cuts = self.cuts(chain, upgrades, &flow);
-            if cuts.map_err(|error| chain.blame(error))? {
-                return Err(chain.blame(Error::LockOut {
+        let sets = self.sets_on_trial(&plan.sets, later)?;
+        let others: Vec<_> = match sets.as_slice() {
+            [] => Vec::new(),
+            _ => self.chains_beside(covered).map(Covered::as_it_is).collect(),
+        };
+        let meets = |chain: &&Covered| flow.meets(chain.plan.hook, chain.target);
+        for chain in covered.iter().chain(&others).filter(meets) {
+            let changes = chain.plan.changes();
+            let asks = match changes {
+                true => None,
+                false => self.asks_for(&sets, chain)?,
+            };
+            if !changes && asks.is_none() {
+                continue;
+            }
+            let blame = |error| match asks.and_then(|set| set.origin.as_ref()) {
+                Some(origin) => origin.blame(error),
+                None => chain.blame(error),
+            };
+            if self.cuts(chain, upgrades, &sets, &flow).map_err(blame)? {
+                return Err(blame(Error::LockOut {
                     hook: chain.plan.hook,
                     place: chain.plan.place.clone(),
                     stage: "apply",
@@ -46,7 +67,13 @@ impl Control {
         Ok(())
     }
 
-    fn cuts(&self, covered: &Covered, upgrades: &Upgrades<'_>, flow: &Flow) -> Result<bool> {
+    fn cuts(
+        &self,
+        covered: &Covered,
+        upgrades: &Upgrades<'_>,
+        sets: &[OnTrial<'_>],
+        flow: &Flow,
+    ) -> Result<bool> {
         let Covered { target, plan, .. } = covered;
         let mut wanted = self.changes(covered, upgrades)?;
         if wanted.is_empty() {
@@ -75,14 +102,18 @@ impl Control {
             aside: &[],
             blame: &blame,
         };
-        let trial = self.build(ground, &around, |shop| build_trial(shop, &wanted))?;
+        let instead = |role: &Role| OnTrial::maps_of(sets, role);
+        let trial = self.build(ground, &around, |shop| build_trial(shop, &wanted, instead))?;
         let slots = plan.steps.iter().zip(&plan.wanted.slots).enumerate();
         for (nth, (step, slot)) in slots {
             let other = plan.new_rules().any(|(changed, ..)| changed == nth);
             if let (Some(rules), true, Some(maps)) =
                 (&slot.rules, other || *step == Step::New, trial.maps(nth))
             {
-                let sets = self.sets(&slot.extension).ok();
+                let sets = match OnTrial::of(sets, &slot.extension) {
+                    Some(on_trial) => on_trial.sets(),
+                    None => self.sets(&slot.extension).ok(),
+                };
                 let namespace = target.namespace();
                 let by = namespace.as_ref();
                 let by = by.and_then(|it| flow.taken_to_come_by(plan.hook, it));

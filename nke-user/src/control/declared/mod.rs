@@ -55,6 +55,37 @@ impl Covered {
             None => error,
         }
     }
+
+    /// A chain that is not declared, all of which is to go.
+    fn gone(chain: &Chain) -> Self {
+        let spot = Spot::find(chain.target);
+        Self {
+            target: chain.target,
+            netfilter: Request::default(),
+            plan: ChainPlan {
+                hook: chain.hook,
+                place: spot
+                    .as_ref()
+                    .map_or_else(|| chain.target.directory(), words),
+                mode: None,
+                running: outline(chain),
+                wanted: Outline::NONE,
+                steps: Vec::new(),
+            },
+            spot,
+            origin: None,
+            origins: Vec::new(),
+        }
+    }
+
+    /// A chain that is not declared and stays as it is.
+    pub(super) fn as_it_is(chain: &Chain) -> Self {
+        let mut covered = Self::gone(chain);
+        let plan = &mut covered.plan;
+        plan.wanted = plan.running.clone();
+        plan.steps = (0..plan.wanted.slots.len()).map(Step::Keep).collect();
+        covered
+    }
 }
 
 /// All that a declaration comes to.
@@ -120,7 +151,7 @@ impl Control {
                 .filter(|e| e.record.users.count() > 0);
             let held = held.map(|e| e.name.clone());
             plan.release = held.filter(|name| !declared.contains(name)).collect();
-            let others = self.others_than(&covered)?;
+            let others = self.others_than(&covered);
             covered.extend(others);
         }
         covered.sort_by_cached_key(|c| (c.plan.place.clone(), c.plan.hook));
@@ -209,34 +240,19 @@ impl Control {
     }
 
     /// The chains that are not declared, all of which are to go.
-    fn others_than(&self, covered: &[Covered]) -> Result<Vec<Covered>> {
+    fn others_than(&self, covered: &[Covered]) -> Vec<Covered> {
+        let asked_for = |chain: &&Chain| chain.drops() || chain.attachments().next().is_some();
+        let others = self.chains_beside(covered).filter(asked_for);
+        others.map(Covered::gone).collect()
+    }
+
+    /// The chains that are none of these.
+    pub(super) fn chains_beside(&self, covered: &[Covered]) -> impl Iterator<Item = &Chain> {
         let declared = |chain: &Chain| {
             let mut covered = covered.iter();
             covered.any(|c| (c.target, c.plan.hook) == (chain.target, chain.hook))
         };
-        let asked_for = |chain: &Chain| chain.drops() || chain.attachments().next().is_some();
-        let others = self.chains.iter().filter(|c| !declared(c) && asked_for(c));
-        let gone = others.map(|chain| {
-            let spot = Spot::find(chain.target);
-            Ok(Covered {
-                target: chain.target,
-                netfilter: Request::default(),
-                plan: ChainPlan {
-                    hook: chain.hook,
-                    place: spot
-                        .as_ref()
-                        .map_or_else(|| chain.target.directory(), words),
-                    mode: None,
-                    running: outline(chain),
-                    wanted: Outline::NONE,
-                    steps: Vec::new(),
-                },
-                spot,
-                origin: None,
-                origins: Vec::new(),
-            })
-        });
-        gone.collect()
+        self.chains.iter().filter(move |chain| !declared(chain))
     }
 }
 

@@ -158,21 +158,32 @@ impl Control {
     /// The sets that rules of an extension ask for, in the chains that there are to be.
     fn asked_of(&self, extension: &str, covered: &[Covered]) -> Result<BTreeSet<SetName>> {
         let mut asked = BTreeSet::new();
+        for chain in covered {
+            asked.append(&mut self.asked_in(extension, chain)?);
+        }
+        Ok(asked)
+    }
+
+    /// The sets that rules of an extension ask for in a chain, as it is to be.
+    pub(in crate::control) fn asked_in(
+        &self,
+        extension: &str,
+        Covered { target, plan, .. }: &Covered,
+    ) -> Result<BTreeSet<SetName>> {
+        let mut asked = BTreeSet::new();
         let mut ask = |rules: &[Rule]| {
             let memberships = rules.iter().flat_map(Rule::memberships);
             asked.extend(memberships.map(|membership| membership.set));
         };
-        for Covered { target, plan, .. } in covered {
-            let slots = plan.steps.iter().zip(&plan.wanted.slots);
-            for (step, slot) in slots.filter(|(_, slot)| slot.extension == extension) {
-                let chain = self.chain(plan.hook, *target);
-                match (&slot.rules, step, chain) {
-                    (Some(rules), ..) => ask(&rules.rules),
-                    (None, Step::Keep(at) | Step::Change(at), Some(chain)) => {
-                        ask(&rules_of(chain, &chain.nodes[*at])?.rules);
-                    }
-                    (None, ..) => {}
+        let slots = plan.steps.iter().zip(&plan.wanted.slots);
+        for (step, slot) in slots.filter(|(_, slot)| slot.extension == extension) {
+            let chain = self.chain(plan.hook, *target);
+            match (&slot.rules, step, chain) {
+                (Some(rules), ..) => ask(&rules.rules),
+                (None, Step::Keep(at) | Step::Change(at), Some(chain)) => {
+                    ask(&rules_of(chain, &chain.nodes[*at])?.rules);
                 }
+                (None, ..) => {}
             }
         }
         Ok(asked)

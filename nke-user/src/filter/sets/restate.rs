@@ -43,7 +43,7 @@ impl Instead {
     ///
     /// [`Error::SetMap`] if the kernel refuses.
     pub(crate) fn put_in_force(&self) -> Result<(), Error> {
-        self.write(self.after.as_ref())
+        self.write(&self.sets, self.after.as_ref())
     }
 
     /// Puts what was there in force again.
@@ -52,18 +52,26 @@ impl Instead {
     ///
     /// [`Error::SetMap`] if the kernel refuses.
     pub(crate) fn take_back(&self) -> Result<(), Error> {
-        self.write(self.before.as_ref())
+        self.write(&self.sets, self.before.as_ref())
     }
 
-    fn write(&self, map: Option<&OwnedFd>) -> Result<(), Error> {
+    /// Has other sets be as if it were in force: those that rules on trial ask for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetMap`] if the kernel refuses.
+    pub(crate) fn put_on_trial(&self, others: &Sets) -> Result<(), Error> {
+        self.write(&others.map, self.after.as_ref())
+    }
+
+    fn write(&self, sets: &OwnedFd, map: Option<&OwnedFd>) -> Result<(), Error> {
         let key = self.slot.to_ne_bytes();
         match map {
             Some(map) => {
                 let value = map.as_raw_fd().to_ne_bytes();
-                sys::map::update(&self.sets, &key, &value)
-                    .map_err(failed(self.name, "put in force"))
+                sys::map::update(sets, &key, &value).map_err(failed(self.name, "put in force"))
             }
-            None => sys::map::delete(&self.sets, &key).map_err(failed(self.name, "remove")),
+            None => sys::map::delete(sets, &key).map_err(failed(self.name, "remove")),
         }
     }
 }
