@@ -7,22 +7,25 @@
 //!
 //! A source that is not in its bucket takes the place whose time is least: of who has rested for longest, or is
 //! furthest within the limit, and so loses least. So memory is bounded, and a flood of made-up sources can do no more
-//! than have limits forget what has come by of others. Who is far over a limit is forgotten last.
+//! than have limits forget what has come by of others. Who is far over a limit is forgotten last. Who is forgotten before
+//! all that came by of it had come by at the rate is counted.
 //!
 //! ```
-//! use nke_ebpf::{abi::{Test, limit, sources::Bucket}, sources::takes};
+//! use nke_ebpf::{Word, abi::{Test, limit, sources::Bucket}, sources::takes};
 //!
 //! let mut two_a_second = Test::masked(0, [500_000_000 << 16, 0], [1_000_000_000, 2]);
 //! two_a_second.kind = Test::LIMIT_PER_SOURCE;
-//! let bucket = Bucket::default();
-//! let takes = |key| takes(&bucket, key, &two_a_second, 60, 1 << 40);
+//! let (bucket, evicted) = (Bucket::default(), Word::default());
+//! let takes = |key| takes(&bucket, &evicted, key, &two_a_second, 60, 1 << 40);
 //! assert_eq!([7, 7, 7, 9].map(takes), [true, true, false, true]);
+//! assert_eq!(evicted.get(), 0, "there is room");
 //! ```
 //!
 //! Nothing is locked. Processors that look at the same moment may each let one packet more by, and where two sources take
 //! one place at once, one of them is forgotten. Nothing here waits.
 
 use crate::{
+    Word,
     abi::{
         Subject, Test, facts, field,
         sources::{Bucket, PLACES},
@@ -92,10 +95,18 @@ const fn round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
     [a, b, c, d]
 }
 
-/// Whether a packet of so many bytes, of the source with this key, is within a limit now. If it is, it takes its share.
+/// Whether a packet of so many bytes, of the source with this key, is within a limit now. If it is, it takes its share. A
+/// source that has to go for it, and has not rested for long enough to have its whole burst, is counted as evicted.
 #[inline(always)]
 #[must_use]
-pub fn takes(bucket: &Bucket, key: u64, limit: &Test, bytes: u32, now: u64) -> bool {
+pub fn takes(
+    bucket: &Bucket,
+    evicted: &Word,
+    key: u64,
+    limit: &Test,
+    bytes: u32,
+    now: u64,
+) -> bool {
     let place = |index: usize| &bucket.places[below::<PLACES>(index)];
     let mut found = PLACES;
     for index in 0..PLACES {
@@ -121,6 +132,9 @@ pub fn takes(bucket: &Bucket, key: u64, limit: &Test, bytes: u32, now: u64) -> b
     if !rate::fits(limit, share) {
         return false;
     }
+    if least > now {
+        evicted.add(1);
+    }
     // The time first: till the key is there, it is nobody's who would be over the limit by it.
     let place = place(idle as usize);
     place.time.set(now.wrapping_add(share));
@@ -136,7 +150,7 @@ mod kernel {
 
     use super::{key, takes};
     use crate::{
-        RuleSets,
+        RuleSets, Word,
         abi::{
             PAGE_LINES, Page, Subject, Test,
             sources::{self, Bucket},
@@ -157,6 +171,7 @@ mod kernel {
         limit: *const Test,
         subject: *const Subject,
     ) -> bool {
+        let words = first.cast::<Word>();
         // SAFETY: promised by the caller.
         let (Some(first), Some(limit), Some(subject)) =
             (unsafe { (first.as_ref(), limit.as_ref(), subject.as_ref()) })
@@ -183,7 +198,9 @@ mod kernel {
         let bucket = unsafe { &*page.cast::<Bucket>().add(place & (PAGE_LINES - 1)) };
         // SAFETY: the helper takes nothing and cannot fail.
         let now = unsafe { bpf_ktime_get_ns() };
-        takes(bucket, key, limit, subject.length(), now)
+        // SAFETY: the word lies within the first page, which is there, and any number is one.
+        let evicted = unsafe { &*words.add(sources::EVICTED) };
+        takes(bucket, evicted, key, limit, subject.length(), now)
     }
 }
 

@@ -30,6 +30,7 @@ struct Filter {
     default_hits: Hits,
     known_hits: Hits,
     obscured_hits: Hits,
+    evicted_sources: u64,
     rules: Vec<Rule>,
 }
 

@@ -21,6 +21,14 @@ pub const BUCKETS: usize = 1 << 14;
 /// How many sources a bucket has.
 pub const PLACES: usize = 4;
 
+/// The word of a rule set's first page in which programs count the sources that went for want of room, though not all of what
+/// had come by of them had come by at the rate: each has its burst again. It lies in front of the headers, and not in the line of
+/// the word that each packet reads.
+pub const EVICTED: usize = 32;
+
+/// The word with those that were counted in the sets before. User space's alone.
+pub const EVICTED_BEFORE: usize = EVICTED + 1;
+
 /// Some sources.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -40,6 +48,7 @@ pub struct Place {
 }
 
 const _: () = assert!(BUCKETS.is_power_of_two());
+const _: () = assert!(EVICTED >= super::LINE_WORDS && EVICTED_BEFORE < super::HEADER_WORDS);
 const _: () = assert!(size_of::<Bucket>() == super::LINE_WORDS * 8);
 
 /// The bucket of a key, by its number from the table's first.

@@ -90,9 +90,9 @@ fn sources_are_spread_over_all_buckets() {
 #[test]
 fn each_source_has_its_burst_and_its_rate() {
     let limit = a_second(3, 32 << 8 | 64);
-    let bucket = Bucket::default();
+    let (bucket, evicted) = (Bucket::default(), Word::default());
     let mut now = 7 * SECOND;
-    let takes = |key, now| takes(&bucket, key, &limit, 100, now);
+    let takes = |key, now| takes(&bucket, &evicted, key, &limit, 100, now);
     for key in [5, 6] {
         let taken = [0; 5].map(|_| takes(key, now));
         assert_eq!(taken, [true, true, true, false, false], "{key}");
@@ -107,9 +107,9 @@ fn each_source_has_its_burst_and_its_rate() {
 #[test]
 fn who_is_furthest_over_is_forgotten_last() {
     let limit = a_second(100, 32 << 8 | 64);
-    let bucket = Bucket::default();
+    let (bucket, evicted) = (Bucket::default(), Word::default());
     let now = 7 * SECOND;
-    let takes = |key| takes(&bucket, key, &limit, 100, now);
+    let takes = |key| takes(&bucket, &evicted, key, &limit, 100, now);
     for _ in 0..100 {
         assert!(takes(1));
     }
@@ -122,10 +122,31 @@ fn who_is_furthest_over_is_forgotten_last() {
 }
 
 #[test]
+fn who_is_forgotten_too_early_is_counted() {
+    let limit = a_second(100, 32 << 8 | 64);
+    let (bucket, evicted) = (Bucket::default(), Word::default());
+    let takes = |key, now| takes(&bucket, &evicted, key, &limit, 100, now);
+    let now = 7 * SECOND;
+    // As many as there is room for, and each again.
+    for key in [1, 2, 3, 4, 4, 3, 2, 1] {
+        assert!(takes(key, now));
+    }
+    assert_eq!(evicted.get(), 0);
+    assert!(takes(5, now + SECOND));
+    assert_eq!(evicted.get(), 1, "one of them is ahead by a second");
+    // All that came by of the others had come by at the rate.
+    for key in [6, 7, 8] {
+        assert!(takes(key, now + 2 * SECOND));
+    }
+    assert_eq!(evicted.get(), 1);
+}
+
+#[test]
 fn what_is_larger_than_the_burst_takes_no_place() {
     let mut limit = a_second(1, 32 << 8 | 64);
     limit.first[limit::BYTES] = 1;
-    let bucket = Bucket::default();
-    assert!(!takes(&bucket, 9, &limit, 2, SECOND));
+    let (bucket, evicted) = (Bucket::default(), Word::default());
+    assert!(!takes(&bucket, &evicted, 9, &limit, 2, SECOND));
+    assert_eq!(evicted.get(), 0);
     assert!(bucket.places.iter().all(|place| place.key.get() == 0));
 }

@@ -6,7 +6,7 @@
 //! Nothing here does I/O.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::RandomState},
+    collections::{HashMap, HashSet, VecDeque, hash_map::RandomState},
     hash::BuildHasher as _,
 };
 
@@ -102,8 +102,20 @@ pub(super) fn keys(
 }
 
 /// Has sources of limits be known in another set with what has come by of them. Where both know one, or there is no room,
-/// what is further over its limit stays.
+/// what is further over its limit stays. Where no limit stays, none of them would ever be asked for.
 pub(super) fn sources(old: &Set, new: &Set) {
+    if new.sources(0).is_none() {
+        return;
+    }
+    new.write(sources::EVICTED_BEFORE, &[evicted(old)]);
+    let keys = |set: &Set| -> HashSet<u64> {
+        let tests = set.tests().into_iter();
+        let limits = tests.filter(|test| test.kind == Test::LIMIT_PER_SOURCE);
+        limits.map(|test| test.more[limit::WORD]).collect()
+    };
+    if keys(old).is_disjoint(&keys(new)) {
+        return;
+    }
     for bucket in 0..sources::BUCKETS {
         let (Some(from), Some(to)) = (old.sources(bucket), new.sources(bucket)) else {
             return;
@@ -128,6 +140,12 @@ pub(super) fn sources(old: &Set, new: &Set) {
             }
         }
     }
+}
+
+/// How many sources of limits went for want of room, though not all of what had come by of them had come by at the rate.
+pub(super) fn evicted(set: &Set) -> u64 {
+    let words = set.words(sources::EVICTED, 2);
+    words.fold(0, u64::wrapping_add)
 }
 
 #[cfg(test)]

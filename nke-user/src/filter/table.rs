@@ -167,6 +167,9 @@ pub struct Listing {
     pub known_hits: Hits,
     /// Packets that could not be judged, and were dropped for it.
     pub obscured_hits: Hits,
+    /// Sources of limits `per source` that went for want of room before they had their whole burst again: what came by of
+    /// them is forgotten too early.
+    pub evicted_sources: u64,
 }
 
 impl Listing {
@@ -299,6 +302,7 @@ impl Table {
                 default_hits: Hits::default(),
                 known_hits: Hits::default(),
                 obscured_hits: Hits::default(),
+                evicted_sources: 0,
             });
         };
         let places = Places::of(&set)?;
@@ -311,6 +315,7 @@ impl Table {
             default_hits: counts.default(),
             known_hits: counts.known(),
             obscured_hits: counts.obscured(),
+            evicted_sources: carry::evicted(&set),
         })
     }
 

@@ -119,6 +119,48 @@ fn a_flood_of_sources_is_bounded_and_frees_nobody_who_is_over() {
 }
 
 #[test]
+fn sources_that_go_too_early_are_counted() {
+    let world = World::new();
+    let mut filter = Filter::attach(&world, Hook::Xdp);
+    let flood = |filter: &Filter, net: u8, count: usize| {
+        for number in 0..u32::try_from(count).expect("few") {
+            let [_, b, c, d] = number.to_be_bytes();
+            assert!(is_passed(filter, &v4([net, b, c, d])), "each is new");
+        }
+    };
+    // None comes back within the test.
+    let limit = "drop limit over 1/d burst 50 per source";
+    filter.write(&rules(limit));
+    flood(&filter, 11, 16);
+    assert_eq!(filter.read().evicted_sources, 0);
+    flood(&filter, 12, PLACES * 2);
+    let gone = filter.read().evicted_sources;
+    // As many as came, but for those that there are places for: almost all of these are taken.
+    let (most, came) = (PLACES as u64, 16 + PLACES as u64 * 2);
+    assert!(
+        (came - most..came - most * 9 / 10).contains(&gone),
+        "{gone} of {came}"
+    );
+    let listed = world.on(&["filter", "list"]).ok().stdout;
+    let line = format!("\n{gone} sources of limits were forgotten too early, for want of room\n");
+    assert!(listed.ends_with(&line), "{listed}");
+    // They are counted on in an edit, in place or not.
+    for more in ["drop to any port 9", "drop limit over 2/d per source"] {
+        filter.write(&rules(&format!("{limit}\n{more}")));
+        assert_eq!(filter.read().evicted_sources, gone, "{more}");
+    }
+    flood(&filter, 13, 1000);
+    let gone = filter.read().evicted_sources - gone;
+    assert!(gone > 900, "{gone}");
+
+    // Who has rested is not missed.
+    filter.write(&rules("drop limit over 1000000/s burst 1 per source"));
+    let before = filter.read().evicted_sources;
+    flood(&filter, 14, PLACES * 2);
+    assert_eq!(filter.read().evicted_sources, before);
+}
+
+#[test]
 fn what_has_come_by_of_a_source_stays_in_an_edit() {
     let world = World::new();
     let mut filter = Filter::attach(&world, Hook::In);

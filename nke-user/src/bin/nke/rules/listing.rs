@@ -47,6 +47,7 @@ pub(super) fn print_filter(listing: &Listing) {
         default_hits,
         known_hits,
         obscured_hits,
+        evicted_sources,
     } = listing;
     let mut table = output::table(["#", "PACKETS", "BYTES", "RULE"]);
     let mut row = |number: String, hits: &Hits, rule: String| {
@@ -75,6 +76,10 @@ pub(super) fn print_filter(listing: &Listing) {
     }
     output::right(&mut table, &[0, 1, 2]);
     output::print_table(&table);
+    if *evicted_sources > 0 {
+        let forgotten = "sources of limits were forgotten too early, for want of room";
+        output::line(format_args!("{evicted_sources} {forgotten}"));
+    }
 }
 
 fn print_guard(listing: &Listing) {
@@ -84,6 +89,7 @@ fn print_guard(listing: &Listing) {
         default_hits,
         known_hits: _,
         obscured_hits: _,
+        evicted_sources: _,
     } = listing;
     let mut table = output::table(["#", "CALLS", "RULE"]);
     let mut row = |number: String, hits: &Hits, rule: String| {
@@ -125,6 +131,7 @@ pub(super) fn rules(listing: &Listing) -> Value {
         default_hits,
         known_hits,
         obscured_hits,
+        evicted_sources,
     } = listing;
     let rules: Vec<_> = (1..)
         .zip(rules)
@@ -143,6 +150,7 @@ pub(super) fn rules(listing: &Listing) -> Value {
         "default_hits": hits(default_hits),
         "known_hits": hits(known_hits),
         "obscured_hits": hits(obscured_hits),
+        "evicted_sources": evicted_sources,
         "rules": rules,
     })
 }
@@ -155,6 +163,7 @@ fn guard(found: &Found, listing: &Listing) -> Value {
         default_hits,
         known_hits: _,
         obscured_hits: _,
+        evicted_sources: _,
     } = listing;
     let rules: Vec<_> = (1..)
         .zip(rules)
