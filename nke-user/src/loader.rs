@@ -360,6 +360,30 @@ pub(crate) fn load_placed(
     })
 }
 
+/// Places a fast path and loads it. Its body leaves register 6 to placement, and what it hands on by a tail call does not
+/// come back.
+pub(crate) fn load_fast(
+    body: &[aya_obj::generated::bpf_insn],
+    hook: Hook,
+    frags: bool,
+    links: &place::Maps,
+) -> Result<OwnedFd> {
+    let home = Form::Inline(place::Home::Register(6));
+    let placed = place::place(
+        &place::Body::of(body),
+        &rule(hook, frags, links),
+        home,
+        links,
+    );
+    let placed = placed.map_err(|cause| Error::Relocation {
+        object: "nke".to_owned(),
+        stage: "place",
+        cause: cause.to_string(),
+        remedy: "tell the developers of nke",
+    })?;
+    load_own("nke_fast", hook, frags, &placed.instructions)
+}
+
 /// Loads a root, or another program that nke wrote itself.
 pub(crate) fn load_own(
     name: &str,

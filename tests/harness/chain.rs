@@ -123,6 +123,8 @@ pub struct Node {
     pub priority: i64,
     /// The kernel's id of the loaded program.
     pub program_id: u32,
+    /// The kernel's id of the program in front of it, if it has a fast path.
+    pub fast_path_id: Option<u32>,
     /// How it was placed: `inline` or `stub`.
     pub form: String,
     /// Whether its program runs.

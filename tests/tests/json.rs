@@ -42,7 +42,7 @@ const EXTENSION: &str = "description string, exit null, holders array, hooks arr
 const CHAIN: &str = "cgroup null, claims array, foreign array, hook string, ifindex number, \
                      interface string, mode string, netfilter null, netns string, nodes array, \
                      policy string";
-const NODE: &str = "bytes object, enabled bool, extension string, form string, id number, kmid number, opt_in \
+const NODE: &str = "bytes object, enabled bool, extension string, fast_path_id null, form string, id number, kmid number, opt_in \
                     bool, packets object, position number, priority number, program string, \
                     program_id number";
 const COUNTS: &str = "dropped number, go_on number, other number";

@@ -30,7 +30,8 @@ description = "Passes or drops packets by rules: see nke filter"
 license = "MIT OR Apache-2.0"
 hooks = ["interface/xdp"]
 attachment-maps = ["RULES"]
-target-maps = ["STATES"]
+target-maps = ["STATES", "KEPT"]
+judged-by-rules = true
 
 [requires]
 kernel = "6.4"

@@ -80,6 +80,13 @@ pub const HEADERS: usize = 32;
 /// The words in front of the trees of page 0: [`Front`], and the headers.
 pub const FRONT_WORDS: usize = HEADER_WORDS * (HEADERS + 1);
 
+/// The word of page 0 that says which header is in force for fast paths, which know a rule set by its address: its place, or
+/// 0, so that they leave every packet to who finds the rule set in force.
+pub const FAST_WORD: usize = 1;
+
+/// The word of a header that says where the tree of IPv4 is that has come later: an [`At`], of no rules if there is none.
+pub const LATER_WORD: usize = SAID;
+
 /// How many rules are few: so many are compared one after the other, without a tree. They lie in place of the second
 /// header, and the test that each may have in place of the third, for such a set is not edited in place.
 pub const FEW: usize = 4;
@@ -269,15 +276,21 @@ impl At {
     pub const NOTHING: Self = Self(0);
 
     const WORD: u64 = PAGE_WORDS as u64 - 1;
-    const PAGE_SHIFT: u32 = PAGE_WORDS.trailing_zeros();
+    /// The lowest bit of the page's number.
+    pub const PAGE_SHIFT: u32 = PAGE_WORDS.trailing_zeros();
     const PAGE: u64 = PAGES as u64 - 1;
-    const COUNT_SHIFT: u32 = 32;
-    const TABLE: u64 = 511;
-    const FIELD_SHIFT: u32 = 41;
+    /// The lowest bit of how many rules there are.
+    pub const COUNT_SHIFT: u32 = 32;
+    /// What stands there for a table: all bits that there are.
+    pub const TABLE: u64 = 511;
+    /// The lowest bit of a table's field.
+    pub const FIELD_SHIFT: u32 = 41;
     const FIELD: u64 = Field::COUNT as u64 - 1;
-    const BITS_SHIFT: u32 = 45;
+    /// The lowest bit of how far a table shifts its field.
+    pub const BITS_SHIFT: u32 = 45;
     const BITS: u64 = 31;
-    const MASK_SHIFT: u32 = 50;
+    /// The lowest bit of which bits count then.
+    pub const MASK_SHIFT: u32 = 50;
 
     /// A table that asks for bits of a field: so many, from this one on.
     #[must_use]
@@ -404,6 +417,9 @@ impl Header {
         for (two, root) in words[8..SAID].chunks_exact_mut(2).zip(roots) {
             two.copy_from_slice(&[root.at.0, join(root.first, root.kind)]);
         }
+        let [_, v4, ..] = &self.roots;
+        let later = v4.iter().find(|root| root.is_later());
+        words[LATER_WORD] = later.map_or(At::NOTHING, |root| root.at).0;
         words
     }
 

@@ -37,6 +37,10 @@ pub const KEY_WORDS: usize = 5;
 /// there is none, no rule keeps state.
 pub const MAP: &str = "STATES";
 
+/// The map of one number beside it, which is not 0 from before there is a table on: what a program looks at that must
+/// not look up the table.
+pub const KEPT: &str = "KEPT";
+
 /// Some flows; and the header, whose first marks are numbers: see [`header`].
 #[derive(Debug, Default)]
 #[repr(C)]

@@ -53,6 +53,11 @@ macro_rules! keeps_state {
         #[$crate::aya_ebpf::macros::btf_map]
         static $tables: $crate::states::StateTables = $crate::states::StateTables::new();
 
+        /// Whether there are any: see `nke_ebpf::abi::states::KEPT`.
+        #[$crate::aya_ebpf::macros::btf_map]
+        static KEPT: $crate::aya_ebpf::btf_maps::Array<u64, 1> =
+            $crate::aya_ebpf::btf_maps::Array::new();
+
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn nke_flow_find(probe: *mut $crate::states::Probe) -> u64 {

@@ -83,10 +83,10 @@ pub(super) fn build_all<'a>(
     Ok(built)
 }
 
-/// Opens a present node's program.
+/// Opens the program by which a present node is entered.
 pub(super) fn program_of(shop: &Workshop<'_, '_>, node: Option<&Node>) -> Result<Option<OwnedFd>> {
     let chain = shop.state.chain(shop.ground.hook(), shop.ground.target());
-    let path = |node: &Node| node_directory(&chain, node.program).join("program");
+    let path = |node: &Node| node_directory(&chain, node.entry()).join("program");
     node.map(|node| shop.state.get(&path(node))).transpose()
 }
 
@@ -156,6 +156,7 @@ fn build<'a>(
         frags,
         opt_in: fresh.opt_in,
         enabled: fresh.enabled,
+        judged_by_rules: material::is_judged_by_rules(shop, fresh)?,
     };
     state.write_record(&directory.join("node"), &record)?;
     Ok(Built {

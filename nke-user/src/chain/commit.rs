@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 pub(crate) use super::force::{Prepared, put_in_force};
 use super::{
-    Chain, Node, Record, Role,
+    Chain, MOST_NODES_WITH_FAST, Node, Record, Role,
     build::{Built, Pending, build_all, make_root, program_of},
     force::{Empty, Left, Write, open_root},
     node_directory,
@@ -201,7 +201,10 @@ fn prepare_change<'a>(
     let Workshop { state, .. } = *shop;
     let present = &chain.nodes[..];
     let renewed = chain.frags() != frags;
-    let (head, tail) = if renewed {
+    // A long chain has no tail calls left for fast paths, and copies of nodes have none.
+    let fast = present.iter().any(|node| node.fast.is_some());
+    let slowed = fast && wanted.len() > MOST_NODES_WITH_FAST;
+    let (head, tail) = if renewed || slowed {
         (0, 0)
     } else {
         stretch(wanted, present.len())
@@ -243,7 +246,7 @@ fn prepare_change<'a>(
         };
         (write, None)
     };
-    let gone = old.iter().map(|node| node.program);
+    let gone = old.iter().flat_map(Node::programs);
     let gone = gone.chain(renewed.then(|| chain.anchor.root()));
     Ok(Prepared {
         state,
@@ -260,7 +263,8 @@ fn prepare_change<'a>(
             directories: gone
                 .map(|program| node_directory(&chain.directory, program))
                 .collect(),
-            shared: shared.is_some(),
+            // By a fast path that it had, packets may still be on their way to it.
+            shared: shared.is_some() && old.iter().all(|node| node.fast.is_none()),
         },
     })
 }

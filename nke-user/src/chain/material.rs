@@ -46,6 +46,12 @@ pub(super) fn link<'a>(
     })
 }
 
+/// Whether rules alone say what a node's program does.
+pub(super) fn is_judged_by_rules(shop: &Workshop<'_, '_>, fresh: &Fresh) -> Result<bool> {
+    let source = (shop.source)(&fresh.role)?;
+    Ok(source.is_some_and(|source| source.object.manifest().judged_by_rules))
+}
+
 /// The body of an attachment that is disabled: it only goes on. The chain need not change how it takes
 /// packets of several buffers.
 fn off(shop: &Workshop<'_, '_>, frags: bool) -> Linked {

@@ -11,6 +11,7 @@
 mod anchor;
 mod build;
 mod commit;
+mod fast;
 mod force;
 mod last;
 mod material;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::{
     anchor::Anchor,
     commit::{Change, Fresh, Ground, Prepared, Site, Workshop, prepare, put_in_force},
+    fast::{Fast, MOST_NODES_WITH_FAST, Wanted, put as put_fast},
     last::speak_last,
     trial::build_trial,
 };
@@ -60,9 +62,25 @@ pub(crate) struct Chain {
 pub(crate) struct Node {
     /// The kernel's id of the program, which names the node's directory.
     pub(crate) program: u32,
+    /// Its fast path, which the pointer in front of it leads to.
+    pub(crate) fast: Option<Fast>,
     /// Its pointer to the next node.
     pub(crate) next: OwnedFd,
     pub(crate) record: Record,
+}
+
+impl Node {
+    /// The program that the pointer in front of it leads to.
+    pub(crate) fn entry(&self) -> u32 {
+        self.fast.map_or(self.program, |fast| fast.program)
+    }
+
+    /// Its programs: the node's own, and its fast path.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = u32> {
+        [self.program]
+            .into_iter()
+            .chain(self.fast.map(|fast| fast.program))
+    }
 }
 
 /// What is written of a node, and never changes: an edit makes another node.
@@ -84,6 +102,9 @@ pub(crate) struct Record {
     /// Whether its program runs; where it does not, the node only goes on.
     #[serde(default = "yes")]
     pub(crate) enabled: bool,
+    /// Whether rules alone say what its program does: see [`crate::object::Manifest`].
+    #[serde(default)]
+    pub(crate) judged_by_rules: bool,
 }
 
 const fn yes() -> bool {
@@ -144,7 +165,9 @@ impl Chain {
         let first = state.get(&node_directory(&directory, anchor.root()).join("next"))?;
         let mut nodes = Vec::new();
         let mut pointer = points_to(&first)?;
-        while let Some(program) = pointer {
+        while let Some(entry) = pointer {
+            let fast = fast::of(state, &directory, entry)?;
+            let program = fast.map_or(entry, |(node, _)| node);
             let path = node_directory(&directory, program);
             let Some(record) = state.read_record(&path.join("node"))? else {
                 break;
@@ -153,6 +176,7 @@ impl Chain {
             pointer = points_to(&next)?;
             nodes.push(Node {
                 program,
+                fast: fast.map(|(_, fast)| fast),
                 next,
                 record,
             });
@@ -215,7 +239,7 @@ impl Chain {
         let reached = self
             .nodes
             .iter()
-            .map(|node| node.program)
+            .flat_map(Node::programs)
             .chain([self.anchor.root()]);
         let reached: BTreeSet<String> = reached.map(|program| program.to_string()).collect();
         let left = state.names(&nodes)?.into_iter();

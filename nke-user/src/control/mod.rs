@@ -23,6 +23,7 @@ mod depend;
 mod edit;
 mod enable;
 mod existing;
+mod fast;
 mod holders;
 mod libs;
 mod load;
@@ -265,6 +266,7 @@ impl Control {
             // The change is in force. If this cannot be had, `nke chain` shows who comes behind.
             if let Ok(Some(chain)) = Chain::read(&self.state, hook, target) {
                 let _: Result<()> = chain::speak_last(&self.state, &chain);
+                self.hasten_chain(&chain);
             }
         }
         Ok(programs)

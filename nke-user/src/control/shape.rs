@@ -139,6 +139,8 @@ pub struct NodeStatus {
     pub priority: i32,
     /// The kernel's id of the program.
     pub program_id: u32,
+    /// The kernel's id of the program in front of it that decides for plain packets as it would; `null` where there is none.
+    pub fast_path_id: Option<u32>,
     /// How the program was placed.
     pub form: Form,
     /// Whether only sockets that opted in meet it.

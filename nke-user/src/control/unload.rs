@@ -226,7 +226,8 @@ impl Control {
         let (theirs, own): (Vec<_>, Vec<_>) =
             source.maps().partition(|(name, _)| others.contains(*name));
         let theirs: BTreeSet<_> = theirs.into_iter().filter_map(|(_, map)| id(map)).collect();
-        let mut programs: BTreeSet<u32> = self.uses(kmid).map(|(_, node)| node.program).collect();
+        let nodes = self.uses(kmid).map(|(_, node)| node);
+        let mut programs: BTreeSet<u32> = nodes.flat_map(Node::programs).collect();
         let is_own = |node: &Node| node.record.role.kmid() == Some(kmid);
         let ending = self.uses(kmid).map(|(chain, _)| chain);
         let ending = ending.filter(|chain| chain.nodes.iter().all(is_own));

@@ -76,6 +76,7 @@ mod revision;
 mod seen;
 
 mod error;
+mod fast;
 mod states;
 mod table;
 mod trial;

@@ -52,6 +52,7 @@ const NANOSECONDS: u64 = 1_000_000_000;
 #[derive(Debug)]
 pub struct States {
     tables: OwnedFd,
+    kept: Option<OwnedFd>,
 }
 
 /// A table that nobody uses yet.
@@ -191,7 +192,29 @@ const fn failed(operation: &'static str) -> impl Fn(io::Error) -> Error {
 impl States {
     /// The tables that lie in this map.
     pub(super) const fn new(tables: OwnedFd) -> Self {
-        Self { tables }
+        let kept = None;
+        Self { tables, kept }
+    }
+
+    /// The same, which say by this map whether there are any: see [`nke_ebpf::abi::states::KEPT`].
+    pub(super) fn with_kept(self, kept: Option<OwnedFd>) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// The map that says whether there are any.
+    pub(super) const fn kept(&self) -> Option<&OwnedFd> {
+        self.kept.as_ref()
+    }
+
+    fn say_kept(&self, are: bool) -> Result<(), Error> {
+        let value = u64::from(are).to_ne_bytes();
+        let written = self
+            .kept
+            .as_ref()
+            .map(|kept| sys::map::update(kept, &KEY, &value));
+        written
+            .unwrap_or(Ok(()))
+            .map_err(failed("say that there are flows"))
     }
 
     /// The kernel's number of the map: attachments with the same one know the same flows.
@@ -262,13 +285,16 @@ impl States {
     }
 
     pub(super) fn put_in_force(&mut self, Fresh(table): &Fresh) -> Result<(), Error> {
+        // Who does not look the table up must have stopped before.
+        self.say_kept(true)?;
         let value = table.as_raw_fd().to_ne_bytes();
         sys::map::update(&self.tables, &KEY, &value)
             .map_err(failed("put a table of flows in force"))
     }
 
     pub(super) fn take_away(&mut self) -> Result<(), Error> {
-        sys::map::delete(&self.tables, &KEY).map_err(failed("take the table of flows away"))
+        sys::map::delete(&self.tables, &KEY).map_err(failed("take the table of flows away"))?;
+        self.say_kept(false)
     }
 
     fn in_force(&self) -> Result<Option<OwnedFd>, Error> {

@@ -5,13 +5,13 @@
 use std::{
     io,
     ops::Range,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd, RawFd},
     sync::atomic::Ordering,
 };
 
 use nke_ebpf::abi::{
-    COUNT_WORDS, FORMAT, Front, HEADER_WORDS, HEADERS, Header, LINE_WORDS, PAGE_WORDS, RULE_WORDS,
-    Rule, Test, classic, map,
+    COUNT_WORDS, FAST_WORD, FORMAT, Front, HEADER_WORDS, HEADERS, Header, LINE_WORDS, PAGE_WORDS,
+    RULE_WORDS, Rule, Test, classic, map,
 };
 
 use crate::sys::{
@@ -56,6 +56,7 @@ impl Set {
         };
         set.write(0, words);
         set.write(HEADER_WORDS, &set.header.to_words());
+        set.hasten();
         Ok(set)
     }
 
@@ -111,7 +112,12 @@ impl Set {
 
     /// The descriptor's number, which puts the set into a map of maps.
     pub(super) fn key(&self) -> [u8; 4] {
-        self.map.as_raw_fd().to_ne_bytes()
+        self.descriptor().to_ne_bytes()
+    }
+
+    /// The descriptor.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.map.as_raw_fd()
     }
 
     /// How many bytes it takes.
@@ -206,8 +212,20 @@ impl Set {
         word.is_some_and(|word| word.load(Ordering::Acquire) == self.front.to_word())
     }
 
+    /// Has fast paths hand over every packet, whatever header they are made of: see [`FAST_WORD`].
+    pub(super) fn slow_down(&self) {
+        self.write(FAST_WORD, &[0]);
+    }
+
+    /// Has fast paths judge again that are made of the header in force.
+    pub(super) fn hasten(&self) {
+        self.write(FAST_WORD, &[self.front.current.into()]);
+    }
+
     /// Puts another header in force, and with it all that was written before: by one word.
     pub(super) fn put_in_force(&self, current: u32) {
+        // First, so that no packet is judged by what was in force before.
+        self.write(FAST_WORD, &[current.into()]);
         let front = Front {
             current,
             ..self.front

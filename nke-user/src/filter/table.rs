@@ -138,7 +138,7 @@ enum New {
 /// The only entry of the map of rule sets.
 const KEY: [u8; 4] = [0; 4];
 
-const fn failed(operation: &'static str) -> impl Fn(io::Error) -> Error {
+pub(super) const fn failed(operation: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| Error::Map {
         operation,
         source: MapError::IoError(source),
@@ -195,7 +195,12 @@ impl Table {
         let mut table = Self::made_of(&path, MapData::from_pin(&path))?;
         let path = maps.join(abi::states::MAP);
         if path.exists() {
-            table.states = Some(States::new(opened(&path, MapData::from_pin(&path))?));
+            let states = States::new(opened(&path, MapData::from_pin(&path))?);
+            let path = maps.join(abi::states::KEPT);
+            let kept = path
+                .exists()
+                .then(|| opened(&path, MapData::from_pin(&path)));
+            table.states = Some(states.with_kept(kept.transpose()?));
         }
         Ok(table)
     }
@@ -584,9 +589,16 @@ impl Table {
                 set.put_in_force(edit.behind);
                 Ok(())
             }
-            New::Anew { set, .. } => {
-                sys::map::update(&self.sets, &KEY, &set.key())
-                    .map_err(failed("put the new rules in force"))?;
+            New::Anew { set, old, .. } => {
+                if let Some(old) = old {
+                    // Before, so that nobody counts there any more when the kernel returns.
+                    old.slow_down();
+                }
+                let put = sys::map::update(&self.sets, &KEY, &set.key());
+                if let (Err(_), Some(old)) = (&put, old) {
+                    old.hasten();
+                }
+                put.map_err(failed("put the new rules in force"))?;
                 // The old ones may have counted since.
                 let carried = made.rules.carry().map_err(failed("carry hits over"));
                 if carried.is_err() {
@@ -603,7 +615,11 @@ impl Table {
                 set.put_in_force(edit.before);
                 Ok(())
             }
-            New::Anew { old: Some(old), .. } => sys::map::update(&self.sets, &KEY, &old.key()),
+            New::Anew { old: Some(old), .. } => {
+                let put = sys::map::update(&self.sets, &KEY, &old.key());
+                old.hasten();
+                put
+            }
             New::Anew { old: None, .. } => sys::map::delete(&self.sets, &KEY),
         }
         .map_err(failed("put the old rules in force again"))?;
@@ -613,7 +629,7 @@ impl Table {
         }
     }
 
-    fn in_force(&self) -> Result<Option<(u32, Set)>, Error> {
+    pub(super) fn in_force(&self) -> Result<Option<(u32, Set)>, Error> {
         let Some(id) = self.in_force_id()? else {
             // No rules have been written yet.
             return Ok(None);
@@ -624,7 +640,7 @@ impl Table {
     }
 
     /// The number of the map of the rule set in force.
-    fn in_force_id(&self) -> Result<Option<u32>, Error> {
+    pub(super) fn in_force_id(&self) -> Result<Option<u32>, Error> {
         let mut id = [0; 4];
         let there = sys::map::lookup(&self.sets, &KEY, &mut id);
         let there = there.map_err(failed("read the rules"))?;

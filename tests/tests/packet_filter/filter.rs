@@ -1,6 +1,6 @@
 //! One attached packet filter: its rules, and packets through it.
 
-use std::io::ErrorKind;
+use std::{io::ErrorKind, path::PathBuf};
 
 use nke::{
     control::{Control, Scope},
@@ -14,7 +14,10 @@ const EXTENSION: &str = "packet-filter";
 
 pub(crate) struct Filter {
     hook: Hook,
-    program: u32,
+    id: u32,
+    state: PathBuf,
+    /// The node's own program, and its fast path if there is one.
+    programs: Vec<u32>,
     table: Table,
 }
 
@@ -30,7 +33,9 @@ impl Filter {
         let Attached { id, program_id } = world.at(hook, &["attach", EXTENSION, "--json"]).json();
         Self {
             hook,
-            program: program_id,
+            id,
+            state: world.state(),
+            programs: vec![program_id],
             table: Self::table(world, id),
         }
     }
@@ -59,11 +64,46 @@ impl Filter {
 
     #[track_caller]
     pub(crate) fn write(&mut self, rules: &RuleSet) {
-        self.table.write(rules).expect("the kernel takes the rules");
+        self.try_write(rules).expect("the kernel takes the rules");
     }
 
     pub(crate) fn try_write(&mut self, rules: &RuleSet) -> Result<(), Error> {
-        self.table.write(rules)
+        self.table.write(rules)?;
+        self.hasten();
+        Ok(())
+    }
+
+    /// Writes rules as who knows nothing of chains.
+    #[track_caller]
+    pub(crate) fn write_alone(&mut self, rules: &RuleSet) {
+        self.table.write(rules).expect("the kernel takes the rules");
+    }
+
+    /// What becomes of a packet by the fast path, which must be there.
+    #[track_caller]
+    pub(crate) fn run_fast(&self, packet: &[u8]) -> Action {
+        let [_, fast] = self.programs[..] else {
+            fail("there is no fast path");
+        };
+        runner(self.hook, fast)(packet).expect("the kernel runs it")
+    }
+
+    /// Has the node get the fast path that its rules can have.
+    #[track_caller]
+    fn hasten(&mut self) {
+        let mut control = Control::open(&self.state).expect("the state is there");
+        control.hasten();
+        let chains = control.own_chains(&Scope::default()).expect("chains");
+        let mut nodes = chains.iter().flat_map(|chain| &chain.nodes);
+        let node = nodes.find(|node| node.id == self.id);
+        let fast = node.expect("it is attached").fast_path_id;
+        self.programs.truncate(1);
+        self.programs.extend(fast);
+    }
+
+    /// Whether there is a fast path.
+    pub(crate) const fn is_fast(&self) -> bool {
+        self.programs.len() > 1
     }
 
     #[track_caller]
@@ -82,23 +122,29 @@ impl Filter {
     /// mercy, and [`Filter::send`] has none.
     #[track_caller]
     pub(crate) fn run(&self, packet: &[u8]) -> Option<Action> {
-        runner(self.hook, self.program)(packet)
+        runner(self.hook, self.program(packet))(packet)
+    }
+
+    /// One of the node's programs, which all must say the same.
+    fn program(&self, packet: &[u8]) -> u32 {
+        let sum: usize = packet.iter().map(|byte| usize::from(*byte)).sum();
+        self.programs[sum % self.programs.len()]
     }
 
     /// The same, for another thread.
     pub(crate) fn runner(&self) -> impl Fn(&[u8]) -> Option<Action> + Send + use<> {
-        runner(self.hook, self.program)
+        runner(self.hook, self.programs[0])
     }
 
     /// What the program answers of a packet, and what it has made of it.
     #[track_caller]
     pub(crate) fn made_over(&self, packet: &[u8]) -> kernel::TestRun {
-        kernel::test_run(self.program, packet).unwrap_or_else(|error| fail(error))
+        kernel::test_run(self.program(packet), packet).unwrap_or_else(|error| fail(error))
     }
 
     /// What the program answers of a packet; nothing if the kernel does not run it.
     pub(crate) fn run_code(&self, packet: &[u8]) -> Option<u32> {
-        kernel::test_run(self.program, packet)
+        kernel::test_run(self.program(packet), packet)
             .ok()
             .map(|run| run.answer)
     }

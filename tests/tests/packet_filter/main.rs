@@ -7,6 +7,7 @@
 mod any;
 mod edits;
 mod expressions;
+mod fast;
 mod filter;
 mod flows;
 mod fuzz;

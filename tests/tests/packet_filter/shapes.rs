@@ -40,6 +40,7 @@ fn check(hook: Hook) {
             drawn.extend(shape.draw(&mut dice, count / 2, false));
             let rules = rules(&drawn);
             filter.write(&rules);
+            assert!(filter.is_fast(), "{shape:?} of {count}");
             let before = filter.read();
             let mut hits: Vec<Hits> = before.rules.iter().map(|(_, hits)| *hits).collect();
             let mut passed = before.default_hits;

@@ -505,6 +505,9 @@ fn attachment(chain: &ChainStatus, node: &NodeStatus) {
         "program",
         format_args!("{} (kernel id {})", node.program, node.program_id),
     );
+    if let Some(fast) = node.fast_path_id {
+        field("fast path", format_args!("kernel id {fast}"));
+    }
     field("chain", heading(chain));
     field("position", node.position);
     field("priority", node.priority);

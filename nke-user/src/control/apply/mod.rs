@@ -68,6 +68,7 @@ impl Control {
         // What cannot be let go of now, the next command lets go of.
         let _: Result<()> = self.let_go(&survey, done.is_ok());
         done?;
+        self.hasten();
         Ok(survey.plan)
     }
 

@@ -21,7 +21,7 @@ mod version;
 
 use std::{collections::BTreeMap, fmt};
 
-use nke_ebpf::abi::records;
+use nke_ebpf::abi::{map, records, states};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +124,10 @@ pub struct Manifest {
     /// programs in sections `iter/tcp`, `iter/udp` and `iter/unix` are run over them, once.
     #[serde(default)]
     pub existing: bool,
+    /// Whether all that its programs do with a packet of IP is what the rules in its map `RULES` say, or the flows in its
+    /// map `STATES`, so that nke may judge packets by these before its programs see them.
+    #[serde(default)]
+    pub judged_by_rules: bool,
 }
 
 const fn unversioned() -> Version {
@@ -149,6 +153,7 @@ impl Default for Manifest {
             target_maps: Vec::new(),
             records: None,
             existing: false,
+            judged_by_rules: false,
         }
     }
 }
@@ -308,6 +313,14 @@ impl Manifest {
 
     // Under a wrong name, a map would be shared by all attachments without a word.
     fn of_maps(&self, facts: &Facts<'_>, problems: &mut Vec<String>) {
+        let of_rules = [map::RULES, states::MAP, states::KEPT];
+        for map in of_rules.iter().filter(|map| !(facts.has_map)(map)) {
+            if self.judged_by_rules {
+                problems.push(format!(
+                    "judged-by-rules needs a map {map}, and the object has no such map"
+                ));
+            }
+        }
         for map in [records::RECORDS, records::LOST] {
             if self.records.is_some() && !(facts.has_map)(map) {
                 problems.push(format!(

@@ -166,13 +166,24 @@ fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> anyhow::Res
         Rules::Flush { target } => (target, Change::Flush),
     };
     // Held until the rules are written: nobody else edits them in between.
-    let control = open::open(state)?;
+    let mut control = open::open(state)?;
     let mut found = one(&control, target, change.new_rules())?;
     found.refuse_what_never_matches::<T>(change.new_rules())?;
+    carry_out(&control, target, &mut found, change)?;
+    control.hasten();
+    Ok(())
+}
+
+fn carry_out<T: Target>(
+    control: &Control,
+    target: &T,
+    found: &mut Found,
+    change: Change<'_>,
+) -> anyhow::Result<()> {
     match change {
-        Change::Load(stated) => load(&control, target, &mut found, stated),
-        Change::Add { at, rules } => add(target, &mut found, at, &rules),
-        Change::Delete(numbers) => delete(target, &mut found, numbers),
+        Change::Load(stated) => load(control, target, found, stated),
+        Change::Add { at, rules } => add(target, found, at, &rules),
+        Change::Delete(numbers) => delete(target, found, numbers),
         Change::Default(default) => {
             let mut revision = found.table.revision()?;
             revision.set_default(default);

@@ -49,6 +49,8 @@ pub(super) fn lay(stage: &mut Stage<'_>, rules: &[Drawn]) -> Result<Laid> {
     let cable = stage.cable()?;
     let filter = Filter::attach(stage, &cable)?;
     filter.table()?.write(&rule_set(rules)?)?;
+    // As the command does.
+    stage.control()?.hasten();
     Ok(Laid {
         root: Some(stage.root(&cable, Hook::INTERFACE_XDP)?),
         cable,
