@@ -215,8 +215,9 @@ impl Table {
         let own = map.and_then(|map| map.try_clone().map_err(MapError::IoError));
         let mut table = Self::made_of(Path::new(map::RULES), own.and_then(MapData::from_fd))?;
         if let Some(map) = maps.get(abi::states::MAP) {
-            let own = map.try_clone().map_err(failed("open the flows"))?;
-            table.states = Some(States::new(own));
+            let copy = |map: &OwnedFd| map.try_clone().map_err(failed("open the flows"));
+            let kept = maps.get(abi::states::KEPT).map(copy).transpose()?;
+            table.states = Some(States::new(copy(map)?).with_kept(kept));
         }
         Ok(table)
     }

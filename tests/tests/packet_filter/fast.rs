@@ -71,6 +71,14 @@ fn rules_that_ask_for_flows_alone_have_a_fast_path_at_the_hooks_of_interfaces() 
 }
 
 #[test]
+fn behind_a_rule_for_all_packets_none_is_asked() {
+    let world = World::new();
+    let mut filter = Filter::attach(&world, Hook::Xdp);
+    filter.write(&rules("drop to any port 1\npass\ndrop to any port 2\n"));
+    check(&filter, &[1], &[2, 3]);
+}
+
+#[test]
 fn a_fast_path_counts_for_its_rules_and_for_the_attachment() {
     let world = World::new();
     let mut filter = Filter::attach(&world, Hook::Xdp);

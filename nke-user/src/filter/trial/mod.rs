@@ -22,7 +22,7 @@ mod capture;
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     path::Path,
 };
 
@@ -40,7 +40,10 @@ use crate::{
     object::Object,
     seal::{Level, refuse_from},
     state,
-    sys::program::{self, TestRun},
+    sys::{
+        map::{self, Shape},
+        program::{self, TestRun},
+    },
 };
 
 /// The extension whose rules these are.
@@ -67,6 +70,8 @@ pub struct Trial {
     /// By which packets are taken to come; or to go, if they go out.
     interface: Option<InterfaceName>,
     program: OwnedFd,
+    /// The fast path of its rules, and what that hands packets over by.
+    fast: Option<(OwnedFd, OwnedFd)>,
     maps: Maps,
 }
 
@@ -139,6 +144,7 @@ impl Trial {
             // What the kernel runs a program on as a test comes by the loopback device.
             interface: "lo".parse().ok(),
             program,
+            fast: None,
             maps,
         })
     }
@@ -154,6 +160,33 @@ impl Trial {
             table.try_on(interface);
         }
         Ok(table)
+    }
+
+    /// Has packets that are run from now on go the way that they go where an attachment has these rules: by the fast path that the
+    /// rules can have.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Kernel`], [`Error::Refused`] if the kernel does not take the fast path.
+    pub fn hasten(&mut self) -> Result<()> {
+        self.fast = None;
+        let path = self.table().and_then(|table| table.fast_path(self.hook));
+        let Some(path) = path.ok().flatten() else {
+            return Ok(());
+        };
+        let failed = |source| Error::Kernel {
+            object: EXTENSION.to_owned(),
+            stage: "make its fast path",
+            source,
+            remedy: "check the memory that is free",
+        };
+        let slow = map::create(Shape::program_array("nke_slow")).map_err(failed)?;
+        let program = self.program.as_raw_fd().to_ne_bytes();
+        map::update(&slow, &[0; 4], &program).map_err(failed)?;
+        let body = path.body(slow.as_raw_fd());
+        let fast = loader::load_own("nke_fast", self.hook, false, &body)?;
+        self.fast = Some((fast, slow));
+        Ok(())
     }
 
     /// Has packets that are run from now on come by this interface, which need not be there; at first it is `lo`. Rules
@@ -208,7 +241,8 @@ impl Trial {
             context: &context,
             ..TestRun::default()
         };
-        match program::test_run(&self.program, &run) {
+        let program = self.fast.as_ref().map_or(&self.program, |(fast, _)| fast);
+        match program::test_run(program, &run) {
             Ok((verdict, _)) => Ok(self.tried(verdict.cast_signed())),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Tried::Refused),
             Err(source) => Err(Error::Kernel {

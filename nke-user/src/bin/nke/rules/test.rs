@@ -71,6 +71,7 @@ impl Test {
         let known = sets::lend(state, &trial, &stated)?;
         let mut table = trial.table()?;
         table.write(rules)?;
+        trial.hasten()?;
         let ask = |is: fn(&Asked) -> bool| {
             let mut tests = rules.rules.iter().flat_map(|rule| &rule.tests);
             tests.any(|test| is(&test.what))
