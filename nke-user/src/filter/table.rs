@@ -19,6 +19,9 @@
 //! This must never change what a packet may be judged by. It takes no lock: whoever reads, edits and writes
 //! holds nke's.
 
+mod interfaces;
+mod make;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -27,19 +30,19 @@ use std::{
 };
 
 use aya::maps::{MapData, MapError};
-use nke_ebpf::abi::{self, ROOTS, RUN, map};
+use nke_ebpf::abi::{self, map};
 
+use self::interfaces::Interfaces;
 use super::counts::Counts;
-use super::edit::{self, Edit};
+use super::edit::Edit;
 use super::error::Error;
-use super::expression;
 use super::interface_name::InterfaceName;
 use super::revision::Revision;
 use super::rule::{Rule, RuleSet};
 use super::seen::{Places, Seen, rules_of};
-use super::states::{DEFAULT_LIMIT, Fresh, Numbers, States};
+use super::states::{Fresh, Numbers, States};
 use super::stored::Set;
-use super::{Sets, carry, encode, sets, tree};
+use super::{Sets, carry, encode};
 use crate::interface::Namespace;
 use crate::sys;
 
@@ -54,39 +57,6 @@ pub struct Table {
     states: Option<States>,
     /// What is to be edited.
     seen: Option<Seen>,
-}
-
-/// Where the interfaces are that rules ask for.
-enum Interfaces {
-    /// Nowhere.
-    Unknown,
-    /// In this network namespace.
-    Of(Namespace),
-    /// Packets are the kernel's test runs, and taken for packets of this one.
-    Tried(InterfaceName),
-}
-
-/// What the kernel takes for a test comes by the loopback device, which every network namespace has as its first.
-const LOOPBACK: u32 = 1;
-/// No interface has this index.
-const NOWHERE: u32 = u32::MAX;
-
-impl Interfaces {
-    fn index(&self, name: InterfaceName) -> Option<u32> {
-        match self {
-            Self::Unknown => None,
-            Self::Of(namespace) => namespace.index(name.as_str()).ok(),
-            Self::Tried(one) if *one == name => Some(LOOPBACK),
-            Self::Tried(_) => Some(NOWHERE),
-        }
-    }
-
-    fn namespace(&self) -> Option<&Namespace> {
-        match self {
-            Self::Of(namespace) => Some(namespace),
-            Self::Unknown | Self::Tried(_) => None,
-        }
-    }
 }
 
 /// Rules that are written and not yet in force; dropped, they never were.
@@ -412,170 +382,9 @@ impl Table {
         Ok(Prepared { table: self, made })
     }
 
-    fn make(&mut self, new: &RuleSet) -> Result<Made, Error> {
-        let states = self.make_states(&new.rules)?;
-        let rules = self.make_rules(new)?;
-        Ok(Made { rules, states })
-    }
-
-    /// A table of flows, if these rules are the first that need one.
-    fn make_states(&self, new: &[Rule]) -> Result<Option<Fresh>, Error> {
-        if new.iter().any(|rule| rule.keep_state) && !self.states()?.are_kept()? {
-            return Fresh::make(DEFAULT_LIMIT).map(Some);
-        }
-        Ok(None)
-    }
-
-    fn make_rules(&self, new: &RuleSet) -> Result<New, Error> {
-        let Some(seen) = self.see()? else {
-            return self.anew(new, None, vec![None; new.rules.len()]);
-        };
-        let staying = &carry::staying(&seen.rules()?, &new.rules);
-        let coming = new.rules.iter().zip(staying).filter(|it| it.1.is_none());
-        let edit = edit::New {
-            default: new.default,
-            staying,
-            coming: coming.map(|(rule, _)| rule).collect(),
-        };
-        let Seen { set, places, .. } = seen;
-        // In place, rules that stay would name the interfaces that they have named.
-        let in_place = !self.names_others(&set);
-        let edit = in_place
-            .then(|| edit::prepare(&set, &places, &edit))
-            .flatten();
-        match edit {
-            Some(edit) => Ok(New::InPlace { set, edit }),
-            None => self.anew(new, Some(set), numbers(&places, staying)),
-        }
-    }
-
-    fn make_revised(&mut self, revision: &Revision) -> Result<New, Error> {
-        let seen = self.seen.take();
-        let id = self.in_force_id()?;
-        let is_last = |seen: &Seen| Some(seen.id) == id && seen.set.is_current();
-        if !seen.as_ref().map_or(id.is_none(), is_last) {
-            let changed = io::Error::other("others have changed them meanwhile; try again");
-            return Err(failed("edit the rules")(changed));
-        }
-        let Revision {
-            default,
-            staying,
-            coming,
-        } = revision;
-        let Some(seen) = seen else {
-            return self.anew(&revision.rules(Vec::new()), None, vec![None; coming.len()]);
-        };
-        let edit = edit::New {
-            default: *default,
-            staying,
-            coming: coming.iter().collect(),
-        };
-        if let Some(edit) = edit::prepare(&seen.set, &seen.places, &edit) {
-            let set = seen.set;
-            return Ok(New::InPlace { set, edit });
-        }
-        let new = revision.rules(seen.rules()?);
-        let Seen { set, places, .. } = seen;
-        self.anew(&new, Some(set), numbers(&places, staying))
-    }
-
     fn see(&self) -> Result<Option<Seen>, Error> {
         let set = self.in_force()?;
         set.map(|(id, set)| Seen::of(id, set)).transpose()
-    }
-
-    /// Writes a set with a map of its own.
-    fn anew(
-        &self,
-        new: &RuleSet,
-        old: Option<Set>,
-        staying: Vec<Option<u32>>,
-    ) -> Result<New, Error> {
-        let full = || Error::Full {
-            wanted: new.rules.len(),
-            limit: RUN * ROOTS,
-        };
-        let cpus = sys::map::cpu_ids().map_err(failed("count the processors"))?;
-        let (expressions, page) = expression::page::laid_out(&new.rules)?;
-        let (mut encoded, mut tests) = encode::encode_all(&new.rules, &expressions);
-        self.find_sets(new, &mut tests)?;
-        self.find_interfaces(new, &mut tests)?;
-        let per_source = carry::keys((&encoded, &mut tests), old.as_ref(), &staying);
-        let default = encode::default_outcome(new);
-        let mut built = || {
-            let mut built = tree::build(&mut encoded, &mut tests, default, cpus)?;
-            if !page.is_empty() {
-                built.add_expressions(&page)?;
-            }
-            if per_source {
-                built.add_sources()?;
-            }
-            Some(built)
-        };
-        let built = built().ok_or_else(full)?;
-        let set = Set::create(built.pages, &built.words, built.header);
-        let set = set.map_err(failed("make a map for the new rules"))?;
-        let made = New::Anew { set, old, staying };
-        made.carry().map_err(failed("write the new rules"))?;
-        Ok(made)
-    }
-
-    /// Writes into tests where the sets lie that they ask for.
-    fn find_sets(&self, new: &RuleSet, tests: &mut [abi::Test]) -> Result<(), Error> {
-        let asks = |rule: &Rule| rule.memberships().next().is_some();
-        if !new.rules.iter().any(asks) {
-            return Ok(());
-        }
-        let none = Error::NoSets;
-        let named = self.named.as_ref().ok_or(none)?.all()?;
-        let of_rules = new.rules.iter().flat_map(|rule| {
-            let all = rule.memberships();
-            all.map(move |membership| (rule, membership))
-        });
-        let encoded = tests.iter_mut().filter(|test| test.kind == abi::Test::IN);
-        for ((rule, membership), encoded) in of_rules.zip(encoded) {
-            encoded.slot = sets::slot_for(&named, membership, rule)?;
-        }
-        Ok(())
-    }
-
-    /// Whether the interface of a name that rules have is another one now than when they were written.
-    fn names_others(&self, set: &Set) -> bool {
-        let all = set.tests();
-        let mut named = all.iter().filter(|test| InterfaceName::is_in(test));
-        named.any(|test| {
-            let name = InterfaceName::decode(test);
-            let mut now = *test;
-            if let Some(index) = name.and_then(|name| self.interfaces.index(name)) {
-                InterfaceName::place(index, &mut now);
-            }
-            now != *test
-        })
-    }
-
-    /// Writes into tests the indexes of the interfaces that they name.
-    fn find_interfaces(&self, new: &RuleSet, tests: &mut [abi::Test]) -> Result<(), Error> {
-        let is_named = |test: &&mut abi::Test| InterfaceName::is_in(test);
-        let mut known = BTreeMap::new();
-        let of_rules = new.rules.iter().flat_map(|rule| {
-            let names = rule.named_interfaces();
-            names.map(move |name| (rule, name))
-        });
-        for ((rule, name), test) in of_rules.zip(tests.iter_mut().filter(is_named)) {
-            let known_index = known.get(&name).copied();
-            let index = known_index.or_else(|| self.interfaces.index(name));
-            let index = index.ok_or_else(|| Error::NoInterface {
-                rule: Box::new(rule.clone()),
-                name,
-                namespace: self
-                    .interfaces
-                    .namespace()
-                    .and_then(|it| it.name().map(str::to_owned)),
-            })?;
-            known.insert(name, index);
-            InterfaceName::place(index, test);
-        }
-        Ok(())
     }
 
     fn put_in_force(&mut self, made: &Made) -> Result<(), Error> {
@@ -647,12 +456,6 @@ impl Table {
         let there = there.map_err(failed("read the rules"))?;
         Ok(there.map(|_| u32::from_ne_bytes(id)))
     }
-}
-
-/// The numbers of the rules that stay.
-fn numbers(places: &Places, staying: &[Option<usize>]) -> Vec<Option<u32>> {
-    let number = |place: &Option<usize>| place.and_then(|place| places.numbers.get(place).copied());
-    staying.iter().map(number).collect()
 }
 
 impl New {

@@ -162,7 +162,7 @@ fn manifests_that_make_no_sense() {
         "line 1: unknown field `descriptoin`, expected one of `identifier`, `version`, \
          `compatible-since`, `description`, `license`, `hooks`, `init`, `exit`, `dependencies`, \
          `requires`, `settings`, `maps`, `attachment-maps`, `target-maps`, `records`, \
-         `existing`",
+         `existing`, `judged-by-rules`",
     );
     check(
         "mistyped",

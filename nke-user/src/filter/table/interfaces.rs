@@ -1,0 +1,38 @@
+//! Where the interfaces are that rules ask for, by their names.
+//!
+//! It never remembers an index: interfaces come and go.
+
+use crate::{filter::InterfaceName, interface::Namespace};
+
+/// Where the interfaces are that rules ask for.
+pub(super) enum Interfaces {
+    /// Nowhere.
+    Unknown,
+    /// In this network namespace.
+    Of(Namespace),
+    /// Packets are the kernel's test runs, and taken for packets of this one.
+    Tried(InterfaceName),
+}
+
+/// What the kernel takes for a test comes by the loopback device, which every network namespace has as its first.
+const LOOPBACK: u32 = 1;
+/// No interface has this index.
+const NOWHERE: u32 = u32::MAX;
+
+impl Interfaces {
+    pub(super) fn index(&self, name: InterfaceName) -> Option<u32> {
+        match self {
+            Self::Unknown => None,
+            Self::Of(namespace) => namespace.index(name.as_str()).ok(),
+            Self::Tried(one) if *one == name => Some(LOOPBACK),
+            Self::Tried(_) => Some(NOWHERE),
+        }
+    }
+
+    pub(super) fn namespace(&self) -> Option<&Namespace> {
+        match self {
+            Self::Of(namespace) => Some(namespace),
+            Self::Unknown | Self::Tried(_) => None,
+        }
+    }
+}
