@@ -4,6 +4,7 @@ use nke::filter::{Action, Rule, RuleSet};
 use nke_tests::{
     Hook, World,
     frame::{Frame, Ip},
+    trail,
 };
 
 use crate::filter::Filter;
@@ -171,4 +172,25 @@ fn a_fast_path_stays_and_goes_with_its_attachment() {
     world.at(Hook::Xdp, &["detach", "counter"]).ok();
     assert!(fast().is_some());
     world.at(Hook::Xdp, &["detach", "packet-filter"]).ok();
+}
+
+#[test]
+fn a_long_chain_has_no_fast_path_for_each_takes_a_tail_call() {
+    let world = World::new();
+    let mut filter = Filter::attach(&world, Hook::Xdp);
+    filter.write(&rules(FEW));
+    let fast = || {
+        let nodes = chain(&world).nodes;
+        let filter = nodes.iter().find(|node| node.id == filter.id());
+        filter.expect("it is attached").fast_path_id
+    };
+    // Half of what a chain can have.
+    for n in 2..=16 {
+        world.attach(Hook::Xdp, &trail::object(n), &[]);
+    }
+    assert!(fast().is_some());
+    world.attach(Hook::Xdp, &trail::object(17), &[]);
+    assert_eq!(fast(), None);
+    world.at(Hook::Xdp, &["detach", "trail17"]).ok();
+    assert!(fast().is_some());
 }

@@ -101,6 +101,11 @@ impl Filter {
         self.programs.extend(fast);
     }
 
+    /// The attachment's number.
+    pub(crate) const fn id(&self) -> u32 {
+        self.id
+    }
+
     /// Whether there is a fast path.
     pub(crate) const fn is_fast(&self) -> bool {
         self.programs.len() > 1

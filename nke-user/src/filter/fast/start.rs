@@ -16,10 +16,11 @@ use crate::place::asm::{self, Code, Compare, FP, R0, R1, R2, R3, R4, R5, Reg};
 
 /// What the kernel calls the program with; placement keeps it there.
 pub(super) const CONTEXT: Reg = Reg(6);
-/// The first page of the rule set, till the packet has been read.
+/// The first page of a rule set that is searched, till the packet has been read.
 pub(super) const FIRST: Reg = Reg(8);
-/// This CPU's row of counts, where there are few rules.
-pub(super) const ROW: Reg = Reg(7);
+/// This CPU's row of counts, where there are few rules. (Each register that is kept over calls, a program saves and
+/// restores: a nanosecond.)
+pub(super) const ROW: Reg = R0;
 /// Where the packet begins.
 pub(super) const PACKET: Reg = R5;
 /// How long it is.
@@ -72,16 +73,17 @@ impl Start {
             context,
         } = &mut start;
         let set = path.set.descriptor();
+        let first = if path.has_few() { R2 } else { FIRST };
         code.push(asm::mov(CONTEXT, R1));
         match path.memory {
-            Memory::One => code.extend(asm::load_map_value(FIRST, set, 0)),
+            Memory::One => code.extend(asm::load_map_value(first, set, 0)),
             Memory::Many => {
                 code.push(asm::mov_imm(R1, 0));
                 look_up(set, code, to_slow);
-                code.push(asm::mov(FIRST, R0));
+                code.push(asm::mov(first, R0));
             }
         }
-        code.push(asm::load64(R1, FIRST, FAST_WORD as i16 * 8));
+        code.push(asm::load64(R1, first, FAST_WORD as i16 * 8));
         to_slow.add(code.jump_if(Compare::Equal, R1, 0));
         if !path.has_few() {
             walk::header(code, to_slow);
@@ -89,7 +91,7 @@ impl Start {
         code.extend(asm::load_map_value(R1, path.kept.as_raw_fd(), 0));
         code.push(asm::load64(R1, R1, 0));
         to_slow.add(code.jump_if(Compare::NotEqual, R1, 0));
-        if path.memory == Memory::One && path.has_few() {
+        if path.has_few() {
             // Before what no call leaves alone.
             let bytes = size_of::<Count>() as u32;
             let row = path.set.header.row * bytes;
@@ -97,12 +99,9 @@ impl Start {
             code.push(asm::call(bpf_func_id::BPF_FUNC_get_smp_processor_id));
             code.push(asm::multiply_imm(R0, row.cast_signed()));
             to_slow.add(code.jump_if(Compare::Above, R0, last.cast_signed()));
-            code.extend(asm::load_map_value(
-                ROW,
-                set,
-                (path.set.header.counts * bytes).cast_signed(),
-            ));
-            code.push(asm::add(ROW, R0));
+            let counts = (path.set.header.counts * bytes).cast_signed();
+            code.extend(asm::load_map_value(R1, set, counts));
+            code.push(asm::add(ROW, R1));
         }
 
         code.push(asm::load32(PACKET, CONTEXT, context.data));
