@@ -127,6 +127,14 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// The extension's name.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Extension { name, .. } => Some(name),
+            Self::DropPolicy | Self::Claim { .. } => None,
+        }
+    }
+
     /// The extension's kmid.
     pub(crate) const fn kmid(&self) -> Option<u32> {
         match self {

@@ -37,6 +37,12 @@ impl Control {
             if has.is_some() && now == has {
                 continue;
             }
+            let sets = node
+                .record
+                .role
+                .name()
+                .and_then(|name| self.sets(name).ok());
+            let table = table.map(|table| table.with_sets(sets));
             let path = table.and_then(|table| table.fast_path(chain.hook).ok().flatten());
             let body = |slow| path.as_ref().map_or_else(Vec::new, |path| path.body(slow));
             let wanted = path.as_ref().map(|path| Wanted {

@@ -85,6 +85,11 @@ impl Sets {
         Self { map }
     }
 
+    /// The map of all of them.
+    pub(super) const fn map(&self) -> &OwnedFd {
+        &self.map
+    }
+
     /// All of them, by name.
     ///
     /// # Errors

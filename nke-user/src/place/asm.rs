@@ -50,6 +50,7 @@ const XOR64_REG: u8 = 0xaf;
 const MUL64_IMM: u8 = 0x27;
 const LSH64_IMM: u8 = 0x67;
 const RSH64_IMM: u8 = 0x77;
+const RSH64_REG: u8 = 0x7f;
 const RSH32_REG: u8 = 0x7c;
 const TO_BE: u8 = 0xdc;
 const MOV64_IMM: u8 = 0xb7;
@@ -165,6 +166,11 @@ pub(crate) fn multiply_imm(dst: Reg, imm: i32) -> bpf_insn {
 
 pub(crate) fn shift_right_imm(dst: Reg, imm: i32) -> bpf_insn {
     insn(RSH64_IMM, dst, 0, 0, imm)
+}
+
+/// `dst >>= src`, by the lowest six bits of it.
+pub(crate) fn shift_right(dst: Reg, src: Reg) -> bpf_insn {
+    insn(RSH64_REG, dst, src.0, 0, 0)
 }
 
 /// The low 32 bits shifted right by the lowest five of another register, the high ones cleared.

@@ -121,6 +121,59 @@ fn what_is_in_a_set_is_found_by_the_kernel() {
     }
 }
 
+/// Networks that are so many that a table says of each /24 whether all of it is in the set.
+#[test]
+fn what_is_in_a_large_set_is_found_by_the_fast_path() {
+    for hook in Hook::ALL {
+        let world = World::new();
+        let mut filter = Filter::attach(&world, hook);
+        let sets = sets(&world);
+        let mut dice = Dice::new(hook as u64);
+        let network = |nth: u32| Ipv4Addr::from_bits(0x0b00_0000 + ((nth * 3) << 8));
+        let begin = (0..70_000).map(|nth| format!("{}/24", network(nth)));
+        let mut model: Vec<Member> = begin.map(|text| text.parse().expect("a member")).collect();
+        let lasting: Vec<_> = model.iter().copied().map(Lasting::forever).collect();
+        let about = about("large", SetKind::Addresses);
+        let mut set = sets.create(&about, &lasting).expect("it is made");
+        let written = [
+            "drop proto udp from @large to any port 1-5",
+            "drop to not @large port 6",
+            "pass from @large to 203.0.113.0/24",
+        ];
+        filter.write(&rules(&(written.join("\n") + "\ndefault drop\n")));
+        assert!(filter.is_fast());
+        for round in 0..3 {
+            for _ in 0..200 {
+                let near = network(dice.below(70_000) as u32).to_bits();
+                let near = near.wrapping_add(dice.pick(&[0, 1, 255, 256, 511, 512]));
+                let (near, far) = (IpAddr::V4(near.into()), other(IpAddr::V4(near.into())));
+                let port = dice.pick(&[1, 6, 7]);
+                let known = is_in(&model, near, 0);
+                let expected = match (port, known) {
+                    (7, true) => Action::Pass,
+                    _ => Action::Drop,
+                };
+                let found = filter.run(&udp(near, 9, far, port));
+                assert_eq!(
+                    found,
+                    Some(expected),
+                    "{round}: {near}, port {port}, {known}"
+                );
+            }
+            // What the table cannot tell from now on.
+            let gone = dice.below(model.len());
+            set.delete(&[model.swap_remove(gone)]).expect("it goes");
+            let single = Ipv4Addr::from_bits(network(dice.below(70_000) as u32).to_bits() + 300);
+            let single: Member = single.to_string().parse().expect("a member");
+            set.add(&sets, &[Lasting::forever(single)])
+                .expect("it comes");
+            model.push(single);
+        }
+        filter.write(&RuleSet::default());
+        sets.remove(set).expect("no rule asks for it");
+    }
+}
+
 /// A set is made, asked for on both sides, with `not` and without, edited, and removed.
 fn history(dice: &mut Dice, filter: &mut Filter, sets: &Sets, kind: SetKind) {
     let begin: Vec<_> = (0..dice.below(40)).map(|_| member(dice, kind)).collect();

@@ -6,25 +6,42 @@
 use nke_ebpf::abi::{Count, FEW_AT, RULE_WORDS, Rule, facts};
 
 use super::{
-    FastPath,
-    start::{DESTINATION, DESTINATION_PORT, PACKET, PROTOCOL, ROW, SOURCE, SOURCE_PORT, Start},
+    FastPath, set,
+    start::{
+        self, DESTINATION, DESTINATION_PORT, KEPT_PACKET, PACKET, PROTOCOL, ROW, SOURCE,
+        SOURCE_PORT, Start,
+    },
 };
-use crate::place::asm::{self, Code, Compare, Jump, R1};
+use crate::place::asm::{self, Code, Compare, Jump, R1, Reg};
 
 /// Bytes of a count.
 const COUNT: u32 = size_of::<Count>() as u32;
 
-/// Writes the rules of a set that has few, and its default.
+/// The rules of a set that has few.
+pub(super) fn rules(path: &FastPath) -> impl Iterator<Item = Rule> {
+    let places = (FEW_AT..).take(path.few());
+    places.filter_map(|at| path.set.rule(at * RULE_WORDS))
+}
+
+/// Writes them, and the default.
 pub(super) fn write(path: &FastPath, start: &mut Start) {
-    let count = usize::from(path.set.front.few);
-    let rules = (FEW_AT..)
-        .take(count)
-        .filter_map(|at| path.set.rule(at * RULE_WORDS));
-    for rule in rules {
-        let Some(differs) = differences(&rule, path.context.facts, &mut start.code) else {
+    let packet = if path.asks_sets() {
+        KEPT_PACKET
+    } else {
+        PACKET
+    };
+    for rule in rules(path) {
+        let known = path.context.facts;
+        let Some(mut differs) = differences(&rule, known, packet, &mut start.code) else {
             continue;
         };
-        decide(start, rule.outcome, rule.number);
+        let test = set::test_of(&path.set, &rule);
+        if let (Some(test), Some(sets)) = (test, path.sets()) {
+            let Start { code, to_slow, .. } = &mut *start;
+            differs.push(set::ask(sets, &test, code, to_slow));
+        }
+        let alone = rule.extra == 0 || test.is_some();
+        decide(path, start, (rule.outcome, alone), rule.number);
         if differs.is_empty() {
             // The kernel takes no instruction that is never reached.
             return;
@@ -33,15 +50,20 @@ pub(super) fn write(path: &FastPath, start: &mut Start) {
             start.code.land(jump);
         }
     }
-    decide(start, path.set.header.default, 0);
+    let default = path.set.header.default & !Rule::ASKS;
+    decide(path, start, (default, true), 0);
 }
 
-/// Counts a packet for a number, and says what becomes of it; or hands it over, if more is to follow.
-fn decide(start: &mut Start, outcome: u32, number: u32) {
-    if outcome & !Rule::DROP != 0 {
+/// Counts a packet for a number, and says what becomes of it; or hands it over, if more is to follow, or the rule alone does
+/// not say.
+fn decide(path: &FastPath, start: &mut Start, (outcome, alone): (u32, bool), number: u32) {
+    if outcome & !Rule::DROP != 0 || !alone {
         let jump = start.code.jump();
         start.to_slow.add(jump);
         return;
+    }
+    if path.asks_sets() {
+        start::row(path, &mut start.code, &mut start.to_slow);
     }
     start.measure();
     // A few numbers, of sixteen bytes each.
@@ -50,7 +72,7 @@ fn decide(start: &mut Start, outcome: u32, number: u32) {
 }
 
 /// Compares a packet with a rule: the jumps that are taken where they differ; nothing if they always do.
-fn differences(rule: &Rule, known: u64, code: &mut Code) -> Option<Vec<Jump>> {
+fn differences(rule: &Rule, known: u64, packet: Reg, code: &mut Code) -> Option<Vec<Jump>> {
     let (mask, number) = (rule.facts_mask, rule.facts & rule.facts_mask);
     let of_protocol = facts::PROTOCOL_MASK;
     if (number ^ known) & mask & !of_protocol != 0 {
@@ -83,7 +105,7 @@ fn differences(rule: &Rule, known: u64, code: &mut Code) -> Option<Vec<Jump>> {
     if mask & of_protocol != 0 {
         let [mask, number] =
             [mask, number].map(|word| (word & of_protocol) >> facts::PROTOCOL_SHIFT);
-        code.push(asm::load8(R1, PACKET, PROTOCOL));
+        code.push(asm::load8(R1, packet, PROTOCOL));
         code.push(asm::and32_imm(R1, mask as i32));
         jumps.push(code.jump_if(Compare::NotEqual32, R1, number as i32));
     }
@@ -92,7 +114,7 @@ fn differences(rule: &Rule, known: u64, code: &mut Code) -> Option<Vec<Jump>> {
         if mask == 0 {
             continue;
         }
-        code.push(asm::load32(R1, PACKET, at));
+        code.push(asm::load32(R1, packet, at));
         if mask != -1 {
             code.push(asm::and32_imm(R1, mask));
         }
@@ -102,7 +124,7 @@ fn differences(rule: &Rule, known: u64, code: &mut Code) -> Option<Vec<Jump>> {
         if (first, last) == (0, u16::MAX.into()) {
             continue;
         }
-        code.push(asm::load16(R1, PACKET, at));
+        code.push(asm::load16(R1, packet, at));
         if first == last {
             let port = (first as u16).to_be();
             jumps.push(code.jump_if(Compare::NotEqual32, R1, port.into()));

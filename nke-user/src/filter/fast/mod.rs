@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! start     is it whole IPv4 of TCP or UDP, without tags and options; are these rules still in force
-//! few       a few rules: compared one after the other, with their numbers in the instructions
+//! few       a few rules: compared one after the other, with their numbers in the instructions; what one asks of a named
+//!           set, by its table of blocks
 //! walk      more: the search of `nke_ebpf::rules`, with what this rule set's header says in the instructions
 //! end       the count of the rule, and the verdict
 //! ```
@@ -16,13 +17,14 @@
 //! It must say of a packet what the packet filter says, always: both are compared by `tests/packet_filter/fast.rs`.
 
 mod few;
+mod set;
 mod start;
 mod walk;
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use aya_obj::generated::bpf_insn;
-use nke_ebpf::abi::{Header, PAGE_WORDS, Rule, facts};
+use nke_ebpf::abi::{Front, Header, PAGE_WORDS, Rule, facts};
 
 use self::start::Start;
 use super::error::Error;
@@ -39,6 +41,8 @@ pub(crate) struct FastPath {
     id: u32,
     /// See `abi::states::KEPT`.
     kept: OwnedFd,
+    /// The map of the named sets, if it is known.
+    sets: Option<OwnedFd>,
     memory: Memory,
     context: Context,
     cpus: u32,
@@ -119,6 +123,7 @@ impl Table {
         };
         let kept = kept.try_clone();
         let kept = kept.map_err(super::table::failed("open the flows"))?;
+        let sets = self.sets().and_then(|sets| sets.map().try_clone().ok());
         let Some((id, set)) = self.in_force()? else {
             return Ok(None);
         };
@@ -132,6 +137,7 @@ impl Table {
             set,
             id,
             kept,
+            sets,
             memory,
             context,
             cpus,
@@ -158,7 +164,25 @@ impl FastPath {
     }
 
     const fn has_few(&self) -> bool {
-        self.set.front.few != 0
+        self.set.front.has_few()
+    }
+
+    /// How many rules there are, where they are few.
+    fn few(&self) -> usize {
+        let Front {
+            few, few_tested, ..
+        } = self.set.front;
+        usize::from(few | few_tested)
+    }
+
+    /// Whether few rules ask named sets.
+    const fn asks_sets(&self) -> bool {
+        self.set.front.few_tested != 0
+    }
+
+    /// The map of the named sets.
+    fn sets(&self) -> Option<RawFd> {
+        self.sets.as_ref().map(AsRawFd::as_raw_fd)
     }
 
     /// How many counts there are, of all CPUs.
@@ -174,7 +198,17 @@ impl FastPath {
             counts,
             ..
         } = *self.set.header;
-        let plain = tested == 0 && default & !Rule::DROP == 0;
+        let can_ask = |rule: Rule| {
+            let test = set::test_of(&self.set, &rule);
+            let asked = test.zip(self.sets.as_ref());
+            rule.extra == 0 || asked.is_some_and(|(test, sets)| set::has_blocks(sets, &test))
+        };
+        let (asks, plain) = if self.asks_sets() {
+            (Rule::ASKS_TESTS, few::rules(self).all(can_ask))
+        } else {
+            (0, tested == 0)
+        };
+        let plain = plain && default & !(Rule::DROP | asks) == 0;
         let behind = counts.checked_add(self.counts());
         let counted = behind.is_some_and(|behind| behind <= i32::MAX.cast_unsigned() >> 4);
         // Few rules are counted in their only page.

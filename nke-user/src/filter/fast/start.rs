@@ -23,6 +23,8 @@ pub(super) const FIRST: Reg = Reg(8);
 pub(super) const ROW: Reg = R0;
 /// Where the packet begins.
 pub(super) const PACKET: Reg = R5;
+/// The same over calls, where rules ask sets.
+pub(super) const KEPT_PACKET: Reg = Reg(8);
 /// How long it is.
 pub(super) const LENGTH: Reg = R4;
 
@@ -42,10 +44,34 @@ const PLAIN_MASK: [u8; 4] = [0xff, 0xff, 0xff, 0];
 /// One more fragment follows, or this one is not the first.
 const PART: u16 = 0x3fff_u16.to_be();
 
+/// Has [`ROW`] be this CPU's row of counts.
+pub(super) fn row(path: &FastPath, code: &mut Code, to_slow: &mut ToSlow) {
+    let bytes = size_of::<Count>() as u32;
+    let row = path.set.header.row * bytes;
+    let last = row * (path.cpus - 1);
+    code.push(asm::call(bpf_func_id::BPF_FUNC_get_smp_processor_id));
+    code.push(asm::multiply_imm(R0, row.cast_signed()));
+    to_slow.add(code.jump_if(Compare::Above, R0, last.cast_signed()));
+    let counts = (path.set.header.counts * bytes).cast_signed();
+    code.extend(asm::load_map_value(R1, path.set.descriptor(), counts));
+    code.push(asm::add(ROW, R1));
+}
+
 /// Looks up the page in r1: it is in r0 then, and there is one.
 pub(super) fn look_up(set: RawFd, code: &mut Code, to_slow: &mut ToSlow) {
     code.push(asm::store32(FP, KEY, R1));
     code.extend(asm::load_map(R1, set));
+    look_up_key(code, to_slow);
+}
+
+/// The same, of the map in this register.
+pub(super) fn look_up_in(map: Reg, code: &mut Code, to_slow: &mut ToSlow) {
+    code.push(asm::store32(FP, KEY, R1));
+    code.push(asm::mov(R1, map));
+    look_up_key(code, to_slow);
+}
+
+fn look_up_key(code: &mut Code, to_slow: &mut ToSlow) {
     code.push(asm::mov(R2, FP));
     code.push(asm::add_imm(R2, KEY.into()));
     code.push(asm::call(bpf_func_id::BPF_FUNC_map_lookup_elem));
@@ -91,17 +117,9 @@ impl Start {
         code.extend(asm::load_map_value(R1, path.kept.as_raw_fd(), 0));
         code.push(asm::load64(R1, R1, 0));
         to_slow.add(code.jump_if(Compare::NotEqual, R1, 0));
-        if path.has_few() {
+        if path.has_few() && !path.asks_sets() {
             // Before what no call leaves alone.
-            let bytes = size_of::<Count>() as u32;
-            let row = path.set.header.row * bytes;
-            let last = row * (path.cpus - 1);
-            code.push(asm::call(bpf_func_id::BPF_FUNC_get_smp_processor_id));
-            code.push(asm::multiply_imm(R0, row.cast_signed()));
-            to_slow.add(code.jump_if(Compare::Above, R0, last.cast_signed()));
-            let counts = (path.set.header.counts * bytes).cast_signed();
-            code.extend(asm::load_map_value(R1, set, counts));
-            code.push(asm::add(ROW, R1));
+            row(path, code, to_slow);
         }
 
         code.push(asm::load32(PACKET, CONTEXT, context.data));
@@ -119,6 +137,9 @@ impl Start {
         let tcp = code.jump_if(Compare::Equal32, R1, protocol::TCP.into());
         to_slow.add(code.jump_if(Compare::NotEqual32, R1, protocol::UDP.into()));
         code.land(tcp);
+        if path.asks_sets() {
+            code.push(asm::mov(KEPT_PACKET, PACKET));
+        }
         start
     }
 

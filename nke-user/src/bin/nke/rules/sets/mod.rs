@@ -168,10 +168,12 @@ impl<T: Target> NamedSets<T> {
             }
             Verb::Replace { name, file } => {
                 let text = Text::of_file(file)?;
-                let (_held, sets, set) = self.open(state, *name, "replace")?;
+                let (mut control, sets, set) = self.open(state, *name, "replace")?;
                 let About { kind, timeout, .. } = *set.about();
                 let members = text.members(kind, timeout)?;
                 sets.replace(&set, &members)?;
+                // What asks a large set can have a fast path.
+                control.hasten();
                 output::line(format_args!("set {name}: {}", counted(members.len())));
                 Ok(())
             }
@@ -262,13 +264,14 @@ impl<T: Target> NamedSets<T> {
         timeout: Option<Duration>,
     ) -> anyhow::Result<()> {
         let text = Text::of(members)?;
-        let (_held, sets, mut set) = self.open(state, name, "add")?;
+        let (mut control, sets, mut set) = self.open(state, name, "add")?;
         let about = *set.about();
         if about.kind == SetKind::Ports && timeout.is_some() {
             return Err(no_timeouts());
         }
         let members = text.members(about.kind, timeout.or(about.timeout))?;
         let added = set.add(&sets, &members)?;
+        control.hasten();
         let known = match added.known {
             0 => String::new(),
             known => format!(", {known} had been there"),
