@@ -152,7 +152,12 @@ fn read_by_all(bytes: &[u8]) {
             }
         }
         let line = text.lines().next().unwrap_or_default();
-        if let Ok(packet) = dialect.packet(line, Way::In) {
+        // What words do not say is as a command has it.
+        let way = match dialect {
+            Dialect::Packets => Way::In,
+            Dialect::Calls => Way::Connect,
+        };
+        if let Ok(packet) = dialect.packet(line, way) {
             assert_eq!(dialect.packet(&packet.to_string(), Way::Bind), Ok(packet));
         }
     }
