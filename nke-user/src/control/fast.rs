@@ -8,16 +8,17 @@ use crate::{
     chain::{Chain, MOST_NODES_WITH_FAST, Node, Wanted, put_fast},
     error::Result,
     filter::Table,
+    seal::{Level, refuse_from},
 };
 
 impl Control {
     /// Gives every node the fast path that its rules can have, for who has changed rules; a change of chains does so by
     /// itself. What fails here costs time and nothing else: packets take the longer way.
     pub fn hasten(&mut self) {
-        for at in 0..self.chains.len() {
-            let chain = &self.chains[at];
-            let (hook, target) = (chain.hook, chain.target);
-            if self.hasten_chain(chain) {
+        let places: Vec<_> = self.chains.iter().map(|it| (it.hook, it.target)).collect();
+        for (hook, target) in places {
+            let chain = self.chain(hook, target);
+            if chain.is_some_and(|chain| self.hasten_chain(chain)) {
                 let _: Result<_> = self.reread(hook, target);
             }
         }
@@ -25,6 +26,10 @@ impl Control {
 
     /// The same for one chain; whether there is something new.
     pub(super) fn hasten_chain(&self, chain: &Chain) -> bool {
+        // A fast path is new code as well.
+        if refuse_from(Level::NoNewCode).is_err() {
+            return false;
+        }
         let mut changed = false;
         for (position, node) in chain.nodes.iter().enumerate() {
             let table = rules_alone(chain, node);

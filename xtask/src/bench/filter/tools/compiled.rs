@@ -1,9 +1,9 @@
 //! The alternative to a search: rules as a program of their own, some instructions for each.
 //!
-//! It is measured beside the packet filter and in force nowhere (docs/decisions/0007). It knows what
+//! It is measured beside the packet filter: what rules cost as instructions, without a chain, however many they are
+//! (docs/decisions/0007). The packet filter has its rules so where they are few, in its fast path (docs/decisions/0011). It knows what
 //! [`Shape`](nke::filter::shapes::Shape)s draw, and the packets that nearly all are: IPv4 of TCP or UDP without
-//! tags, options or fragments. What is in force would have to hand every other packet to the
-//! packet filter.
+//! tags, options or fragments.
 //!
 //! ```text
 //! header:     is it such a packet, or pass
