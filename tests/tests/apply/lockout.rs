@@ -18,6 +18,12 @@ struct Session {
 }
 
 impl Session {
+    /// The address that it comes from.
+    fn peer(&self) -> String {
+        let peer = self.word.split(' ').next();
+        peer.unwrap_or_default().to_owned()
+    }
+
     fn open(world: &World, v6: bool) -> Self {
         let address = SocketAddr::new(World::inside_address(v6), 0);
         let listener = world.inside.enter(|| TcpListener::bind(address));
@@ -238,12 +244,7 @@ fn sets_are_judged_as_they_are_to_be() {
     let world = World::with_addresses();
     for v6 in [false, true] {
         let mut session = Session::open(&world, v6);
-        let peer = session
-            .word
-            .split(' ')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let peer = session.peer();
         let blocked = |members: &str, more: &str| {
             let rules =
                 format!("set blocked addresses {{ {members} }}\ndrop in from @blocked\n{more}");
@@ -291,12 +292,7 @@ fn sets_are_judged_as_they_are_to_be() {
 fn rules_that_are_not_declared_ask_for_sets_as_they_are_to_be() {
     let world = World::with_addresses();
     let mut session = Session::open(&world, false);
-    let peer = session
-        .word
-        .split(' ')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let peer = session.peer();
     let set = |members: &str| format!("set blocked addresses {{ {members} }}");
     let rules = format!("{}\ndrop in from @blocked", set("192.0.2.1"));
     apply(&world, &session, &filter("interface/in", &rules)).ok();

@@ -34,6 +34,14 @@ fn chain(world: &World) -> nke_tests::Chain {
     chain.expect("there is a chain")
 }
 
+/// The fast path that a filter has, as the command tells.
+#[track_caller]
+fn fast_path(world: &World, filter: &Filter) -> Option<u32> {
+    let nodes = chain(world).nodes;
+    let node = nodes.iter().find(|node| node.id == filter.id());
+    node.expect("it is attached").fast_path_id
+}
+
 #[track_caller]
 fn check(filter: &Filter, dropped: &[u16], passed: &[u16]) {
     for port in dropped {
@@ -152,11 +160,7 @@ fn a_fast_path_stays_and_goes_with_its_attachment() {
     let world = World::new();
     let mut filter = Filter::attach(&world, Hook::Xdp);
     filter.write(&rules(FEW));
-    let fast = || {
-        let mut nodes = chain(&world).nodes.into_iter();
-        let node = nodes.find(|node| node.extension == "packet-filter");
-        node.expect("it is attached").fast_path_id
-    };
+    let fast = || fast_path(&world, &filter);
     let first = fast().expect("a fast path");
     world.attach(Hook::Xdp, "counter", &["--priority", "10"]);
     assert_eq!(fast(), Some(first));
@@ -179,11 +183,7 @@ fn a_long_chain_has_no_fast_path_for_each_takes_a_tail_call() {
     let world = World::new();
     let mut filter = Filter::attach(&world, Hook::Xdp);
     filter.write(&rules(FEW));
-    let fast = || {
-        let nodes = chain(&world).nodes;
-        let filter = nodes.iter().find(|node| node.id == filter.id());
-        filter.expect("it is attached").fast_path_id
-    };
+    let fast = || fast_path(&world, &filter);
     // Half of what a chain can have.
     for n in 2..=16 {
         world.attach(Hook::Xdp, &trail::object(n), &[]);

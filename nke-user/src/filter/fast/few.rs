@@ -35,13 +35,12 @@ pub(super) fn write(path: &FastPath, start: &mut Start) {
         let Some(mut differs) = differences(&rule, known, packet, &mut start.code) else {
             continue;
         };
-        let test = set::test_of(&path.set, &rule);
-        if let (Some(test), Some(sets)) = (test, path.sets()) {
+        // There is none that cannot be asked: see `FastPath::is_of_use`.
+        if let (Some(test), Some(sets)) = (set::test_of(&path.set, &rule), path.sets()) {
             let Start { code, to_slow, .. } = &mut *start;
             differs.push(set::ask(sets, &test, code, to_slow));
         }
-        let alone = rule.extra == 0 || test.is_some();
-        decide(path, start, (rule.outcome, alone), rule.number);
+        decide(path, start, rule.outcome, rule.number);
         if differs.is_empty() {
             // The kernel takes no instruction that is never reached.
             return;
@@ -51,13 +50,12 @@ pub(super) fn write(path: &FastPath, start: &mut Start) {
         }
     }
     let default = path.set.header.default & !Rule::ASKS;
-    decide(path, start, (default, true), 0);
+    decide(path, start, default, 0);
 }
 
-/// Counts a packet for a number, and says what becomes of it; or hands it over, if more is to follow, or the rule alone does
-/// not say.
-fn decide(path: &FastPath, start: &mut Start, (outcome, alone): (u32, bool), number: u32) {
-    if outcome & !Rule::DROP != 0 || !alone {
+/// Counts a packet for a number, and says what becomes of it; or hands it over, if more is to follow.
+fn decide(path: &FastPath, start: &mut Start, outcome: u32, number: u32) {
+    if outcome & !Rule::DROP != 0 {
         let jump = start.code.jump();
         start.to_slow.add(jump);
         return;

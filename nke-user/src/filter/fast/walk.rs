@@ -66,7 +66,7 @@ pub(super) fn header(code: &mut Code, to_slow: &mut ToSlow) {
     code.push(asm::store64(FP, EDITION, R2));
     code.push(asm::load64(R2, R1, LATER_WORD as i16 * 8));
     code.push(asm::store64(FP, LATER, R2));
-    // Some rule asks more, or no rule matching has it logged.
+    // Since an edit, some rule may ask for more, or the default not only pass or drop.
     code.push(asm::load32(R2, R1, HEADER_DEFAULT));
     to_slow.add(code.jump_if(Compare::AnyOf32, R2, !Rule::DROP.cast_signed()));
     code.push(asm::store64(FP, BEST, R2));
