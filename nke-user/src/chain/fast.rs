@@ -27,6 +27,7 @@ use super::{
 use crate::{
     counters,
     error::Result,
+    filter::MadeOf,
     loader, place,
     state::State,
     sys::{self, map::Shape},
@@ -47,22 +48,20 @@ const SLOW: &str = "slow";
 pub(super) struct Record {
     /// The program of the node that it is in front of.
     node: u32,
-    rules: u32,
+    made_of: MadeOf,
 }
 
 /// A fast path that is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fast {
     /// The kernel's id of its program.
     pub(crate) program: u32,
-    /// The kernel's number of the rules' map that it is made of.
-    pub(crate) rules: u32,
+    pub(crate) made_of: MadeOf,
 }
 
 /// A fast path that is wanted.
 pub(crate) struct Wanted<'a> {
-    /// The kernel's number of the rules' map that it is made of.
-    pub(crate) rules: u32,
+    pub(crate) made_of: MadeOf,
     /// Writes the body: what is placed. It gets the context in r1, and finds in register 6 what it has got; what it does not
     /// decide it hands to the program of this array.
     pub(crate) body: &'a dyn Fn(RawFd) -> Vec<bpf_insn>,
@@ -75,7 +74,7 @@ pub(super) fn of(
     program: u32,
 ) -> Result<Option<(u32, Fast)>> {
     let record: Option<Record> = state.read_record(&node_directory(chain, program).join(RECORD))?;
-    Ok(record.map(|Record { node, rules }| (node, Fast { program, rules })))
+    Ok(record.map(|Record { node, made_of }| (node, Fast { program, made_of })))
 }
 
 /// Puts a fast path in front of a node, in place of the one that it has, or takes that away; whether there was anything to
@@ -87,7 +86,7 @@ pub(crate) fn put(
     wanted: Option<&Wanted<'_>>,
 ) -> Result<bool> {
     let node = &chain.nodes[position];
-    if node.fast.map(|fast| fast.rules) == wanted.map(|wanted| wanted.rules) {
+    if node.fast.as_ref().map(|fast| &fast.made_of) == wanted.map(|wanted| &wanted.made_of) {
         return Ok(false);
     }
     let in_front = position
@@ -106,7 +105,7 @@ pub(crate) fn put(
     }
     // A packet that is inside the old one goes on: the kernel frees a program behind the last packet, and what it may
     // still ask for is the node's.
-    if let Some(fast) = node.fast {
+    if let Some(fast) = &node.fast {
         state.remove(&node_directory(&chain.directory, fast.program))?;
     }
     Ok(true)
@@ -138,7 +137,7 @@ fn build<'a>(
     state.pin(&program, &pending.directory.join("program"))?;
     let record = Record {
         node: node.program,
-        rules: wanted.rules,
+        made_of: wanted.made_of.clone(),
     };
     state.write_record(&pending.directory.join(RECORD), &record)?;
     Ok((program, pending))

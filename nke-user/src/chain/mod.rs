@@ -72,14 +72,14 @@ pub(crate) struct Node {
 impl Node {
     /// The program that the pointer in front of it leads to.
     pub(crate) fn entry(&self) -> u32 {
-        self.fast.map_or(self.program, |fast| fast.program)
+        self.fast.as_ref().map_or(self.program, |fast| fast.program)
     }
 
     /// Its programs: the node's own, and its fast path.
     pub(crate) fn programs(&self) -> impl Iterator<Item = u32> {
         [self.program]
             .into_iter()
-            .chain(self.fast.map(|fast| fast.program))
+            .chain(self.fast.as_ref().map(|fast| fast.program))
     }
 }
 
@@ -175,7 +175,7 @@ impl Chain {
         let mut pointer = points_to(&first)?;
         while let Some(entry) = pointer {
             let fast = fast::of(state, &directory, entry)?;
-            let program = fast.map_or(entry, |(node, _)| node);
+            let program = fast.as_ref().map_or(entry, |(node, _)| *node);
             let path = node_directory(&directory, program);
             let Some(record) = state.read_record(&path.join("node"))? else {
                 break;

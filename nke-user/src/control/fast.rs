@@ -33,13 +33,13 @@ impl Control {
         let mut changed = false;
         for (position, node) in chain.nodes.iter().enumerate() {
             let table = rules_alone(chain, node);
-            let has = node.fast.map(|fast| fast.rules);
+            let has = node.fast.as_ref().map(|fast| &fast.made_of);
             if table.is_none() && has.is_none() {
                 continue;
             }
-            // One that is made of the rules in force follows their edits, but knows no flows.
+            // It follows edits, but knows no flows.
             let now = table.as_ref().and_then(Table::rules_without_flows);
-            if has.is_some() && now == has {
+            if has.is_some_and(|has| has.is_in_force(now)) {
                 continue;
             }
             let sets = node
@@ -51,7 +51,7 @@ impl Control {
             let path = table.and_then(|table| table.fast_path(chain.hook).ok().flatten());
             let body = |slow| path.as_ref().map_or_else(Vec::new, |path| path.body(slow));
             let wanted = path.as_ref().map(|path| Wanted {
-                rules: path.rules(),
+                made_of: path.made_of(),
                 body: &body,
             });
             let put = put_fast(&self.state, chain, position, wanted.as_ref());

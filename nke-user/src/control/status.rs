@@ -223,7 +223,7 @@ fn status_of_node(
         program: symbol.clone(),
         priority: node.record.priority,
         program_id: node.program,
-        fast_path_id: node.fast.map(|fast| fast.program),
+        fast_path_id: node.fast.as_ref().map(|fast| fast.program),
         form: node.record.form,
         opt_in: node.record.opt_in,
         enabled: node.record.enabled,

@@ -94,6 +94,7 @@ pub use dissect::{Ends, Obscured, Packet, dissect};
 pub use error::Error;
 pub use explain::Miss;
 pub use expression::{Expression, Frame, LONGEST_TEXT, Malformed, Program, Refused};
+pub(crate) use fast::MadeOf;
 pub use further::{Asked, LengthRange, Mac, Mark, Membership, Net, Side, Test};
 pub use hint::Hint;
 pub(crate) use hint::nearest;

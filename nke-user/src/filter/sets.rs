@@ -38,7 +38,7 @@ pub use self::{
 use super::{
     Error, KnownSets, Membership, Rule,
     hint::nearest_of,
-    set::{About, Lasting, Mapped, Set, SetName},
+    set::{About, Index, Lasting, Mapped, Set, SetName},
 };
 use crate::sys::{
     self,
@@ -55,6 +55,8 @@ const FLAGS: u32 = 1 << 10 | 1 << 12;
 #[derive(Debug)]
 pub struct Sets {
     map: OwnedFd,
+    /// Whether rules are only tried by them: then some may be another's, in force there.
+    on_trial: bool,
 }
 
 /// Nanoseconds since the machine was started, by which members end (`CLOCK_BOOTTIME`).
@@ -82,12 +84,56 @@ fn opened(slot: u32, id: u32) -> io::Result<NamedSet> {
 
 impl Sets {
     pub(crate) const fn new(map: OwnedFd) -> Self {
-        Self { map }
+        let on_trial = false;
+        Self { map, on_trial }
     }
 
-    /// The map of all of them.
-    pub(super) const fn map(&self) -> &OwnedFd {
-        &self.map
+    /// Those by which rules are tried.
+    pub(crate) const fn on_trial(map: OwnedFd) -> Self {
+        let on_trial = true;
+        Self { map, on_trial }
+    }
+
+    /// The same once more.
+    fn try_clone(&self) -> io::Result<Self> {
+        let map = self.map.try_clone()?;
+        Ok(Self { map, ..*self })
+    }
+
+    /// The number of the map in a slot.
+    fn id_in(&self, slot: u32) -> io::Result<Option<u32>> {
+        let mut id = [0; 4];
+        let found = sys::map::lookup(&self.map, &slot.to_ne_bytes(), &mut id)?;
+        Ok(found.map(|()| u32::from_ne_bytes(id)))
+    }
+
+    /// The set in a slot, if there is one.
+    fn in_slot(&self, slot: u32) -> io::Result<Option<Set<Mapped>>> {
+        let map = self.id_in(slot)?.map(sys::map::open).transpose()?;
+        let store = map.map(Mapped::few).transpose()?;
+        Ok(store.map(Set::in_store))
+    }
+
+    /// What a fast path can ask of the set in a slot; nothing where it can ask nothing.
+    pub(super) fn index(&self, slot: u32) -> io::Result<Option<Index>> {
+        match self.in_slot(slot)? {
+            Some(set) if self.on_trial => Index::aside(&set),
+            Some(mut set) => Index::followed(&mut set),
+            None => Ok(None),
+        }
+    }
+
+    /// Puts a map into a slot, or nothing.
+    fn put_in_slot(&self, slot: u32, map: Option<&OwnedFd>) -> io::Result<()> {
+        // Fast paths would go on asking the set that is there now.
+        if let Some(set) = self.in_slot(slot)?.filter(|_| !self.on_trial) {
+            Index::hold(&set)?;
+        }
+        let key = slot.to_ne_bytes();
+        match map {
+            Some(map) => sys::map::update(&self.map, &key, &map.as_raw_fd().to_ne_bytes()),
+            None => sys::map::delete(&self.map, &key),
+        }
     }
 
     /// All of them, by name.
@@ -122,9 +168,8 @@ impl Sets {
         // Before Linux 5.13 maps of maps have no such walk.
         let mut ids = Vec::new();
         for slot in 0..SETS as u32 {
-            let mut id = [0; 4];
-            if sys::map::lookup(&self.map, &slot.to_ne_bytes(), &mut id)?.is_some() {
-                ids.push((slot, u32::from_ne_bytes(id)));
+            if let Some(id) = self.id_in(slot)? {
+                ids.push((slot, id));
             }
         }
         Ok(ids)
@@ -156,8 +201,7 @@ impl Sets {
     /// [`Error::SetMap`].
     pub fn adopt(&self, other: &Self) -> Result<(), Error> {
         for set in other.all()? {
-            let value = set.set.store().map().as_raw_fd().to_ne_bytes();
-            sys::map::update(&self.map, &set.slot.to_ne_bytes(), &value)
+            self.put_in_slot(set.slot, Some(set.set.store().map()))
                 .map_err(failed(set.about.name, "take over"))?;
         }
         Ok(())
@@ -212,8 +256,7 @@ impl Sets {
     }
 
     fn put_map(&self, slot: u32, name: SetName, map: &OwnedFd) -> Result<(), Error> {
-        let value = map.as_raw_fd().to_ne_bytes();
-        sys::map::update(&self.map, &slot.to_ne_bytes(), &value)
+        self.put_in_slot(slot, Some(map))
             .map_err(failed(name, "put in force"))
     }
 
@@ -228,7 +271,8 @@ impl Sets {
             about,
             set: _,
         } = set;
-        sys::map::delete(&self.map, &slot.to_ne_bytes()).map_err(failed(about.name, "remove"))
+        self.put_in_slot(slot, None)
+            .map_err(failed(about.name, "remove"))
     }
 }
 

@@ -47,8 +47,12 @@ const AND32_IMM: u8 = 0x54;
 const AND64_REG: u8 = 0x5f;
 const OR64_REG: u8 = 0x4f;
 const XOR64_REG: u8 = 0xaf;
+const XOR64_IMM: u8 = 0xa7;
 const MUL64_IMM: u8 = 0x27;
+const MUL64_REG: u8 = 0x2f;
+const MUL32_IMM: u8 = 0x24;
 const LSH64_IMM: u8 = 0x67;
+const LSH64_REG: u8 = 0x6f;
 const RSH64_IMM: u8 = 0x77;
 const RSH64_REG: u8 = 0x7f;
 const RSH32_REG: u8 = 0x7c;
@@ -75,6 +79,7 @@ const JGE64_REG: u8 = 0x3d;
 const JGT64_IMM: u8 = 0x25;
 const JLT64_IMM: u8 = 0xa5;
 const JSGE64_IMM: u8 = 0x75;
+const JSLT64_IMM: u8 = 0xc5;
 const JSGE32_IMM: u8 = 0x76;
 const JSET32_IMM: u8 = 0x46;
 
@@ -100,7 +105,9 @@ pub(crate) enum Compare {
     Above,
     /// They are below it.
     Below,
-    /// All 64 bits, as a number with a sign, are not below the immediate.
+    /// All 64 bits, as a number with a sign, are below the immediate.
+    BelowSigned,
+    /// They are not below it.
     NotBelowSigned,
     /// The same of the low 32 bits.
     NotBelowSigned32,
@@ -160,8 +167,21 @@ pub(crate) fn xor(dst: Reg, src: Reg) -> bpf_insn {
     insn(XOR64_REG, dst, src.0, 0, 0)
 }
 
+pub(crate) fn xor_imm(dst: Reg, imm: i32) -> bpf_insn {
+    insn(XOR64_IMM, dst, 0, 0, imm)
+}
+
+pub(crate) fn multiply(dst: Reg, src: Reg) -> bpf_insn {
+    insn(MUL64_REG, dst, src.0, 0, 0)
+}
+
 pub(crate) fn multiply_imm(dst: Reg, imm: i32) -> bpf_insn {
     insn(MUL64_IMM, dst, 0, 0, imm)
+}
+
+/// The low 32 bits multiplied, the high ones cleared.
+pub(crate) fn multiply32_imm(dst: Reg, imm: i32) -> bpf_insn {
+    insn(MUL32_IMM, dst, 0, 0, imm)
 }
 
 pub(crate) fn shift_right_imm(dst: Reg, imm: i32) -> bpf_insn {
@@ -185,6 +205,11 @@ pub(crate) fn to_network(dst: Reg, bits: i32) -> bpf_insn {
 
 pub(crate) fn shift_left_imm(dst: Reg, imm: i32) -> bpf_insn {
     insn(LSH64_IMM, dst, 0, 0, imm)
+}
+
+/// `dst <<= src`, by the lowest six bits of it.
+pub(crate) fn shift_left(dst: Reg, src: Reg) -> bpf_insn {
+    insn(LSH64_REG, dst, src.0, 0, 0)
 }
 
 pub(crate) fn add(dst: Reg, src: Reg) -> bpf_insn {
@@ -295,6 +320,7 @@ impl Code {
             Compare::AnyOf32 => JSET32_IMM,
             Compare::Above => JGT64_IMM,
             Compare::Below => JLT64_IMM,
+            Compare::BelowSigned => JSLT64_IMM,
             Compare::NotBelowSigned => JSGE64_IMM,
             Compare::NotBelowSigned32 => JSGE32_IMM,
         };

@@ -141,6 +141,14 @@ impl Filter {
         runner(self.hook, self.programs[0])
     }
 
+    /// The same of its own program and of its fast path.
+    pub(crate) fn runners(&self) -> Vec<impl Fn(&[u8]) -> Option<Action> + Send + Sync + use<>> {
+        let programs = self.programs.iter();
+        programs
+            .map(|program| runner(self.hook, *program))
+            .collect()
+    }
+
     /// What the program answers of a packet, and what it has made of it.
     #[track_caller]
     pub(crate) fn made_over(&self, packet: &[u8]) -> kernel::TestRun {

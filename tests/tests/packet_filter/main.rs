@@ -13,6 +13,7 @@ mod flows;
 mod fuzz;
 mod goes_on;
 mod hostile;
+mod large_sets;
 mod per_source;
 mod reject;
 mod sets;

@@ -34,7 +34,7 @@ impl OnTrial<'_> {
     /// The sets, for rules that are written for the trial.
     pub(super) fn sets(&self) -> Option<Live> {
         let map = self.maps.get(SETS_MAP)?;
-        map.try_clone().ok().map(Live::new)
+        map.try_clone().ok().map(Live::on_trial)
     }
 
     /// The maps that a node has on trial in the place of those that its extension shares.

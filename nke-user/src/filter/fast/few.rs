@@ -7,12 +7,9 @@ use nke_ebpf::abi::{Count, FEW_AT, RULE_WORDS, Rule, facts};
 
 use super::{
     FastPath, set,
-    start::{
-        self, DESTINATION, DESTINATION_PORT, KEPT_PACKET, PACKET, PROTOCOL, ROW, SOURCE,
-        SOURCE_PORT, Start,
-    },
+    start::{DESTINATION, DESTINATION_PORT, PACKET, PROTOCOL, ROW, SOURCE, SOURCE_PORT, Start},
 };
-use crate::place::asm::{self, Code, Compare, Jump, R1, Reg};
+use crate::place::asm::{self, Code, Compare, Jump, R1};
 
 /// Bytes of a count.
 const COUNT: u32 = size_of::<Count>() as u32;
@@ -25,22 +22,17 @@ pub(super) fn rules(path: &FastPath) -> impl Iterator<Item = Rule> {
 
 /// Writes them, and the default.
 pub(super) fn write(path: &FastPath, start: &mut Start) {
-    let packet = if path.asks_sets() {
-        KEPT_PACKET
-    } else {
-        PACKET
-    };
     for rule in rules(path) {
         let known = path.context.facts;
-        let Some(mut differs) = differences(&rule, known, packet, &mut start.code) else {
+        let Some(mut differs) = differences(&rule, known, &mut start.code) else {
             continue;
         };
-        // There is none that cannot be asked: see `FastPath::is_of_use`.
-        if let (Some(test), Some(sets)) = (set::test_of(&path.set, &rule), path.sets()) {
-            let Start { code, to_slow, .. } = &mut *start;
-            differs.push(set::ask(sets, &test, code, to_slow));
+        if let Some(test) = set::test_of(&path.set, &rule) {
+            // There is none that cannot be asked: see `FastPath::can_ask`.
+            let index = &path.asked[&test.slot];
+            differs.extend(set::ask(index, &test, start));
         }
-        decide(path, start, rule.outcome, rule.number);
+        decide(start, rule.outcome, rule.number);
         if differs.is_empty() {
             // The kernel takes no instruction that is never reached.
             return;
@@ -50,18 +42,15 @@ pub(super) fn write(path: &FastPath, start: &mut Start) {
         }
     }
     let default = path.set.header.default & !Rule::ASKS;
-    decide(path, start, default, 0);
+    decide(start, default, 0);
 }
 
 /// Counts a packet for a number, and says what becomes of it; or hands it over, if more is to follow.
-fn decide(path: &FastPath, start: &mut Start, outcome: u32, number: u32) {
+fn decide(start: &mut Start, outcome: u32, number: u32) {
     if outcome & !Rule::DROP != 0 {
         let jump = start.code.jump();
         start.to_slow.add(jump);
         return;
-    }
-    if path.asks_sets() {
-        start::row(path, &mut start.code, &mut start.to_slow);
     }
     start.measure();
     // A few numbers, of sixteen bytes each.
@@ -70,7 +59,7 @@ fn decide(path: &FastPath, start: &mut Start, outcome: u32, number: u32) {
 }
 
 /// Compares a packet with a rule: the jumps that are taken where they differ; nothing if they always do.
-fn differences(rule: &Rule, known: u64, packet: Reg, code: &mut Code) -> Option<Vec<Jump>> {
+fn differences(rule: &Rule, known: u64, code: &mut Code) -> Option<Vec<Jump>> {
     let (mask, number) = (rule.facts_mask, rule.facts & rule.facts_mask);
     let of_protocol = facts::PROTOCOL_MASK;
     if (number ^ known) & mask & !of_protocol != 0 {
@@ -103,7 +92,7 @@ fn differences(rule: &Rule, known: u64, packet: Reg, code: &mut Code) -> Option<
     if mask & of_protocol != 0 {
         let [mask, number] =
             [mask, number].map(|word| (word & of_protocol) >> facts::PROTOCOL_SHIFT);
-        code.push(asm::load8(R1, packet, PROTOCOL));
+        code.push(asm::load8(R1, PACKET, PROTOCOL));
         code.push(asm::and32_imm(R1, mask as i32));
         jumps.push(code.jump_if(Compare::NotEqual32, R1, number as i32));
     }
@@ -112,7 +101,7 @@ fn differences(rule: &Rule, known: u64, packet: Reg, code: &mut Code) -> Option<
         if mask == 0 {
             continue;
         }
-        code.push(asm::load32(R1, packet, at));
+        code.push(asm::load32(R1, PACKET, at));
         if mask != -1 {
             code.push(asm::and32_imm(R1, mask));
         }
@@ -122,7 +111,7 @@ fn differences(rule: &Rule, known: u64, packet: Reg, code: &mut Code) -> Option<
         if (first, last) == (0, u16::MAX.into()) {
             continue;
         }
-        code.push(asm::load16(R1, packet, at));
+        code.push(asm::load16(R1, PACKET, at));
         if first == last {
             let port = (first as u16).to_be();
             jumps.push(code.jump_if(Compare::NotEqual32, R1, port.into()));

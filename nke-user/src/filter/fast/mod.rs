@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! start     is it whole IPv4 of TCP or UDP, without tags and options; are these rules still in force
-//! few       a few rules: compared one after the other, with their numbers in the instructions; what one asks of a named
-//!           set, by its table of blocks
+//! few       a few rules: compared one after the other, with their numbers in the instructions
+//! set       what one of these asks of a named set, of the set's index
 //! walk      more: the search of `nke_ebpf::rules`, with what this rule set's header says in the instructions
 //! end       the count of the rule, and the verdict
 //! ```
@@ -21,13 +21,19 @@ mod set;
 mod start;
 mod walk;
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    os::fd::{OwnedFd, RawFd},
+};
 
 use aya_obj::generated::bpf_insn;
 use nke_ebpf::abi::{Front, Header, PAGE_WORDS, Rule, facts};
+use serde::{Deserialize, Serialize};
 
 use self::start::Start;
 use super::error::Error;
+use super::set::Index;
+use super::sets::Sets;
 use super::stored::Set;
 use super::table::Table;
 use crate::{
@@ -41,11 +47,27 @@ pub(crate) struct FastPath {
     id: u32,
     /// See `abi::states::KEPT`.
     kept: OwnedFd,
-    /// The map of the named sets, if it is known.
-    sets: Option<OwnedFd>,
+    /// What few rules ask of the named sets, by their slots.
+    asked: BTreeMap<u16, Index>,
     memory: Memory,
     context: Context,
     cpus: u32,
+}
+
+/// The kernel's numbers of maps that a fast path is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MadeOf {
+    /// Of the rules.
+    pub(crate) rules: u32,
+    /// Of the indexes of sets.
+    pub(crate) indexes: Vec<u32>,
+}
+
+impl MadeOf {
+    /// Whether it decides while these rules are in force: they have been edited in place at most, and the sets likewise.
+    pub(crate) fn is_in_force(&self, rules: Option<u32>) -> bool {
+        rules == Some(self.rules) && self.indexes.iter().copied().all(Index::is_in_force)
+    }
 }
 
 /// What differs between hooks.
@@ -122,7 +144,6 @@ impl Table {
         };
         let kept = kept.try_clone();
         let kept = kept.map_err(super::table::failed("open the flows"))?;
-        let sets = self.sets().and_then(|sets| sets.map().try_clone().ok());
         let Some((id, set)) = self.in_force()? else {
             return Ok(None);
         };
@@ -132,23 +153,27 @@ impl Table {
             1 => Memory::One,
             _ => Memory::Many,
         };
-        let path = FastPath {
+        let mut path = FastPath {
             set,
             id,
             kept,
-            sets,
+            asked: BTreeMap::new(),
             memory,
             context,
             cpus,
         };
-        Ok(path.is_of_use().then_some(path))
+        let can = path.is_of_use() && path.can_ask(self.sets());
+        Ok(can.then_some(path))
     }
 }
 
 impl FastPath {
-    /// The kernel's number of the rules' map that it is made of.
-    pub(crate) const fn rules(&self) -> u32 {
-        self.id
+    /// The kernel's numbers of the maps that it is made of: of the rules, and of the indexes of sets.
+    pub(crate) fn made_of(&self) -> MadeOf {
+        MadeOf {
+            rules: self.id,
+            indexes: self.asked.values().map(Index::id).collect(),
+        }
     }
 
     /// Its body, which hands packets over by this array: see `chain::Wanted`.
@@ -179,9 +204,23 @@ impl FastPath {
         self.set.front.few_tested != 0
     }
 
-    /// The map of the named sets.
-    fn sets(&self) -> Option<RawFd> {
-        self.sets.as_ref().map(AsRawFd::as_raw_fd)
+    /// Finds out what few rules ask of the named sets, or makes it. Whether they can ask all.
+    fn can_ask(&mut self, sets: Option<&Sets>) -> bool {
+        let tested: Vec<_> = few::rules(self).filter(|rule| rule.extra != 0).collect();
+        for rule in tested {
+            let slot = set::test_of(&self.set, &rule).map(|test| test.slot);
+            let (Some(slot), Some(sets)) = (slot, sets) else {
+                return false;
+            };
+            let Entry::Vacant(unknown) = self.asked.entry(slot) else {
+                continue;
+            };
+            match sets.index(slot.into()) {
+                Ok(Some(index)) => unknown.insert(index),
+                Ok(None) | Err(_) => return false,
+            };
+        }
+        true
     }
 
     /// How many counts there are, of all CPUs.
@@ -197,13 +236,8 @@ impl FastPath {
             counts,
             ..
         } = *self.set.header;
-        let can_ask = |rule: Rule| {
-            let test = set::test_of(&self.set, &rule);
-            let asked = test.zip(self.sets.as_ref());
-            rule.extra == 0 || asked.is_some_and(|(test, sets)| set::has_blocks(sets, &test))
-        };
         let (asks, plain) = if self.asks_sets() {
-            (Rule::ASKS_TESTS, few::rules(self).all(can_ask))
+            (Rule::ASKS_TESTS, true)
         } else {
             (0, tested == 0)
         };

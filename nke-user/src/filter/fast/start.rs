@@ -23,8 +23,6 @@ pub(super) const FIRST: Reg = Reg(8);
 pub(super) const ROW: Reg = R0;
 /// Where the packet begins.
 pub(super) const PACKET: Reg = R5;
-/// The same over calls, where rules ask sets.
-pub(super) const KEPT_PACKET: Reg = Reg(8);
 /// How long it is.
 pub(super) const LENGTH: Reg = R4;
 
@@ -45,7 +43,7 @@ const PLAIN_MASK: [u8; 4] = [0xff, 0xff, 0xff, 0];
 const PART: u16 = 0x3fff_u16.to_be();
 
 /// Has [`ROW`] be this CPU's row of counts.
-pub(super) fn row(path: &FastPath, code: &mut Code, to_slow: &mut ToSlow) {
+fn row(path: &FastPath, code: &mut Code, to_slow: &mut ToSlow) {
     let bytes = size_of::<Count>() as u32;
     let row = path.set.header.row * bytes;
     let last = row * (path.cpus - 1);
@@ -61,17 +59,6 @@ pub(super) fn row(path: &FastPath, code: &mut Code, to_slow: &mut ToSlow) {
 pub(super) fn look_up(set: RawFd, code: &mut Code, to_slow: &mut ToSlow) {
     code.push(asm::store32(FP, KEY, R1));
     code.extend(asm::load_map(R1, set));
-    look_up_key(code, to_slow);
-}
-
-/// The same, of the map in this register.
-pub(super) fn look_up_in(map: Reg, code: &mut Code, to_slow: &mut ToSlow) {
-    code.push(asm::store32(FP, KEY, R1));
-    code.push(asm::mov(R1, map));
-    look_up_key(code, to_slow);
-}
-
-fn look_up_key(code: &mut Code, to_slow: &mut ToSlow) {
     code.push(asm::mov(R2, FP));
     code.push(asm::add_imm(R2, KEY.into()));
     code.push(asm::call(bpf_func_id::BPF_FUNC_map_lookup_elem));
@@ -117,7 +104,7 @@ impl Start {
         code.extend(asm::load_map_value(R1, path.kept.as_raw_fd(), 0));
         code.push(asm::load64(R1, R1, 0));
         to_slow.add(code.jump_if(Compare::NotEqual, R1, 0));
-        if path.has_few() && !path.asks_sets() {
+        if path.has_few() {
             // Before what no call leaves alone.
             row(path, code, to_slow);
         }
@@ -137,9 +124,6 @@ impl Start {
         let tcp = code.jump_if(Compare::Equal32, R1, protocol::TCP.into());
         to_slow.add(code.jump_if(Compare::NotEqual32, R1, protocol::UDP.into()));
         code.land(tcp);
-        if path.asks_sets() {
-            code.push(asm::mov(KEPT_PACKET, PACKET));
-        }
         start
     }
 

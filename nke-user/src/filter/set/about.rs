@@ -6,17 +6,19 @@ use nke_ebpf::set::{Kind, LINE_WORDS, Line};
 
 use super::{Set, Store};
 
-/// In line 1: the layout's number; the next free line of a node; the timeout in seconds, or 0; the name.
+/// In line 1: the layout's number; the next free line of a node; the timeout in seconds, or 0; the kernel's number of the
+/// map of its [`Index`](super::Index), or of none; the name.
 const FORMAT: usize = 0;
 pub(super) const NEXT: usize = 1;
 const TIMEOUT: usize = 2;
+pub(super) const INDEX: usize = 3;
 const NAME: usize = 4;
 
 /// How many words a name fills.
 const NAME_WORDS: usize = LINE_WORDS - NAME;
 
 /// The number of this layout.
-const THIS_FORMAT: u64 = 3;
+const THIS_FORMAT: u64 = 4;
 
 /// The name of a set.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

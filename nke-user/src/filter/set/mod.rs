@@ -21,6 +21,7 @@ mod about;
 mod blocks;
 mod build;
 mod find;
+pub(in crate::filter) mod index;
 mod member;
 mod singles;
 mod store;
@@ -37,6 +38,7 @@ use nke_ebpf::set::{ALONE, BITS, BUCKETS, LENGTHS, LEVELS, Line, end};
 use self::{about::NEXT, find::At, member::Place};
 pub(in crate::filter) use self::{
     about::name_of,
+    index::Index,
     member::words,
     store::{Mapped, Store},
 };

@@ -7,7 +7,7 @@ use nke_ebpf::set::Line;
 use super::{
     super::{
         Error,
-        set::{About, Inserted, Lasting, Mapped, Member, Set, Store as _},
+        set::{About, Index, Inserted, Lasting, Mapped, Member, Set, Store as _},
     },
     Sets, failed, now,
 };
@@ -52,10 +52,11 @@ impl NamedSet {
         self.slot
     }
 
-    /// How many bytes of the kernel's memory it takes.
+    /// How many bytes of the kernel's memory it takes, with what fast paths have of it.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        u64::from(self.set.store().length()) * size_of::<Line>() as u64
+        let lines = u64::from(self.set.store().length());
+        lines * size_of::<Line>() as u64 + Index::bytes_of(&self.set)
     }
 
     /// All members that have not ended, in no order.
@@ -113,12 +114,14 @@ impl NamedSet {
     ///
     /// As [`Sets::create`]; the set is as it was then.
     pub fn add(&mut self, sets: &Sets, new: &[Lasting]) -> Result<Added, Error> {
+        let failed = failed(self.about.name, "write");
         let now = now();
+        let index = Index::hold(&self.set).map_err(&failed)?;
         let mut added = Added::default();
         let mut put = Vec::new();
         for (nth, member) in new.iter().enumerate() {
             let inserted = self.set.insert(*member, now);
-            match inserted.map_err(failed(self.about.name, "write"))? {
+            match inserted.map_err(&failed)? {
                 Inserted::New => {
                     put.push(member.member);
                     added.new += 1;
@@ -136,7 +139,18 @@ impl NamedSet {
                 }
             }
         }
+        let members = new.iter().map(|it| it.member);
+        self.follow(index, members).map_err(&failed)?;
         Ok(added)
+    }
+
+    /// Has the index follow what has been edited, if it was in force.
+    fn follow(
+        &self,
+        index: Option<Index>,
+        members: impl IntoIterator<Item = Member>,
+    ) -> io::Result<()> {
+        index.map_or(Ok(()), |index| index.follow(&self.set, members))
     }
 
     /// Makes the set anew, with these beside all that it has.
@@ -172,9 +186,11 @@ impl NamedSet {
                 });
             }
         }
+        let index = Index::hold(&self.set).map_err(&failed)?;
         for member in members {
             self.set.remove(*member, now).map_err(&failed)?;
         }
-        Ok(())
+        let members = members.iter().copied();
+        self.follow(index, members).map_err(&failed)
     }
 }

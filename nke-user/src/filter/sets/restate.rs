@@ -3,7 +3,7 @@
 //! A file of rules has them before its rules, and puts them back if those fail; a declaration has them with all else
 //! that it changes.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::{
     super::{
@@ -12,12 +12,11 @@ use super::{
     },
     Sets, failed, made,
 };
-use crate::sys;
 
 /// What is to be in a slot instead of what is there: made, and not yet in force.
 pub(crate) struct Instead {
     /// The map of sets.
-    sets: OwnedFd,
+    sets: Sets,
     slot: u32,
     name: SetName,
     /// The set that is there.
@@ -61,18 +60,16 @@ impl Instead {
     ///
     /// [`Error::SetMap`] if the kernel refuses.
     pub(crate) fn put_on_trial(&self, others: &Sets) -> Result<(), Error> {
-        self.write(&others.map, self.after.as_ref())
+        self.write(others, self.after.as_ref())
     }
 
-    fn write(&self, sets: &OwnedFd, map: Option<&OwnedFd>) -> Result<(), Error> {
-        let key = self.slot.to_ne_bytes();
-        match map {
-            Some(map) => {
-                let value = map.as_raw_fd().to_ne_bytes();
-                sys::map::update(sets, &key, &value).map_err(failed(self.name, "put in force"))
-            }
-            None => sys::map::delete(sets, &key).map_err(failed(self.name, "remove")),
-        }
+    fn write(&self, sets: &Sets, map: Option<&OwnedFd>) -> Result<(), Error> {
+        let operation = match map {
+            Some(_) => "put in force",
+            None => "remove",
+        };
+        sets.put_in_slot(self.slot, map)
+            .map_err(failed(self.name, operation))
     }
 }
 
@@ -135,7 +132,7 @@ impl Sets {
             let map = there.map(|set| set.set.store().map().as_fd().try_clone_to_owned());
             map.transpose().map_err(failed(name, "keep"))
         };
-        let sets = |name| self.map.try_clone().map_err(failed(name, "keep"));
+        let sets = |name| self.try_clone().map_err(failed(name, "keep"));
         let mut free =
             (0..nke_ebpf::set::SETS as u32).filter(|slot| !all.iter().any(|set| set.slot == *slot));
         let mut prepared = Vec::new();

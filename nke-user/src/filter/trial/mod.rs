@@ -206,7 +206,7 @@ impl Trial {
     #[must_use]
     pub fn sets(&self) -> Option<Sets> {
         let map = self.maps.get(SETS_MAP)?;
-        map.try_clone().ok().map(Sets::new)
+        map.try_clone().ok().map(Sets::on_trial)
     }
 
     /// Runs a packet, which begins with its Ethernet header.

@@ -172,14 +172,14 @@ impl<T: Target> NamedSets<T> {
                 let About { kind, timeout, .. } = *set.about();
                 let members = text.members(kind, timeout)?;
                 sets.replace(&set, &members)?;
-                // What asks a large set can have a fast path.
                 control.hasten();
                 output::line(format_args!("set {name}: {}", counted(members.len())));
                 Ok(())
             }
             Verb::Flush { name } => {
-                let (_held, sets, set) = self.open(state, *name, "flush")?;
+                let (mut control, sets, set) = self.open(state, *name, "flush")?;
                 sets.replace(&set, &[])?;
+                control.hasten();
                 output::line(format_args!("set {name}: deleted all members"));
                 Ok(())
             }
