@@ -26,8 +26,13 @@ impl Session {
         }
     }
 
-    /// Runs a command as one typed at its far end.
+    /// Runs a command about the inside's interface as one typed at its far end.
     fn run(&self, world: &World, words: &[&str]) -> Ran {
+        self.run_as_is(world, &world.target(words))
+    }
+
+    /// The same of any command.
+    fn run_as_is(&self, world: &World, words: &[&str]) -> Ran {
         let (peer, local) = (self.peer, self.local);
         let word = format!(
             "{} {} {} {}",
@@ -36,8 +41,7 @@ impl Session {
             local.ip(),
             local.port()
         );
-        let words = world.target(words);
-        let mut command = world.command(&words);
+        let mut command = world.command(words);
         command.env("SSH_CONNECTION", word);
         world.inside.enter(|| Ran::of(&mut command))
     }
@@ -69,6 +73,77 @@ fn a_default_of_drop_lets_the_connection_live() {
             assert!(said.contains(&format!("added `{rule}`")), "{said}");
         }
     }
+}
+
+/// What rules ask besides ends and ports: named sets, frames, lengths, limits.
+#[test]
+fn whatever_a_rule_asks_it_is_refused_if_the_connection_has_it() {
+    let world = World::with_addresses();
+    world.attach(Hook::In, "packet-filter", &[]);
+    let session = Session::open(&world, false);
+    let far = session.peer.ip().to_string();
+    let set = |words: &[&str]| {
+        world.nke(&[&["filter", "set"], words].concat()).ok();
+    };
+    set(&["create", "mine", "addresses"]);
+    set(&["add", "mine", &far]);
+    set(&["create", "none", "addresses"]);
+    let add = |rule: &str| session.run(&world, &["filter", "add", rule]);
+    for rule in [
+        "drop proto tcp from @mine",
+        "drop proto tcp from not @none",
+        "drop length 0-2000",
+        "drop proto tcp limit over 1/m burst 1",
+        "drop expr 'tcp and greater 1000'",
+        // Whose frames it comes by, as the host knows its neighbours.
+        "drop ether from 02:00:00:00:00:01",
+    ] {
+        let told = add(rule).fails("lock-out");
+        assert!(told.contains(&format!("{far}:")), "{told}");
+    }
+    add("drop proto tcp from @none").ok();
+    add("drop ether from 02:00:00:00:12:34").ok();
+    add("pass from @mine").ok();
+    // What is behind a rule that lets it live, it never meets.
+    add("drop proto tcp").ok();
+}
+
+/// The rules that ask for a set stay as they are, and other packets match them.
+#[test]
+fn an_edit_of_a_set_that_would_cut_the_connection_is_refused() {
+    let world = World::with_addresses();
+    world.attach(Hook::In, "packet-filter", &[]);
+    let session = Session::open(&world, false);
+    let far = session.peer.ip().to_string();
+    let set = |words: &[&str]| world.nke(&[&["filter", "set"], words].concat());
+    let refused = |ran: Ran, by: &str| {
+        let told = ran.fails("lock-out");
+        assert!(told.contains(by), "{told}");
+    };
+    let edit = |words: &[&str]| session.run_as_is(&world, &[&["filter", "set"], words].concat());
+    set(&["create", "blocked", "addresses"]).ok();
+    world
+        .on(&["filter", "add", "drop proto tcp from @blocked"])
+        .ok();
+    edit(&["add", "blocked", "192.0.2.77"]).ok();
+    refused(
+        edit(&["add", "blocked", &far]),
+        "(rule 1: drop proto tcp from @blocked)",
+    );
+    assert!(!set(&["show", "blocked"]).ok().stdout.contains(&far));
+    edit(&["add", "--force", "blocked", &far]).ok();
+    // It is cut already.
+    edit(&["add", "blocked", "0.0.0.0/1"]).ok();
+    edit(&["flush", "blocked"]).ok();
+
+    set(&["create", "office", "addresses"]).ok();
+    set(&["add", "office", &far, "192.0.2.0/24"]).ok();
+    world.on(&["filter", "add", "pass from @office"]).ok();
+    world.on(&["filter", "default", "drop"]).ok();
+    edit(&["delete", "office", "192.0.2.0/24"]).ok();
+    refused(edit(&["delete", "office", &far]), "(default drop)");
+    refused(edit(&["flush", "office"]), "(default drop)");
+    edit(&["flush", "office", "--force"]).ok();
 }
 
 #[test]

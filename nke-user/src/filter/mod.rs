@@ -112,6 +112,7 @@ pub use rule::{
     Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
     Transport, Way,
 };
+pub use safeguard::Caller;
 pub use set::{
     About, Inserted, Lasting, Member, MemberError, MemberProblem, NoMember, NoSetName, Set,
     SetName, SetText, TooLarge, time, time_word,

@@ -2,10 +2,10 @@
 //! connection that the caller sits at.
 //!
 //! ```
-//! use nke::filter::{RuleSet, Way};
+//! use nke::filter::{KnownSets, RuleSet, Way};
 //!
 //! let rules: RuleSet = "default drop\npass in proto tcp to any port 22".parse()?;
-//! let lacking = rules.lacking(&[Way::In], true, None);
+//! let lacking = rules.lacking(&[Way::In], true, None, &KnownSets::default());
 //! assert_eq!(lacking[0].to_string(), "pass arp");
 //! # Ok::<(), nke::filter::ParseError>(())
 //! ```
@@ -16,26 +16,48 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::conditions::{Conditions, IcmpKind};
-use super::dissect::{Ends, Packet};
+use super::dissect::{Ends, Packet, dissect};
+use super::expression::Frame;
+use super::further::{Asked, Mac, Test};
 use super::interface_name::InterfaceName;
-use super::judge::Decider;
+use super::judge::{Decider, Judgement};
+use super::known::KnownSets;
 use super::rule::{
-    Action, Addresses, PortProtocol, PortRange, Prefix, Rule, RuleSet, Transport, Way,
+    Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Rule, RuleSet, Transport, Way,
 };
+use crate::lockout::packet::tcp;
 
 /// Router solicitation and advertisement, neighbour solicitation and advertisement (RFC 4861).
 const NEIGHBOUR_DISCOVERY: [u8; 4] = [133, 134, 135, 136];
 
+/// The connection that the caller sits at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its far end.
+    pub far: SocketAddr,
+    /// This host's.
+    pub near: SocketAddr,
+    /// The hardware addresses of whose frames it comes by, and of this host's interface; nothing where they are not known.
+    pub hardware: Option<(Mac, Mac)>,
+}
+
+/// Bytes of data in packets of a connection: a key that was typed, none, as much as fits.
+const LENGTHS: [usize; 3] = [64, 0, 1448];
+/// What ssh(1) marks its packets with, now and in earlier years, and nothing.
+const TRAFFIC_CLASSES: [u8; 4] = [0x10, 0x00, 0x20, 0x48];
+
 impl RuleSet {
     /// Rules that pass what the default would drop, for things that go these ways. `link` says
-    /// whether ARP comes by; `caller` are the ends of the caller's connection, the far one first.
+    /// whether ARP and frames come by. What passes up to a limit does not pass for sure.
     #[must_use]
     pub fn lacking(
         &self,
         ways: &[Way],
         link: bool,
-        caller: Option<(SocketAddr, SocketAddr)>,
+        caller: Option<&Caller>,
+        known: &KnownSets,
     ) -> Vec<Rule> {
+        let surely = self.surely();
         let mut lacking = Vec::new();
         for &way in ways {
             let mut wanted = Vec::new();
@@ -43,11 +65,14 @@ impl RuleSet {
                 wanted.push(arp(way));
             }
             wanted.extend(NEIGHBOUR_DISCOVERY.map(|kind| neighbours(way, kind)));
-            wanted.extend(caller.map(|ends| connection(way, ends)));
+            if let Some(caller) = caller {
+                let rule = between(way, caller);
+                let segments = caller.segments(way, link).into_iter();
+                wanted.extend(segments.map(|packet| (packet, rule.clone())));
+            }
             for (packet, rule) in wanted {
-                let judgement = self.judge(&Ok(packet));
-                let dropped = judgement.action.drops();
-                if dropped && judgement.by == Decider::Default && !lacking.contains(&rule) {
+                let Judgement { action, by } = surely.judge(packet, known);
+                if action.drops() && by == Decider::Default && !lacking.contains(&rule) {
                     lacking.push(rule);
                 }
             }
@@ -55,34 +80,122 @@ impl RuleSet {
         lacking
     }
 
-    /// The index of a rule that drops packets of a connection, whose far end is the first. Where it is not known which
-    /// interface they come by, it may be any.
+    /// The index of a rule that drops packets of the caller's connection. Where it is not known which interface they come
+    /// by, it may be any.
     #[must_use]
     pub fn cuts(
         &self,
         ways: &[Way],
+        link: bool,
         interface: Option<InterfaceName>,
-        caller: (SocketAddr, SocketAddr),
+        caller: &Caller,
+        known: &KnownSets,
     ) -> Option<usize> {
+        let surely = self.surely();
         let named = self.rules.iter().flat_map(Rule::interfaces);
         let named = named.filter(|_| interface.is_none());
         let mut interfaces: Vec<_> = named.map(Some).chain([interface]).collect();
         interfaces.sort_unstable();
         interfaces.dedup();
-        let packets = ways.iter().flat_map(|way| {
-            let packet = connection(*way, caller).0;
+        let segments = ways.iter().flat_map(|way| caller.segments(*way, link));
+        let mut packets = segments.flat_map(|packet| {
             let on = |interface: &Option<InterfaceName>| Packet {
                 interface: *interface,
                 ..packet.clone()
             };
             interfaces.iter().map(on).collect::<Vec<_>>()
         });
-        packets.into_iter().find_map(|packet| {
-            let judgement = self.judge(&Ok(packet));
-            match judgement.by {
-                Decider::Rule(index) if judgement.action.drops() => Some(index),
+        packets.find_map(|packet| {
+            let Judgement { action, by } = surely.judge(packet, known);
+            match by {
+                Decider::Rule(index) if action.drops() => Some(index),
                 Decider::Rule(_) | Decider::Default | Decider::Obscured => None,
             }
+        })
+    }
+
+    /// The rules as if all limits stood the wrong way: what passes by one does not, what drops by one does.
+    fn surely(&self) -> Surely {
+        let is_limit = |test: &Test| matches!(test.what, Asked::Limit(_));
+        let rules = self.rules.iter().enumerate();
+        let rules = rules.filter_map(|(place, rule)| {
+            let mut rule = rule.clone();
+            let tests = rule.tests.len();
+            rule.tests.retain(|test| !is_limit(test));
+            let stays = rule.action.drops() || rule.tests.len() == tests;
+            stays.then_some((place, rule))
+        });
+        let (places, rules) = rules.unzip();
+        let default = self.default;
+        let rules = Self { default, rules };
+        Surely { places, rules }
+    }
+}
+
+/// Rules that surely pass what they pass, and their places among all.
+struct Surely {
+    places: Vec<usize>,
+    rules: RuleSet,
+}
+
+impl Surely {
+    fn judge(&self, packet: Packet, known: &KnownSets) -> Judgement {
+        let judgement = self.rules.judge_with(&Ok(packet), known);
+        match judgement.by {
+            Decider::Rule(nth) => Judgement {
+                by: Decider::Rule(self.places[nth]),
+                ..judgement
+            },
+            Decider::Default | Decider::Obscured => judgement,
+        }
+    }
+}
+
+impl Caller {
+    /// Packets of the connection, which stands, such as come by.
+    fn segments(&self, way: Way, link: bool) -> Vec<Packet> {
+        let lengths = LENGTHS.iter().map(|length| (*length, TRAFFIC_CLASSES[0]));
+        let classes = TRAFFIC_CLASSES.iter().map(|class| (LENGTHS[0], *class));
+        let kinds = lengths.chain(classes.skip(1));
+        kinds
+            .filter_map(|(length, class)| self.segment(way, link, length, class))
+            .collect()
+    }
+
+    fn segment(&self, way: Way, link: bool, length: usize, class: u8) -> Option<Packet> {
+        let outwards = way == Way::Out;
+        let (from, to) = if outwards {
+            (self.near, self.far)
+        } else {
+            (self.far, self.near)
+        };
+        let mut packet = tcp((from, to), &vec![0x5a; length]);
+        let kind: [u8; 2] = if packet[0] >> 4 == 4 {
+            packet[1] = class;
+            [0x08, 0x00]
+        } else {
+            packet[0] |= class >> 4;
+            packet[1] |= class << 4;
+            [0x86, 0xdd]
+        };
+        // In a frame the receiver stands in front.
+        let (far, near) = self.hardware.unwrap_or((Mac([2; 6]), Mac([2; 6])));
+        let (direction, ether) = if outwards {
+            (Direction::Out, [far.0, near.0])
+        } else {
+            (Direction::In, [near.0, far.0])
+        };
+        let frame = [ether.as_flattened(), &kind, &packet].concat();
+        let read = dissect(&frame, direction).ok()?;
+        let bytes = if link { frame } else { packet };
+        Some(Packet {
+            way,
+            ether: read.ether.filter(|_| link && self.hardware.is_some()),
+            frame: Some(Frame {
+                bytes: bytes.into(),
+                has_link: link,
+            }),
+            ..read
         })
     }
 }
@@ -119,39 +232,27 @@ fn neighbours(way: Way, kind: u8) -> (Packet, Rule) {
     (packet, rule)
 }
 
-/// A segment of a connection that stands; and the rule for all between the far end's host and the
-/// near end's port.
-fn connection(way: Way, (far, near): (SocketAddr, SocketAddr)) -> (Packet, Rule) {
-    const ACK: u8 = 0x10;
+/// The rule for all between the far end's host and the near end's port.
+fn between(way: Way, caller: &Caller) -> Rule {
+    let Caller { far, near, .. } = *caller;
     let outwards = way == Way::Out;
     let (from, to) = if outwards { (near, far) } else { (far, near) };
-    let (ends, addresses) = match (from.ip(), to.ip()) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let addresses = Addresses::V4 {
-                source: Prefix::<Ipv4Addr>::one(from),
-                destination: Prefix::<Ipv4Addr>::one(to),
-            };
-            (Ends::V4(from, to), addresses)
-        }
+    let addresses = match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => Addresses::V4 {
+            source: Prefix::<Ipv4Addr>::one(from),
+            destination: Prefix::<Ipv4Addr>::one(to),
+        },
         (from, to) => {
             let wide = |address: IpAddr| match address {
                 IpAddr::V4(address) => address.to_ipv6_mapped(),
                 IpAddr::V6(address) => address,
             };
             let (from, to) = (wide(from), wide(to));
-            let addresses = Addresses::V6 {
+            Addresses::V6 {
                 source: Prefix::<Ipv6Addr>::one(from),
                 destination: Prefix::<Ipv6Addr>::one(to),
-            };
-            (Ends::V6(from, to), addresses)
+            }
         }
-    };
-    let packet = Packet {
-        ends: Some(ends),
-        protocol: Some(PortProtocol::Tcp.protocol()),
-        ports: Some((from.port(), to.port())),
-        tcp_flags: Some(ACK),
-        ..Packet::unknown(way)
     };
     let port = PortRange::one(near.port());
     let (source, destination) = if outwards {
@@ -159,7 +260,7 @@ fn connection(way: Way, (far, near): (SocketAddr, SocketAddr)) -> (Packet, Rule)
     } else {
         (PortRange::ALL, port)
     };
-    let rule = Rule {
+    Rule {
         addresses,
         transport: Transport::Ports {
             protocol: Some(PortProtocol::Tcp),
@@ -168,8 +269,7 @@ fn connection(way: Way, (far, near): (SocketAddr, SocketAddr)) -> (Packet, Rule)
         },
         conditions: Conditions::NONE,
         ..Rule::all(Action::Pass)
-    };
-    (packet, rule)
+    }
 }
 
 #[cfg(test)]
@@ -177,17 +277,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::filter::arbitrary;
+    use crate::filter::{About, Lasting, Set, SetKind, arbitrary};
 
-    fn caller() -> (SocketAddr, SocketAddr) {
-        let far = "192.0.2.1:50000".parse().unwrap();
-        (far, "192.0.2.2:22".parse().unwrap())
+    fn caller() -> Caller {
+        Caller {
+            far: "192.0.2.1:50000".parse().unwrap(),
+            near: "192.0.2.2:22".parse().unwrap(),
+            hardware: Some((Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]))),
+        }
+    }
+
+    /// A set that the far end is in.
+    fn known() -> KnownSets {
+        let about = About::new("mine".parse().unwrap(), SetKind::Addresses);
+        let member = Lasting::forever("192.0.2.1".parse().unwrap());
+        KnownSets::from_iter([(about.name, Set::of(&about, &[member]).unwrap())])
     }
 
     #[track_caller]
     fn check(text: &str, ways: &[Way], link: bool, expected: &[&str]) {
         let rules: RuleSet = text.parse().unwrap();
-        let lacking = rules.lacking(ways, link, Some(caller()));
+        let lacking = rules.lacking(ways, link, Some(&caller()), &known());
         let lacking: Vec<_> = lacking.iter().map(Rule::to_string).collect();
         assert_eq!(lacking, expected, "{text}");
     }
@@ -220,13 +330,70 @@ mod tests {
         let rules: RuleSet = "pass out\ndrop in proto tcp to any port 22"
             .parse()
             .unwrap();
-        assert_eq!(rules.cuts(&[Way::Out], None, caller()), None);
-        assert_eq!(rules.cuts(&[Way::In], None, caller()), Some(1));
+        let cuts = |rules: &RuleSet, way, on| rules.cuts(&[way], true, on, &caller(), &known());
+        assert_eq!(cuts(&rules, Way::Out, None), None);
+        assert_eq!(cuts(&rules, Way::In, None), Some(1));
         let rules: RuleSet = "drop in on eth0".parse().unwrap();
         let on = |name: &str| name.parse().ok();
-        assert_eq!(rules.cuts(&[Way::In], on("eth1"), caller()), None);
-        assert_eq!(rules.cuts(&[Way::In], on("eth0"), caller()), Some(0));
-        assert_eq!(rules.cuts(&[Way::In], None, caller()), Some(0));
+        assert_eq!(cuts(&rules, Way::In, on("eth1")), None);
+        assert_eq!(cuts(&rules, Way::In, on("eth0")), Some(0));
+        assert_eq!(cuts(&rules, Way::In, None), Some(0));
+    }
+
+    #[test]
+    fn whatever_drops_packets_of_the_connection_cuts_it() {
+        let cut = [
+            "drop in from @mine",
+            "drop in to not @mine",
+            "drop in length 0-65535",
+            "drop in length 1400-1500",
+            "drop in dscp 0",
+            "drop in dscp af21",
+            "drop in ether from 02:00:00:00:00:01",
+            "drop in ether from not 02:00:00:00:00:77",
+            "drop in ether to 02:00:00:00:00:02",
+            "drop in expr 'ip[6:2] & 0x4000 != 0'",
+            "drop in proto tcp limit over 2/m burst 2",
+            "drop in proto tcp limit 2/m burst 2",
+            "drop in proto tcp flags PA/PA",
+            "pass in proto tcp limit 10/s\ndrop in proto tcp",
+        ];
+        let live = [
+            "drop in from not @mine",
+            "drop in length 5000-9000",
+            "drop in dscp ef",
+            "drop in ether from 02:00:00:00:00:77",
+            "drop in expr 'tcp[13] & 2 != 0 and net 10'",
+            "drop in proto tcp flags S/SA",
+            "drop in fragment",
+            "drop in vlan 5",
+            "drop in mark 7",
+            "pass in proto tcp\ndrop in length 0-65535",
+        ];
+        for (texts, expected) in [(&cut[..], true), (&live, false)] {
+            for text in texts {
+                let rules: RuleSet = text.parse().unwrap();
+                let found = rules.cuts(&[Way::In], true, None, &caller(), &known());
+                assert_eq!(found.is_some(), expected, "{text}");
+                let last = rules.rules.len() - 1;
+                assert!(found.is_none_or(|found| found == last), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_passes_up_to_a_limit_does_not_pass_for_sure() {
+        let ssh = "pass proto tcp from 192.0.2.1 to 192.0.2.2 port 22";
+        let all = [&["pass arp"][..], &ND, &[ssh]].concat();
+        for rule in [
+            "pass in proto tcp to any port 22 limit 2/m burst 2",
+            "pass in proto tcp length 0-100",
+            "pass in inet from not @mine",
+        ] {
+            check(&format!("{rule}\ndefault drop"), &[Way::In], true, &all);
+        }
+        let some = [&["pass arp"][..], &ND].concat();
+        check("pass in from @mine\ndefault drop", &[Way::In], true, &some);
     }
 
     proptest! {
@@ -234,8 +401,8 @@ mod tests {
         fn nothing_is_lacking_any_more(rules in arbitrary::rule_set(), way in 0..2usize) {
             let ways = [[Way::In], [Way::Out]][way];
             let mut all = rules.clone();
-            all.rules.extend(rules.lacking(&ways, true, Some(caller())));
-            prop_assert_eq!(all.lacking(&ways, true, Some(caller())), []);
+            all.rules.extend(rules.lacking(&ways, true, Some(&caller()), &known()));
+            prop_assert_eq!(all.lacking(&ways, true, Some(&caller()), &known()), []);
             let set: RuleSet = all.to_string().parse().unwrap();
             prop_assert_eq!(set, all);
         }

@@ -24,6 +24,7 @@ mod restate;
 use std::{
     collections::HashSet,
     io,
+    net::SocketAddr,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
 };
 
@@ -38,7 +39,7 @@ pub use self::{
 use super::{
     Error, KnownSets, Membership, Rule,
     hint::nearest_of,
-    set::{About, Index, Lasting, Mapped, Set, SetName},
+    set::{About, Index, Lasting, Mapped, Member, Set, SetName},
 };
 use crate::sys::{
     self,
@@ -190,6 +191,40 @@ impl Sets {
         let asked = all.filter(|set| names.contains(&set.about.name));
         asked
             .map(|set| Ok((set.about.name, set.snapshot()?)))
+            .collect()
+    }
+
+    /// What the ends of a connection are in, of those sets that these rules ask for: copies, which have no other members.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sets::known`].
+    pub fn known_of<'a>(
+        &self,
+        rules: impl IntoIterator<Item = &'a Rule>,
+        ends: [SocketAddr; 2],
+    ) -> Result<KnownSets, Error> {
+        let asked = rules.into_iter().flat_map(Rule::memberships);
+        let names: HashSet<_> = asked.map(|membership| membership.set).collect();
+        if names.is_empty() {
+            return Ok(KnownSets::default());
+        }
+        let of = |set: NamedSet| {
+            let kind = set.about.kind;
+            let mut members = Vec::new();
+            for end in ends.map(|end| Member::of_end(kind, end)) {
+                members.extend(set.member(end)?);
+            }
+            // No more than two.
+            let copy = Set::of(&set.about, &members).map_err(|problem| Error::SetTooLarge {
+                name: set.about.name.to_string(),
+                problem: problem.to_string(),
+            })?;
+            Ok((set.about.name, copy))
+        };
+        let all = self.all()?.into_iter();
+        all.filter(|set| names.contains(&set.about.name))
+            .map(of)
             .collect()
     }
 

@@ -10,19 +10,10 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use netlink_packet_route::{
-    AddressFamily,
-    link::{LinkAttribute, LinkMessage},
-    route::{RouteAttribute, RouteMessage},
-};
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
-use super::Flow;
-use crate::{
-    cgroup::Cgroup,
-    interface::Namespace,
-    netlink::{self, Message},
-};
+use super::{Flow, route::Route};
+use crate::{cgroup::Cgroup, interface::Namespace};
 
 /// `PEER PORT LOCAL PORT` (ssh(1)).
 const VARIABLE: &str = "SSH_CONNECTION";
@@ -109,13 +100,15 @@ fn found(namespace: &Namespace, peer: SocketAddr, local: SocketAddr) -> Option<F
         let line = cgroup.lineage();
         line.iter().map(Cgroup::id).collect()
     });
+    let route = Route::to(namespace, peer.ip()).ok();
+    let hardware = route.as_ref().and_then(|route| route.hardware(namespace));
+    let interfaces = route.map(|route| route.interfaces);
     Some(Flow {
         peer,
         local,
         netns: namespace.inode(),
-        interfaces: interfaces(namespace, peer.ip())
-            .ok()
-            .filter(|all| !all.is_empty()),
+        interfaces: interfaces.filter(|all| !all.is_empty()),
+        hardware,
         cgroups,
     })
 }
@@ -196,67 +189,6 @@ fn cgroup_in(answer: &[u8]) -> Option<u64> {
         rest = rest.get(length.next_multiple_of(4)..)?;
     }
     None
-}
-
-/// The interfaces that packets to a peer go by: that of the route, and those below it.
-fn interfaces(namespace: &Namespace, peer: IpAddr) -> io::Result<Vec<u32>> {
-    let mut question = RouteMessage::default();
-    (
-        question.header.address_family,
-        question.header.destination_prefix_length,
-    ) = match peer {
-        IpAddr::V4(_) => (AddressFamily::Inet, 32),
-        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
-    };
-    question.attributes = vec![RouteAttribute::Destination(peer.into())];
-    let answers = netlink::order(namespace, Message::GetRoute(question), 0)?;
-    let mut found = Vec::new();
-    for answer in answers {
-        let Message::NewRoute(route) = answer else {
-            continue;
-        };
-        for attribute in route.attributes {
-            if let RouteAttribute::Oif(index) = attribute {
-                found.push(index);
-            }
-        }
-    }
-    let links = netlink::dump(namespace, Message::GetLink(LinkMessage::default()))?;
-    let links: Vec<_> = links.into_iter().filter_map(pair_of_link).collect();
-    let mut at = 0;
-    while let Some(&upper) = found.get(at) {
-        for (index, controller, link) in &links {
-            // What it is made of: the ports of a bridge, the device under a VLAN.
-            let below = match () {
-                () if *controller == Some(upper) => Some(*index),
-                () if *index == upper => *link,
-                () => None,
-            };
-            found.extend(below.filter(|below| !found.contains(below)));
-        }
-        at += 1;
-    }
-    Ok(found)
-}
-
-/// An interface's index, its controller's, and that of the one it sits on.
-fn pair_of_link(answer: Message) -> Option<(u32, Option<u32>, Option<u32>)> {
-    let Message::NewLink(link) = answer else {
-        return None;
-    };
-    let (mut controller, mut below) = (None, None);
-    let mut elsewhere = false;
-    for attribute in &link.attributes {
-        if let LinkAttribute::Controller(index) = attribute {
-            controller = Some(*index);
-        } else if let LinkAttribute::Link(index) = attribute {
-            below = Some(*index);
-        } else if let LinkAttribute::LinkNetNsId(_) = attribute {
-            // A veth's other end, whose index is another namespace's.
-            elsewhere = true;
-        }
-    }
-    Some((link.header.index, controller, below.filter(|_| !elsewhere)))
 }
 
 #[cfg(test)]

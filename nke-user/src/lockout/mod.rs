@@ -17,12 +17,13 @@
 //! `interface/xdp`, and an extension may judge by more than a packet (how many there were).
 
 mod connection;
-mod packet;
+pub(crate) mod packet;
+mod route;
 
 use std::{fmt, net::SocketAddr, os::fd::AsFd};
 
 use crate::{
-    filter::InterfaceName,
+    filter::{Caller, InterfaceName, Mac},
     hook::{Hook, ProgramType, Way},
     interface::Namespace,
     sys::program::{self, TestRun},
@@ -40,6 +41,9 @@ pub struct Flow {
     netns: u64,
     /// The interfaces that it goes by; `None` if that cannot be found out.
     interfaces: Option<Vec<u32>>,
+    /// The hardware addresses of whose frames it comes by, and of this host's; `None` if there are none, or they are not
+    /// known.
+    hardware: Option<(Mac, Mac)>,
     /// The cgroups whose programs meet it: that of its socket, and those above. `None` if that
     /// cannot be found out.
     cgroups: Option<Vec<u64>>,
@@ -57,9 +61,13 @@ impl Flow {
         connection::of_caller()
     }
 
-    /// The far end, and this host's.
-    pub(crate) const fn both_ends(&self) -> (SocketAddr, SocketAddr) {
-        (self.peer, self.local)
+    /// The connection as rules are asked about it.
+    pub(crate) const fn caller(&self) -> Caller {
+        Caller {
+            far: self.peer,
+            near: self.local,
+            hardware: self.hardware,
+        }
     }
 
     /// Whether its packets meet a chain.
@@ -153,6 +161,7 @@ mod tests {
             local: "192.0.2.2:22".parse().unwrap(),
             netns: 7,
             interfaces: Some(vec![2]),
+            hardware: None,
             cgroups: Some(vec![1, 5]),
         };
         let check = |hook: &str, target, meets| {

@@ -74,7 +74,7 @@ pub(super) fn probe(hook: Hook, ifindex: Option<u32>, ip: Vec<u8>) -> Probe {
 }
 
 /// A segment of a TCP connection that stands, from its IP header on.
-pub(super) fn tcp((from, to): (SocketAddr, SocketAddr), payload: &[u8]) -> Vec<u8> {
+pub(crate) fn tcp((from, to): (SocketAddr, SocketAddr), payload: &[u8]) -> Vec<u8> {
     const ACK: u8 = 0x10;
     const PUSH: u8 = 0x08;
     let mut segment = Vec::new();

@@ -208,6 +208,20 @@ impl Member {
         }
     }
 
+    /// What an end of a TCP connection would be in a set of this kind.
+    #[must_use]
+    pub fn of_end(kind: Kind, end: SocketAddr) -> Self {
+        match kind {
+            Kind::Addresses => Self::address(end.ip()),
+            Kind::Ports => Self::Ports(PortRange::one(end.port())),
+            Kind::Pairs => Self::Pair {
+                protocol: Some(PortProtocol::Tcp),
+                address: end.ip(),
+                port: end.port(),
+            },
+        }
+    }
+
     /// An address alone.
     #[must_use]
     pub const fn address(address: IpAddr) -> Self {

@@ -98,14 +98,21 @@ impl NamedSet {
     ///
     /// [`Error::SetMap`].
     pub fn member(&self, wanted: Member) -> Result<Option<Lasting>, Error> {
+        self.around(wanted).next().transpose()
+    }
+
+    /// All members that this is, or is in: of an address the longest prefix first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SetMap`].
+    pub fn around(&self, wanted: Member) -> impl Iterator<Item = Result<Lasting, Error>> {
         let now = now();
-        for wider in wanted.wider() {
+        let found = wanted.wider().into_iter();
+        found.filter_map(move |wider| {
             let found = self.set.lasts(wider, now);
-            if let Some(found) = found.map_err(failed(self.about.name, "read"))? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+            found.map_err(failed(self.about.name, "read")).transpose()
+        })
     }
 
     /// Adds members, or changes how long they last.

@@ -6,8 +6,8 @@ use nke::{
     control::{Control, Scope},
     error,
     filter::{
-        Action, Error, Revision, Rule, RuleSet, Table, Way, can_match, refuse_what_never_matches,
-        ways_at,
+        About, Action, Caller, Error, KnownSets, Lasting, Revision, Rule, RuleSet, Set, Table, Way,
+        can_match, refuse_what_never_matches, ways_at,
     },
     find::original,
     hook::{Hook, Kind},
@@ -32,8 +32,8 @@ pub(crate) struct Found {
     /// The extension, of which there can be copies.
     pub(super) extension: String,
     pub(super) table: Table,
-    /// The ends of the caller's own connection, the far one first, if it comes by.
-    caller: Option<(SocketAddr, SocketAddr)>,
+    /// The caller's own connection, if it comes by.
+    caller: Option<Caller>,
 }
 
 impl Found {
@@ -83,14 +83,23 @@ impl Found {
             return Ok(Vec::new());
         }
         let rules = rules()?;
-        let ways = self.hooks.iter().flat_map(|hook| ways_at(*hook));
-        let ways: Vec<_> = ways.copied().collect();
-        self.refuse_what_cuts(&ways, &rules)?;
         let link = self.interface.is_some();
+        let known = self.known(&rules)?;
+        self.refuse_what_cuts(&rules, &known)?;
         Ok(match drops {
-            true => rules.lacking(&ways, link, self.caller),
+            true => rules.lacking(&self.ways(), link, self.caller.as_ref(), &known),
             false => Vec::new(),
         })
+    }
+
+    /// The sets that the caller's connection is in, of those that rules ask for.
+    fn known(&self, rules: &RuleSet) -> Result<KnownSets, Error> {
+        match (&self.caller, self.table.sets()) {
+            (Some(Caller { far, near, .. }), Some(sets)) => {
+                sets.known_of(&rules.rules, [*far, *near])
+            }
+            _ => Ok(KnownSets::default()),
+        }
     }
 
     fn tell(&self, lacking: &[Rule]) {
@@ -102,26 +111,82 @@ impl Found {
         }
     }
 
-    fn refuse_what_cuts(&self, ways: &[Way], rules: &RuleSet) -> Result<(), error::Error> {
-        let (Some(caller), Some(hook)) = (self.caller, self.hooks.first()) else {
-            return Ok(());
-        };
+    /// The ways that things go which come by.
+    fn ways(&self) -> Vec<Way> {
+        let ways = self.hooks.iter().flat_map(|hook| ways_at(*hook));
+        ways.copied().collect()
+    }
+
+    /// The rule that cuts the caller's connection, if sets are as these.
+    fn cutting(&self, rules: &RuleSet, known: &KnownSets) -> Option<usize> {
+        let caller = self.caller.as_ref()?;
+        let link = self.interface.is_some();
         let interface = self.interface.as_ref().and_then(|name| name.parse().ok());
-        let Some(rule) = rules.cuts(ways, interface, caller) else {
+        rules.cuts(&self.ways(), link, interface, caller, known)
+    }
+
+    fn refuse_what_cuts(&self, rules: &RuleSet, known: &KnownSets) -> anyhow::Result<()> {
+        let Some(rule) = self.cutting(rules, known) else {
             return Ok(());
         };
         // What cuts it already is not the change's doing.
-        let before = self.table.read().map(|listing| listing.rules());
-        if before.is_ok_and(|before| before.cuts(ways, interface, caller).is_some()) {
+        let before = self.table.read()?.rules();
+        if self.cutting(&before, &self.known(&before)?).is_some() {
             return Ok(());
         }
-        let (far, near) = caller;
-        Err(error::Error::LockOut {
+        let by = format!("rule {}: {}", rule + 1, rules.rules[rule]);
+        Err(self.lock_out("write rules", &by))
+    }
+
+    fn lock_out(&self, stage: &'static str, by: &str) -> anyhow::Error {
+        let (Some(Caller { far, near, .. }), Some(hook)) = (&self.caller, self.hooks.first())
+        else {
+            return anyhow::anyhow!("{by}");
+        };
+        let locks_out = error::Error::LockOut {
             hook: *hook,
             place: self.place(),
-            stage: "write rules",
-            connection: format!("{far} to {near} (rule {}: {})", rule + 1, rules.rules[rule]),
-        })
+            stage,
+            connection: format!("{far} to {near} ({by})"),
+        };
+        locks_out.into()
+    }
+
+    /// Refuses that a set gets other members, if the caller's connection would not live. `members` tells those that it will
+    /// have of which some are around what is asked for.
+    pub(super) fn refuse_members(
+        &self,
+        about: &About,
+        members: impl FnOnce([SocketAddr; 2]) -> anyhow::Result<Vec<Lasting>>,
+    ) -> anyhow::Result<()> {
+        let Some(caller) = &self.caller else {
+            return Ok(());
+        };
+        let rules = self.table.read()?.rules();
+        let asks = |rule: &Rule| rule.memberships().any(|asked| asked.set == about.name);
+        if !rules.rules.iter().any(asks) {
+            return Ok(());
+        }
+        let before = self.known(&rules)?;
+        let members = members([caller.far, caller.near])?;
+        let after = Set::of(about, &members)?;
+        let after = before
+            .clone()
+            .with(KnownSets::from_iter([(about.name, after)]));
+        let lacks = |known: &KnownSets| {
+            let link = self.interface.is_some();
+            rules.lacking(&self.ways(), link, Some(caller), known).len()
+        };
+        let by = match self.cutting(&rules, &after) {
+            Some(rule) if self.cutting(&rules, &before).is_none() => {
+                format!("rule {}: {}", rule + 1, rules.rules[rule])
+            }
+            None if rules.default.drops() && lacks(&after) > lacks(&before) => {
+                format!("default {}", rules.default)
+            }
+            _ => return Ok(()),
+        };
+        Err(self.lock_out("change the set", &by))
     }
 
     /// What the hooks are of.

@@ -9,6 +9,7 @@ mod text;
 
 use std::{
     marker::PhantomData,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,8 +18,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use nke::{
     control::{Control, Scope},
     filter::{
-        About, Error, Member, MemberError, MemberProblem, NamedSet, SetKind, SetName, Sets,
-        kind_word, now, time,
+        About, Error, Lasting, Member, MemberError, MemberProblem, NamedSet, SetKind, SetName,
+        Sets, kind_word, now, time,
     },
     find::Wanted,
 };
@@ -68,12 +69,16 @@ enum Verb {
         /// How long they last
         #[arg(long, value_name = "TIME", value_parser = timeout)]
         timeout: Option<Duration>,
+        #[command(flatten)]
+        force: Force,
     },
     /// Delete members
     Delete {
         name: SetName,
         #[command(flatten)]
         members: Members,
+        #[command(flatten)]
+        force: Force,
     },
     /// Say whether an address, a port or both are in a set; fails if not
     Test {
@@ -97,9 +102,15 @@ enum Verb {
         name: SetName,
         /// The file, as `create` takes it; - for standard input
         file: PathBuf,
+        #[command(flatten)]
+        force: Force,
     },
     /// Delete all members of a set
-    Flush { name: SetName },
+    Flush {
+        name: SetName,
+        #[command(flatten)]
+        force: Force,
+    },
     /// Remove a set that no rule asks for
     Remove { name: SetName },
 }
@@ -135,6 +146,13 @@ struct Members {
     from: Option<PathBuf>,
 }
 
+#[derive(Args, Clone, Copy, Debug)]
+struct Force {
+    /// Do it even if rules that ask for the set then cut the SSH connection that this is typed over
+    #[arg(long)]
+    force: bool,
+}
+
 fn timeout(text: &str) -> Result<Duration, String> {
     time(text).ok_or_else(|| "a time is such as 90s, 10m, 1h or 1h30m".to_owned())
 }
@@ -153,8 +171,13 @@ impl<T: Target> NamedSets<T> {
                 name,
                 members,
                 timeout,
-            } => self.add(state, *name, members, *timeout),
-            Verb::Delete { name, members } => self.delete(state, *name, members),
+                force,
+            } => self.add(state, *name, members, *timeout, *force),
+            Verb::Delete {
+                name,
+                members,
+                force,
+            } => self.delete(state, *name, members, *force),
             Verb::Test { name, member } => self.test(state, *name, member),
             Verb::Show { name, format } => {
                 let (_, set) = self.look(state, *name, "show")?;
@@ -166,18 +189,20 @@ impl<T: Target> NamedSets<T> {
                 let used = |name| self.rules_with(&control, name);
                 show::list(&sets, used, format.json)
             }
-            Verb::Replace { name, file } => {
+            Verb::Replace { name, file, force } => {
                 let text = Text::of_file(file)?;
                 let (mut control, sets, set) = self.open(state, *name, "replace")?;
                 let About { kind, timeout, .. } = *set.about();
                 let members = text.members(kind, timeout)?;
+                self.guard(&control, &set, *force, |_| Ok(members.clone()))?;
                 sets.replace(&set, &members)?;
                 control.hasten();
                 output::line(format_args!("set {name}: {}", counted(members.len())));
                 Ok(())
             }
-            Verb::Flush { name } => {
+            Verb::Flush { name, force } => {
                 let (mut control, sets, set) = self.open(state, *name, "flush")?;
+                self.guard(&control, &set, *force, |_| Ok(Vec::new()))?;
                 sets.replace(&set, &[])?;
                 control.hasten();
                 output::line(format_args!("set {name}: deleted all members"));
@@ -262,6 +287,7 @@ impl<T: Target> NamedSets<T> {
         name: SetName,
         members: &Members,
         timeout: Option<Duration>,
+        force: Force,
     ) -> anyhow::Result<()> {
         let text = Text::of(members)?;
         let (mut control, sets, mut set) = self.open(state, name, "add")?;
@@ -270,6 +296,9 @@ impl<T: Target> NamedSets<T> {
             return Err(no_timeouts());
         }
         let members = text.members(about.kind, timeout.or(about.timeout))?;
+        self.guard(&control, &set, force, |ends| {
+            Ok([around(&set, ends)?, members.clone()].concat())
+        })?;
         let added = set.add(&sets, &members)?;
         control.hasten();
         let known = match added.known {
@@ -283,11 +312,22 @@ impl<T: Target> NamedSets<T> {
         Ok(())
     }
 
-    fn delete(&self, state: &Path, name: SetName, members: &Members) -> anyhow::Result<()> {
+    fn delete(
+        &self,
+        state: &Path,
+        name: SetName,
+        members: &Members,
+        force: Force,
+    ) -> anyhow::Result<()> {
         let text = Text::of(members)?;
-        let (_held, _sets, mut set) = self.open(state, name, "delete")?;
+        let (control, _sets, mut set) = self.open(state, name, "delete")?;
         let members = text.members(set.about().kind, None)?;
         let members: Vec<_> = members.iter().map(|it| it.member).collect();
+        self.guard(&control, &set, force, |ends| {
+            let mut all = around(&set, ends)?;
+            all.retain(|it| !members.contains(&it.member));
+            Ok(all)
+        })?;
         set.delete(&members)?;
         output::line(format_args!(
             "set {name}: deleted {}",
@@ -328,6 +368,22 @@ impl<T: Target> NamedSets<T> {
     }
 
     /// The rules that ask for a set, with their places.
+    /// Refuses an edit of a set that would cut the caller's connection: see [`Found::refuse_members`].
+    fn guard(
+        &self,
+        control: &Control,
+        set: &NamedSet,
+        force: Force,
+        members: impl Fn([SocketAddr; 2]) -> anyhow::Result<Vec<Lasting>>,
+    ) -> anyhow::Result<()> {
+        if force.force {
+            return Ok(());
+        }
+        let found = find::<T>(control, &Scope::default())?;
+        let mut found = found.iter().filter(|found| found.extension == self.of);
+        found.try_for_each(|found| found.refuse_members(set.about(), &members))
+    }
+
     fn rules_with(&self, control: &Control, name: SetName) -> anyhow::Result<Vec<String>> {
         let mut all = Vec::new();
         let found = find::<T>(control, &Scope::default())?;
@@ -341,6 +397,13 @@ impl<T: Target> NamedSets<T> {
         }
         Ok(all)
     }
+}
+
+/// The members of a set that the ends of a connection are in.
+fn around(set: &NamedSet, ends: [SocketAddr; 2]) -> anyhow::Result<Vec<Lasting>> {
+    let ends = ends.map(|end| Member::of_end(set.about().kind, end));
+    let all: Result<Vec<_>, Error> = ends.into_iter().flat_map(|end| set.around(end)).collect();
+    Ok(all?)
 }
 
 fn no_timeouts() -> anyhow::Error {
