@@ -31,6 +31,7 @@ struct Filter {
     known_hits: Hits,
     obscured_hits: Hits,
     evicted_sources: u64,
+    gone_interfaces: Vec<serde_json::Value>,
     rules: Vec<Rule>,
 }
 

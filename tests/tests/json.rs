@@ -195,7 +195,7 @@ fn rules() {
     assert_eq!(shape(&filters), "filters array");
     let filter = &filters["filters"][0];
     let fields = "attachment number, default string, default_hits object, evicted_sources number, \
-                  hook string, interface string, known_hits object, netns string, obscured_hits object, rules array";
+                  gone_interfaces array, hook string, interface string, known_hits object, netns string, obscured_hits object, rules array";
     assert_eq!(shape(filter), fields);
     for hits in ["default_hits", "known_hits", "obscured_hits"] {
         assert_eq!(shape(&filter[hits]), "bytes number, packets number");

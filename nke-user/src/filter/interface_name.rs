@@ -91,6 +91,15 @@ impl InterfaceName {
         }
     }
 
+    /// The index that is written into the kernel's form.
+    pub(super) fn index(test: &abi::Test) -> u32 {
+        if test.kind == abi::Test::REDIRECT {
+            u32::try_from(test.first[1]).unwrap_or(u32::MAX)
+        } else {
+            abi::split(test.first[0]).1
+        }
+    }
+
     /// The name of which this is the kernel's form, whatever the index.
     pub(super) fn decode(test: &abi::Test) -> Option<Self> {
         let [first, second, _] = test.more;

@@ -123,6 +123,6 @@ pub use source::Source;
 pub use stated::{StatedMembers, StatedSet, kind_word};
 pub(crate) use stated::{head, lasting};
 pub use states::{DEFAULT_LIMIT, FlowState, Followed, KnownFlows, LARGEST_LIMIT, Numbers, States};
-pub use table::{Hits, Listing, Prepared, Table};
+pub use table::{GoneInterface, Hits, Listing, Prepared, Table};
 pub use trial::{Capture, Captured, Trial, Tried, Unreadable};
 pub use ways::{can_match, refuse_what_never_matches, ways_at};

@@ -19,6 +19,7 @@
 //! This must never change what a packet may be judged by. It takes no lock: whoever reads, edits and writes
 //! holds nke's.
 
+mod gone;
 mod interfaces;
 mod make;
 
@@ -32,6 +33,7 @@ use std::{
 use aya::maps::{MapData, MapError};
 use nke_ebpf::abi::{self, map};
 
+pub use self::gone::GoneInterface;
 use self::interfaces::Interfaces;
 use super::counts::Counts;
 use super::edit::Edit;
@@ -140,6 +142,8 @@ pub struct Listing {
     /// Sources of limits `per source` that went for want of room before they had their whole burst again: what came by of
     /// them is forgotten too early.
     pub evicted_sources: u64,
+    /// Interfaces that rules name and that are not there any more.
+    pub gone_interfaces: Vec<GoneInterface>,
 }
 
 impl Listing {
@@ -279,6 +283,7 @@ impl Table {
                 known_hits: Hits::default(),
                 obscured_hits: Hits::default(),
                 evicted_sources: 0,
+                gone_interfaces: Vec::new(),
             });
         };
         let places = Places::of(&set)?;
@@ -292,6 +297,7 @@ impl Table {
             known_hits: counts.known(),
             obscured_hits: counts.obscured(),
             evicted_sources: carry::evicted(&set),
+            gone_interfaces: gone::of_rules(&set, &places, &self.interfaces),
         })
     }
 

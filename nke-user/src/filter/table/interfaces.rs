@@ -29,6 +29,14 @@ impl Interfaces {
         }
     }
 
+    /// Whether there is an interface of this index, as far as that can be asked.
+    pub(super) fn has(&self, index: u32) -> bool {
+        match self {
+            Self::Of(namespace) => namespace.interface(index).is_some(),
+            Self::Unknown | Self::Tried(_) => true,
+        }
+    }
+
     pub(super) fn namespace(&self) -> Option<&Namespace> {
         match self {
             Self::Of(namespace) => Some(namespace),

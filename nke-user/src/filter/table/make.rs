@@ -2,12 +2,12 @@
 //!
 //! This never changes what packets are judged by.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, btree_map::Entry};
+use std::{io, iter};
 
 use nke_ebpf::abi::{self, ROOTS, RUN};
 
-use super::{Made, New, Table, failed};
+use super::{Made, New, Table, failed, gone};
 use crate::filter::{
     InterfaceName, Revision, Rule, RuleSet, carry, edit, encode,
     error::Error,
@@ -37,7 +37,7 @@ impl Table {
 
     fn make_rules(&self, new: &RuleSet) -> Result<New, Error> {
         let Some(seen) = self.see()? else {
-            return self.anew(new, None, vec![None; new.rules.len()]);
+            return self.anew(new, None, vec![None; new.rules.len()], &[]);
         };
         let staying = &carry::staying(&seen.rules()?, &new.rules);
         let coming = new.rules.iter().zip(staying).filter(|it| it.1.is_none());
@@ -54,7 +54,7 @@ impl Table {
             .flatten();
         match edit {
             Some(edit) => Ok(New::InPlace { set, edit }),
-            None => self.anew(new, Some(set), numbers(&places, staying)),
+            None => self.anew(new, Some(set), numbers(&places, staying), &[]),
         }
     }
 
@@ -72,7 +72,8 @@ impl Table {
             coming,
         } = revision;
         let Some(seen) = seen else {
-            return self.anew(&revision.rules(Vec::new()), None, vec![None; coming.len()]);
+            let new = revision.rules(Vec::new());
+            return self.anew(&new, None, vec![None; coming.len()], &[]);
         };
         let edit = edit::New {
             default: *default,
@@ -85,15 +86,19 @@ impl Table {
         }
         let new = revision.rules(seen.rules()?);
         let Seen { set, places, .. } = seen;
-        self.anew(&new, Some(set), numbers(&places, staying))
+        let staying = numbers(&places, staying);
+        // What an edit does not touch stays as it is, whatever has become of the interfaces.
+        let given = gone::given(&set, &staying);
+        self.anew(&new, Some(set), staying, &given)
     }
 
-    /// Writes a set with a map of its own.
+    /// Writes a set with a map of its own. Rules that have been given indexes of interfaces keep them.
     fn anew(
         &self,
         new: &RuleSet,
         old: Option<Set>,
         staying: Vec<Option<u32>>,
+        given: &[Vec<u32>],
     ) -> Result<New, Error> {
         let full = || Error::Full {
             wanted: new.rules.len(),
@@ -103,7 +108,7 @@ impl Table {
         let (expressions, page) = expression::page::laid_out(&new.rules)?;
         let (mut encoded, mut tests) = encode::encode_all(&new.rules, &expressions);
         self.find_sets(new, &mut tests)?;
-        self.find_interfaces(new, &mut tests)?;
+        self.find_interfaces(new, given, &mut tests)?;
         let per_source = carry::keys((&encoded, &mut tests), old.as_ref(), &staying);
         let default = encode::default_outcome(new);
         let mut built = || {
@@ -143,43 +148,55 @@ impl Table {
         Ok(())
     }
 
-    /// Whether the interface of a name that rules have is another one now than when they were written.
+    /// Whether the interface of a name that rules have is another one now than when they were written, or none.
     fn names_others(&self, set: &Set) -> bool {
         let all = set.tests();
         let mut named = all.iter().filter(|test| InterfaceName::is_in(test));
         named.any(|test| {
             let name = InterfaceName::decode(test);
-            let mut now = *test;
-            if let Some(index) = name.and_then(|name| self.interfaces.index(name)) {
-                InterfaceName::place(index, &mut now);
-            }
-            now != *test
+            let now = name.and_then(|name| self.interfaces.index(name));
+            now != Some(InterfaceName::index(test))
         })
     }
 
-    /// Writes into tests the indexes of the interfaces that they name.
-    fn find_interfaces(&self, new: &RuleSet, tests: &mut [abi::Test]) -> Result<(), Error> {
+    /// Writes into tests the indexes of the interfaces that they name: those that a rule has been given, or else those
+    /// of today.
+    fn find_interfaces(
+        &self,
+        new: &RuleSet,
+        given: &[Vec<u32>],
+        tests: &mut [abi::Test],
+    ) -> Result<(), Error> {
         let is_named = |test: &&mut abi::Test| InterfaceName::is_in(test);
         let mut known = BTreeMap::new();
-        let of_rules = new.rules.iter().flat_map(|rule| {
-            let names = rule.named_interfaces();
-            names.map(move |name| (rule, name))
+        let of_rules = new.rules.iter().enumerate().flat_map(|(place, rule)| {
+            let given = given.get(place).into_iter().flatten();
+            let given = given.copied().map(Some).chain(iter::repeat(None));
+            let names = rule.named_interfaces().zip(given);
+            names.map(move |(name, given)| (rule, name, given))
         });
-        for ((rule, name), test) in of_rules.zip(tests.iter_mut().filter(is_named)) {
-            let known_index = known.get(&name).copied();
-            let index = known_index.or_else(|| self.interfaces.index(name));
-            let index = index.ok_or_else(|| Error::NoInterface {
-                rule: Box::new(rule.clone()),
-                name,
-                namespace: self
-                    .interfaces
-                    .namespace()
-                    .and_then(|it| it.name().map(str::to_owned)),
-            })?;
-            known.insert(name, index);
+        for ((rule, name, given), test) in of_rules.zip(tests.iter_mut().filter(is_named)) {
+            let index = match given {
+                Some(index) => index,
+                None => match known.entry(name) {
+                    Entry::Occupied(index) => *index.get(),
+                    Entry::Vacant(place) => *place.insert(self.find_interface(rule, name)?),
+                },
+            };
             InterfaceName::place(index, test);
         }
         Ok(())
+    }
+
+    fn find_interface(&self, rule: &Rule, name: InterfaceName) -> Result<u32, Error> {
+        let namespace = || self.interfaces.namespace()?.name().map(str::to_owned);
+        self.interfaces
+            .index(name)
+            .ok_or_else(|| Error::NoInterface {
+                rule: Box::new(rule.clone()),
+                name,
+                namespace: namespace(),
+            })
     }
 }
 

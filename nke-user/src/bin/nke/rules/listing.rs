@@ -1,6 +1,6 @@
 //! The rules in force, as a table or as JSON.
 
-use nke::filter::{Dialect, Hits, Listing};
+use nke::filter::{Dialect, GoneInterface, Hits, Listing};
 use serde_json::{Value, json};
 
 use super::{Found, target::Target};
@@ -48,6 +48,7 @@ pub(super) fn print_filter(listing: &Listing) {
         known_hits,
         obscured_hits,
         evicted_sources,
+        gone_interfaces,
     } = listing;
     let mut table = output::table(["#", "PACKETS", "BYTES", "RULE"]);
     let mut row = |number: String, hits: &Hits, rule: String| {
@@ -80,6 +81,21 @@ pub(super) fn print_filter(listing: &Listing) {
         let forgotten = "sources of limits were forgotten too early, for want of room";
         output::line(format_args!("{evicted_sources} {forgotten}"));
     }
+    for GoneInterface {
+        rule,
+        name,
+        made_again,
+    } in gone_interfaces
+    {
+        if *made_again {
+            let other = "is another interface now; load the rules again";
+            output::line(format_args!("rule {rule}: {name} {other}"));
+        } else {
+            output::line(format_args!(
+                "rule {rule}: there is no interface {name} now"
+            ));
+        }
+    }
 }
 
 fn print_guard(listing: &Listing) {
@@ -90,6 +106,7 @@ fn print_guard(listing: &Listing) {
         known_hits: _,
         obscured_hits: _,
         evicted_sources: _,
+        gone_interfaces: _,
     } = listing;
     let mut table = output::table(["#", "CALLS", "RULE"]);
     let mut row = |number: String, hits: &Hits, rule: String| {
@@ -132,6 +149,7 @@ pub(super) fn rules(listing: &Listing) -> Value {
         known_hits,
         obscured_hits,
         evicted_sources,
+        gone_interfaces,
     } = listing;
     let rules: Vec<_> = (1..)
         .zip(rules)
@@ -144,6 +162,15 @@ pub(super) fn rules(listing: &Listing) -> Value {
             })
         })
         .collect();
+    let gone = |it: &GoneInterface| {
+        let GoneInterface {
+            rule,
+            name,
+            made_again,
+        } = it;
+        json!({ "rule": rule, "interface": name.as_str(), "made_again": made_again })
+    };
+    let gone: Vec<_> = gone_interfaces.iter().map(gone).collect();
     let hits = |hits: &Hits| json!({ "packets": hits.packets, "bytes": hits.bytes });
     json!({
         "default": default.to_string(),
@@ -151,6 +178,7 @@ pub(super) fn rules(listing: &Listing) -> Value {
         "known_hits": hits(known_hits),
         "obscured_hits": hits(obscured_hits),
         "evicted_sources": evicted_sources,
+        "gone_interfaces": gone,
         "rules": rules,
     })
 }
@@ -164,6 +192,7 @@ fn guard(found: &Found, listing: &Listing) -> Value {
         known_hits: _,
         obscured_hits: _,
         evicted_sources: _,
+        gone_interfaces: _,
     } = listing;
     let rules: Vec<_> = (1..)
         .zip(rules)
