@@ -103,6 +103,37 @@ fn a_set_is_made_edited_and_removed() {
 }
 
 #[test]
+fn a_set_outlives_the_attachments() {
+    let world = World::new();
+    world.attach(Hook::Xdp, "packet-filter", &[]);
+    let refused = set(&world, &["create", "all", "ports", "/no/such/file"]);
+    drop(refused.fails_somehow());
+    assert_eq!(loads(&world), 0);
+    let made = set(&world, &["create", "s1", "addresses"]).ok().stdout;
+    assert!(made.contains(", load count 1\n"), "{made}");
+    // One request is enough for all sets.
+    let made = set(&world, &["create", "s2", "ports"]).ok().stdout;
+    assert_eq!(made, "created set s2 of ports: 0 members\n");
+    drop(set(&world, &["create", "s2", "ports"]).fails("set-exists"));
+    assert_eq!(loads(&world), 1);
+    set(&world, &["add", "s1", "192.0.2.1"]).ok();
+    world.on(&["detach", "packet-filter"]).ok();
+    assert_eq!(lines(&world, "s1"), ["192.0.2.1"]);
+    world.nke(&["unload", "packet-filter"]).ok();
+    let gone = set(&world, &["show", "s1"]).fails("not-loaded");
+    assert!(gone.contains("packet-filter"), "{gone}");
+}
+
+/// How many requests hold the only extension.
+fn loads(world: &World) -> u32 {
+    let all = world.list();
+    let [one] = &all[..] else {
+        nke_tests::fail(format!("there should be one extension: {all:?}"));
+    };
+    one.loads
+}
+
+#[test]
 fn files_are_read_whole_or_not_at_all() {
     let world = World::new();
     let file = world.directory().join("members");

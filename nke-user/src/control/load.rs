@@ -35,6 +35,21 @@ impl Control {
         }
     }
 
+    /// Has an extension stay loaded whatever becomes of its attachments: loads it, or raises its load count, unless somebody
+    /// has asked for it by name before; whether it has done so.
+    ///
+    /// # Errors
+    ///
+    /// As [`Control::load`].
+    pub fn hold(&mut self, wanted: &Wanted) -> Result<(bool, ExtensionStatus)> {
+        let held = self.meant(wanted);
+        let held = held.filter(|found| found.record.users.count() > 0);
+        match held.map(|found| found.kmid) {
+            Some(kmid) => Ok((false, self.extension_status(kmid)?)),
+            None => Ok((true, self.load(wanted)?)),
+        }
+    }
+
     /// Finds the extension that is wanted among those loaded, or loads it; `by` is who asks for it
     /// by name, which is counted. Its kmid is the result.
     pub(super) fn obtain(&mut self, wanted: &Wanted, by: Option<&str>) -> Result<u32> {

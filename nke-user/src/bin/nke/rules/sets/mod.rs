@@ -266,7 +266,7 @@ impl<T: Target> NamedSets<T> {
         // A set is there before the first rule that asks for it, and before the first filter.
         let (loaded, extension) = control.load_if_absent(&wanted)?;
         if loaded {
-            output::loaded(&wanted, false, &extension);
+            output::loaded(&wanted, true, &extension);
         }
         let about = About {
             timeout,
@@ -278,6 +278,11 @@ impl<T: Target> NamedSets<T> {
             kind_word(kind),
             counted(members.len())
         ));
+        // Else it would go with the last attachment, and the set with it.
+        let (held, extension) = control.hold(&wanted)?;
+        if held {
+            output::loaded(&wanted, true, &extension);
+        }
         Ok(())
     }
 
