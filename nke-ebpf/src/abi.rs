@@ -67,6 +67,8 @@ pub mod map {
     /// An array of one map, which is an array of [`super::Page`]. Where there is none yet,
     /// everything passes.
     pub const RULES: &str = "RULES";
+    /// A per-CPU array of one `u64`: how many log lines were not written, for they would have been too many.
+    pub const LEFT_OUT: &str = "LEFT_OUT";
 }
 
 /// What is known of a packet or a socket call, one bit each. A rule asks for some of them.

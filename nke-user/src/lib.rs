@@ -43,6 +43,7 @@ mod upgrade;
 
 pub mod control;
 pub mod declare;
+pub mod left_out;
 pub mod lockout;
 pub mod maps;
 pub mod records;

@@ -13,6 +13,7 @@ use nke::{
 };
 use nke_tests::{Deadline, Hook, Ran, World, binaries, fail, stranger, trail, udp_arrives};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 /// A running `nke log`; dropping it ends it.
 struct Log {
@@ -97,9 +98,42 @@ fn a_setting_says_how_many_lines() {
     send(&world);
     world.nke(&["set", "packet-filter", "log-lines=100"]).ok();
     send(&world);
-    assert!(log.line().contains("rule 1: pass in"));
+    // What was left out may be said before.
+    let (line, other) = (log.line(), log.line());
+    let lines = [&line, &other];
+    assert!(
+        lines.iter().any(|line| line.contains("rule 1: pass in")),
+        "{lines:?}"
+    );
+    let left_out = "packet-filter: 1 line left out, 1 in all: more than it may write in a second\n";
+    assert!(
+        lines.iter().any(|line| line.ends_with(left_out)),
+        "{lines:?}"
+    );
     let (_, rest, _) = log.end(Signal::INT);
     assert_eq!(rest, "", "there is one line for two packets");
+}
+
+#[test]
+fn what_is_left_out_is_counted() {
+    let world = World::with_addresses();
+    attach_logging(&world, "packet-filter");
+    world.nke(&["set", "packet-filter", "log-lines=0"]).ok();
+    let mut log = Log::start(&world, &["packet-filter", "--json"]);
+    let (mut lines, mut total) = (0, 0);
+    for sent in 1..=3 {
+        send(&world);
+        while total < sent {
+            let told: Value = serde_json::from_str(&log.line()).expect("it is JSON");
+            assert_eq!(told["record"], "left-out");
+            assert_eq!(told["extension"], "packet-filter");
+            lines += told["lines"].as_u64().expect("a number");
+            total = told["total"].as_u64().expect("a number");
+        }
+        assert_eq!((lines, total), (sent, sent));
+    }
+    let (_, rest, _) = log.end(Signal::INT);
+    assert_eq!(rest, "", "nothing is said twice");
 }
 
 #[test]

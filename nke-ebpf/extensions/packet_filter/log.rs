@@ -5,6 +5,7 @@ use nke_ebpf::{
     Case, Limit, Window,
     abi::{Rule, facts, field},
     aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map},
+    lose,
 };
 
 nke_ebpf::setting!(
@@ -16,9 +17,13 @@ nke_ebpf::setting!(
 #[btf_map]
 static LOG_LIMIT: PerCpuArray<Window, 1> = PerCpuArray::new();
 
+#[btf_map]
+static LEFT_OUT: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 /// Writes one line for a packet.
 pub(crate) fn line(case: &Case) {
     if !LOG_LIMIT.allows(0, LOG_LINES.get().into()) {
+        lose(&LEFT_OUT);
         return;
     }
     let (subject, decision) = (case.subject(), case.decision());

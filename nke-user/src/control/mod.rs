@@ -70,7 +70,7 @@ pub use self::{
 pub(crate) use self::{depend::unmet_error, libs::undeclared};
 pub use crate::chain::RecordedForm as Form;
 pub use crate::{holder::Holder, routine::Routine};
-use nke_ebpf::abi::records;
+use nke_ebpf::abi::{map, records};
 
 use crate::{
     chain::{self, Chain, Change, Ground, Prepared, Role, Workshop},
@@ -78,6 +78,7 @@ use crate::{
     extension::{Build, Extension, Record, Source},
     find::Wanted,
     hook::Hook,
+    left_out::LeftOut,
     loader::Maps,
     records::Tail,
     seal::{Level, admit, refuse_from},
@@ -371,5 +372,24 @@ impl Control {
             })
         };
         Tail::new(&name, kind, copy(ring)?, copy(lost)?).map(Some)
+    }
+    /// The count of log lines that an extension leaves out; `None` if it keeps none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLoaded`], [`Error::Kernel`].
+    pub fn left_out(&self, kmid: u32) -> Result<Option<LeftOut>> {
+        let source = self.source_of(kmid)?;
+        let name = self.known(kmid).map_or("", |extension| &extension.name);
+        let Some(counts) = source.map(map::LEFT_OUT) else {
+            return Ok(None);
+        };
+        let counts = counts.try_clone().map_err(|source| Error::Kernel {
+            object: name.to_owned(),
+            stage: "open its count of lines",
+            source,
+            remedy: "raise the limit of open files",
+        })?;
+        Ok(LeftOut::of(name, counts))
     }
 }

@@ -229,7 +229,8 @@ pub(crate) enum Verb {
     /// Print the log lines and records of extensions as they come, until interrupted
     ///
     /// Records are what tcplog and socket-events send. What comes faster than it is read is lost, and
-    /// counted: a line says how many. With --json, each line is an object.
+    /// counted: a line says how many, as it does of log lines that an extension leaves out for being too many. With
+    /// --json, each line is an object.
     Log {
         /// Only this extension's
         name: Option<String>,

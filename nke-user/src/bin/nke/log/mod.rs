@@ -22,6 +22,7 @@ use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 use nke::{
     control::{NodeStatus, Scope},
+    left_out::{LeftOut, Lines},
     records::Tail,
 };
 use serde_json::json;
@@ -79,19 +80,31 @@ type Records = Rc<RefCell<Tail>>;
 struct Reader {
     tasks: Vec<AbortHandle>,
     records: Option<Records>,
+    left_out: Option<LeftOut>,
 }
 
 impl Reader {
     /// Prints the rest, and ends.
-    fn end(&self, json: bool) -> anyhow::Result<()> {
+    fn end(&mut self, json: bool) -> anyhow::Result<()> {
         self.tasks.iter().for_each(AbortHandle::abort);
         self.drain(json)
     }
 
-    fn drain(&self, json: bool) -> anyhow::Result<()> {
+    fn drain(&mut self, json: bool) -> anyhow::Result<()> {
+        if let Some(left_out) = &mut self.left_out {
+            tell_left_out(left_out, json)?;
+        }
         let records = self.records.as_ref();
         records.map_or(Ok(()), |tail| records::drain(&mut tail.borrow_mut(), json))
     }
+}
+
+/// An extension that is attached, and what is read of it besides its lines.
+struct Found {
+    node: NodeStatus,
+    /// Nothing if they are read already.
+    records: Option<Tail>,
+    left_out: Option<LeftOut>,
 }
 
 /// Streams until interrupted.
@@ -118,19 +131,19 @@ async fn stream(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<
                 let nodes = attached(state, name, &open)?;
                 // What is detached would be kept alive by its reader.
                 let gone: Vec<_> = open.keys().copied().filter(|kmid| !nodes.contains_key(kmid)).collect();
-                for reader in gone.iter().filter_map(|kmid| open.remove(kmid)) {
+                for mut reader in gone.iter().filter_map(|kmid| open.remove(kmid)) {
                     report(reader.end(json));
                 }
                 // A loss wakes nobody.
-                open.values().for_each(|reader| report(reader.drain(json)));
-                for (kmid, (node, records)) in nodes {
+                open.values_mut().for_each(|reader| report(reader.drain(json)));
+                for (kmid, Found { node, records, left_out }) in nodes {
                     if let Entry::Vacant(entry) = open.entry(kmid) {
                         let mut tasks = vec![readers.spawn_local(read(node, json))];
                         let records = records.map(|tail| Rc::new(RefCell::new(tail)));
                         if let Some(records) = records.clone() {
                             tasks.push(readers.spawn_local(follow(records, json)));
                         }
-                        entry.insert(Reader { tasks, records });
+                        entry.insert(Reader { tasks, records, left_out });
                     }
                 }
             }
@@ -141,7 +154,7 @@ async fn stream(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<
                 }
             }
             _ = interrupt.recv() => {
-                open.values().for_each(|reader| report(reader.end(json)));
+                open.values_mut().for_each(|reader| report(reader.end(json)));
                 return Ok(());
             }
         }
@@ -156,13 +169,38 @@ fn report(done: anyhow::Result<()>) {
     }
 }
 
+/// Says how many lines an extension has left out since it was said last.
+fn tell_left_out(left_out: &mut LeftOut, json: bool) -> anyhow::Result<()> {
+    let Some(Lines { new, total }) = left_out.next()? else {
+        return Ok(());
+    };
+    let now = humantime::format_rfc3339_millis(SystemTime::now());
+    let extension = left_out.extension();
+    if json {
+        let told = json!({
+            "record": "left-out",
+            "time": now.to_string(),
+            "extension": extension,
+            "lines": new,
+            "total": total,
+        });
+        output::line(format_args!("{told}"));
+    } else {
+        output::line(format_args!(
+            "{now} {extension}: {} left out, {total} in all: more than it may write in a second",
+            output::count(usize::try_from(new).unwrap_or(usize::MAX), "line")
+        ));
+    }
+    Ok(())
+}
+
 /// An attachment of each extension that is attached, by kmid, and the records of those that are not
 /// read yet.
 fn attached(
     state: &Path,
     name: Option<&str>,
     open: &BTreeMap<u32, Reader>,
-) -> anyhow::Result<BTreeMap<u32, (NodeStatus, Option<Tail>)>> {
+) -> anyhow::Result<BTreeMap<u32, Found>> {
     let control = open::look(state)?;
     let chains = control.chains(&Scope::default())?;
     let nodes = chains.into_iter().flat_map(|chain| chain.nodes);
@@ -172,7 +210,12 @@ fn attached(
         if let Entry::Vacant(entry) = found.entry(node.kmid) {
             let new = !open.contains_key(&node.kmid);
             let records = new.then(|| control.records(node.kmid)).transpose()?;
-            entry.insert((node, records.flatten()));
+            let left_out = new.then(|| control.left_out(node.kmid)).transpose()?;
+            entry.insert(Found {
+                node,
+                records: records.flatten(),
+                left_out: left_out.flatten(),
+            });
         }
     }
     Ok(found)
