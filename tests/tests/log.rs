@@ -137,6 +137,24 @@ fn what_is_left_out_is_counted() {
 }
 
 #[test]
+fn who_waits_for_what_is_not_attached_is_told_so() {
+    let world = World::with_addresses();
+    attach_logging(&world, "first");
+    let mut log = Log::start(&world, &["second"]);
+    let error = BufReader::new(log.child.stderr.take().expect("it is read"));
+    let told = error
+        .lines()
+        .next()
+        .expect("it is told")
+        .expect("it is text");
+    let expected = "nke: note: extension second: log: it is not attached, and is waited for; attached are: first";
+    assert_eq!(told, expected);
+    attach_logging(&world, "second");
+    send(&world);
+    assert!(log.line().contains(" second: rule 1"));
+}
+
+#[test]
 fn a_line_says_when_and_who_and_what() {
     let world = World::with_addresses();
     attach_logging(&world, "packet-filter");

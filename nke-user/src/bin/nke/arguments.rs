@@ -232,7 +232,7 @@ pub(crate) enum Verb {
     /// counted: a line says how many, as it does of log lines that an extension leaves out for being too many. With
     /// --json, each line is an object.
     Log {
-        /// Only this extension's
+        /// Only this extension's, which is waited for if it is not attached yet
         name: Option<String>,
         #[command(flatten)]
         format: Format,

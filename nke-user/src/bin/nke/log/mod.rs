@@ -8,7 +8,7 @@ mod records;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     os::fd::AsFd as _,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -119,6 +119,9 @@ pub(crate) fn run(state: &Path, name: Option<&str>, json: bool) -> anyhow::Resul
 }
 
 async fn stream(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<()> {
+    if let Some(name) = name {
+        say_if_absent(state, name)?;
+    }
     // A reader that has ended stays here, so that its extension is not tried again and again.
     let mut open: BTreeMap<u32, Reader> = BTreeMap::new();
     let mut readers = JoinSet::new();
@@ -158,6 +161,24 @@ async fn stream(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<
                 return Ok(());
             }
         }
+    }
+    Ok(())
+}
+
+/// An extension can be attached later. Who has its name wrong would wait for ever.
+fn say_if_absent(state: &Path, name: &str) -> anyhow::Result<()> {
+    let chains = open::look(state)?.chains(&Scope::default())?;
+    let nodes = chains.into_iter().flat_map(|chain| chain.nodes);
+    let attached: BTreeSet<_> = nodes.map(|node| node.extension).collect();
+    if !attached.contains(name) {
+        let attached: Vec<_> = attached.into_iter().collect();
+        let others = match attached.len() {
+            0 => "nothing is".to_owned(),
+            _ => format!("attached are: {}", attached.join(", ")),
+        };
+        output::note(format_args!(
+            "note: extension {name}: log: it is not attached, and is waited for; {others}"
+        ));
     }
     Ok(())
 }
