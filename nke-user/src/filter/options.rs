@@ -20,7 +20,7 @@ pub(super) struct Options<'a> {
     pub icmp: Vec<Said<'a, IcmpKind>>,
     /// Whether the message must be none of these.
     pub not_icmp: bool,
-    fragment: Vec<Said<'a, Fragment>>,
+    fragment: Option<Said<'a, Fragment>>,
     dscp: Vec<Said<'a, Dscp>>,
     vlan: Vec<Said<'a, Vlan>>,
     /// What else is asked, by the word that asks: alternatives, each of which is some tests.
@@ -44,8 +44,8 @@ impl<'a> Options<'a> {
             } else if all.icmp.is_empty() && cursor.keyword("icmp6-type") {
                 all.not_icmp = cursor.keyword("not");
                 all.icmp = cursor.list(|cursor| icmp(cursor, true))?;
-            } else if all.fragment.is_empty() && cursor.keyword("fragment") {
-                all.fragment = fragment(cursor)?;
+            } else if all.fragment.is_none() && cursor.keyword("fragment") {
+                all.fragment = Some(fragment(cursor)?);
             } else if all.dscp.is_empty() && all.has_not("dscp") && cursor.keyword("dscp") {
                 if cursor.keyword("not") {
                     let said = cursor.list(dscp)?;
@@ -164,29 +164,25 @@ impl<'a> Options<'a> {
         cursor: &Cursor<'a>,
         needs_first: bool,
     ) -> Result<Vec<(Conditions, Vec<Test>)>, ParseError> {
-        let later = self
-            .fragment
-            .iter()
-            .find(|said| said.thing == Fragment::Later);
+        let later = self.fragment.filter(|said| said.thing == Fragment::Later);
         if let Some(later) = later.filter(|_| needs_first) {
             return Err(cursor.problem(Problem::LaterFragment, later.word, None));
         }
         let further = self.further.iter();
         let further = further.map(|(_, alternatives)| alternatives.len());
-        let lists = [self.fragment.len(), self.dscp.len(), self.vlan.len()];
+        let lists = [self.dscp.len(), self.vlan.len()];
         within_capacity(cursor, further.chain(lists))?;
         let tests = self.tests();
         let mut all = Vec::new();
-        for fragment in or_none(&self.fragment) {
-            for dscp in or_none(&self.dscp) {
-                for vlan in or_none(&self.vlan) {
-                    let conditions = Conditions {
-                        fragment,
-                        dscp,
-                        vlan,
-                    };
-                    all.extend(tests.iter().map(|tests| (conditions, tests.clone())));
-                }
+        let fragment = self.fragment.map(|said| said.thing);
+        for dscp in or_none(&self.dscp) {
+            for vlan in or_none(&self.vlan) {
+                let conditions = Conditions {
+                    fragment,
+                    dscp,
+                    vlan,
+                };
+                all.extend(tests.iter().map(|tests| (conditions, tests.clone())));
             }
         }
         Ok(all)
@@ -318,33 +314,22 @@ fn octet(text: &str) -> Option<Result<u8, Problem>> {
     is_number(text).then(|| text.parse().map_err(|_| Problem::IcmpTooHigh))
 }
 
-/// With `not`, all that it can else be.
-fn fragment<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Said<'a, Fragment>>, ParseError> {
+/// With `not`, the other part: a packet that is whole has no part to be another.
+fn fragment<'a>(cursor: &mut Cursor<'a>) -> Result<Said<'a, Fragment>, ParseError> {
     let not = cursor.keyword("not");
-    let Said { thing, word } = cursor.said(|cursor| {
-        Ok(if cursor.keyword("first") {
-            Fragment::First
-        } else if cursor.keyword("later") {
-            Fragment::Later
-        } else if !not && cursor.keyword("none") {
+    cursor.said(|cursor| {
+        let first = cursor.keyword("first");
+        Ok(if first || cursor.keyword("later") {
+            match first == not {
+                true => Fragment::Later,
+                false => Fragment::First,
+            }
+        } else if not || cursor.keyword("none") {
             Fragment::None
         } else {
             Fragment::Any
         })
-    })?;
-    let all: &[Fragment] = match (not, thing) {
-        (false, Fragment::Any) => &[Fragment::Any],
-        (false, Fragment::First) => &[Fragment::First],
-        (false, Fragment::Later) => &[Fragment::Later],
-        (true, Fragment::First) => &[Fragment::Later, Fragment::None],
-        (true, Fragment::Later) => &[Fragment::First, Fragment::None],
-        (true, Fragment::Any) | (_, Fragment::None) => &[Fragment::None],
-    };
-    let said = |thing: &Fragment| Said {
-        thing: *thing,
-        word,
-    };
-    Ok(all.iter().map(said).collect())
+    })
 }
 
 pub(super) fn dscp(cursor: &mut Cursor<'_>) -> Result<Dscp, ParseError> {

@@ -106,10 +106,8 @@ fn what_few_rules_ask_for_stands_behind() {
     );
     check("drop mark 0x1f/0xf0", &["drop mark 0x10/0xf0"]);
     check("drop fragment not", &["drop fragment none"]);
-    check(
-        "drop fragment not first",
-        &["drop fragment later", "drop fragment none"],
-    );
+    check("drop fragment not first", &["drop fragment later"]);
+    check("drop fragment not later", &["drop fragment first"]);
     check("drop vlan not any", &["drop vlan none"]);
     check("drop vlan not none", &["drop vlan any"]);
     check("drop vlan not { none, 7 }", &["drop vlan not 7"]);
@@ -138,6 +136,25 @@ fn what_few_rules_ask_for_stands_behind() {
         "drop to any port 1 flags F/F",
         &["drop proto tcp to any port 1 flags F/F"],
     );
+}
+
+#[test]
+fn a_packet_that_is_no_fragment_is_not_another_one() {
+    let rules: RuleSet = "drop in fragment not first\ndrop in fragment not later"
+        .parse()
+        .unwrap();
+    let by = |text| {
+        let packet = Dialect::Packets.packet(text, Way::In).unwrap();
+        rules.judge(&Ok(packet)).by
+    };
+    assert_eq!(by("udp fragment 10.0.0.1 > 10.0.0.2"), Decider::Rule(0));
+    assert_eq!(
+        by("udp first-fragment 10.0.0.1:1 > 10.0.0.2:2"),
+        Decider::Rule(1)
+    );
+    assert_eq!(by("udp 10.0.0.1:1 > 10.0.0.2:2"), Decider::Default);
+    assert_eq!(by("arp"), Decider::Default);
+    assert_eq!(by("not-ip"), Decider::Default);
 }
 
 #[test]
