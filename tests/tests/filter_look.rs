@@ -51,6 +51,29 @@ fn check_shows_every_mistake() {
 }
 
 #[test]
+fn explain_knows_the_mark_that_a_rule_has_set() {
+    let world = World::new();
+    let rules = "mark 7 in proto udp to any port 5001\ndrop in mark 7\ndrop in mark 8\n";
+    let rules = file(&world, "rules", rules);
+    let explain = ["filter", "explain", "--file", &rules];
+    let said = |packet: &str, more: &[&str]| {
+        let words = [&explain[..], &[packet], more].concat();
+        world.nke(&words).ok().stdout
+    };
+    let told = said("udp 10.0.0.1:1 > 10.0.0.2:5001", &["-v"]);
+    assert_eq!(
+        told,
+        format!(
+            "rule 1 (line 1): mark 0x7 in proto udp to any port 5001\n\
+             {rules}: drop by rule 2 (line 2): drop in mark 0x7\n"
+        )
+    );
+    let told = said("udp 10.0.0.1:1 > 10.0.0.2:5002 mark 9", &["-v"]);
+    assert!(told.contains("    mark: 0x9, not 0x8\n"), "{told}");
+    assert!(told.contains("pass by default"), "{told}");
+}
+
+#[test]
 fn explain_names_the_rule_that_decides() {
     let world = World::new();
     let rules = "pass in proto icmp\ndrop in proto tcp from 10.0.0.0/8 to any port 22\n";

@@ -19,8 +19,6 @@ fn action() -> impl Strategy<Value = Action> {
 
 /// What becomes of a packet that a rule is about, and one of how many is logged if any is.
 fn rule_action() -> impl Strategy<Value = (Action, bool, u32)> {
-    let mark = (0..4u32, prop_oneof![Just(u32::MAX), 1..4u32])
-        .prop_filter_map("no mark", |(value, mask)| Mark::new(value, mask));
     prop_oneof![
         4 => (action(), any::<bool>()).prop_map(|(action, log)| (action, log, 1)),
         1 => (action(), 1..4u32).prop_map(|(action, sample)| (action, true, sample)),
@@ -31,7 +29,7 @@ fn rule_action() -> impl Strategy<Value = (Action, bool, u32)> {
             (Action::Redirect(name), log, if log { sample } else { 1 })
         }),
         1 => Just((Action::Count, false, 1)),
-        1 => mark.prop_map(|mark| (Action::Mark(mark), false, 1)),
+        1 => mark().prop_map(|mark| (Action::Mark(mark), false, 1)),
     ]
 }
 
@@ -210,14 +208,17 @@ pub(super) fn interface() -> impl Strategy<Value = InterfaceName> {
         .prop_filter_map("no interface", |name| name.parse::<InterfaceName>().ok())
 }
 
+fn mark() -> impl Strategy<Value = Mark> {
+    (0..4u32, prop_oneof![Just(u32::MAX), 1..4u32])
+        .prop_filter_map("no mark", |(value, mask)| Mark::new(value, mask))
+}
+
 /// Tests of all kinds that any packet can be asked for, none most often.
 fn tests() -> impl Strategy<Value = Vec<Test>> {
     let lengths = (length(), length())
         .prop_filter_map("no range", |(a, b)| LengthRange::new(a.min(b), a.max(b)))
         .prop_map(Asked::Length);
-    let marks = (0..4u32, prop_oneof![Just(u32::MAX), 1..4u32])
-        .prop_filter_map("no mark", |(value, mask)| Mark::new(value, mask))
-        .prop_map(Asked::Mark);
+    let marks = mark().prop_map(Asked::Mark);
     let from = mac().prop_map(Asked::EtherFrom);
     let to = mac().prop_map(Asked::EtherTo);
     let on = interface().prop_map(Asked::On);
@@ -422,7 +423,7 @@ pub(super) fn packet() -> impl Strategy<Value = Packet> {
     let tag = proptest::option::of(vlan_id());
     let notes = (
         proptest::option::of(length()),
-        proptest::option::of(0..4u32),
+        proptest::option::of(mark()),
         proptest::option::of((mac(), mac())),
         proptest::option::of(interface()),
     );

@@ -120,7 +120,7 @@ fn properties(cursor: &mut Cursor<'_>, packet: &mut Packet) -> Result<(), ParseE
         } else if cursor.keyword("length") {
             packet.length = Some(options::length(cursor)?);
         } else if cursor.keyword("mark") {
-            packet.mark = Some(options::mark_number(cursor)?);
+            packet.mark = Some(options::mark(cursor)?);
         } else if cursor.keyword("on") {
             packet.interface = Some(options::interface(cursor)?);
         } else if cursor.keyword("ether") {
@@ -259,7 +259,7 @@ impl fmt::Display for Packet {
             write!(f, " length {length}")?;
         }
         if let Some(mark) = mark {
-            write!(f, " mark {mark:#x}")?;
+            write!(f, " mark {mark}")?;
         }
         if let Some(name) = interface {
             write!(f, " on {name}")?;

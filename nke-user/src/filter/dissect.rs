@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::conditions::{Dscp, Fragment, VlanId};
 use super::expression::Frame;
-use super::further::Mac;
+use super::further::{Mac, Mark};
 use super::interface_name::InterfaceName;
 use super::rule::{Direction, PortProtocol, Protocol, Way};
 
@@ -36,8 +36,8 @@ pub struct Packet {
     pub vlan: Option<VlanId>,
     /// How many bytes it has behind its link header and tags, if that is said.
     pub length: Option<u32>,
-    /// The mark that the kernel keeps with it, if that is said.
-    pub mark: Option<u32>,
+    /// What is known of the mark that the kernel keeps with it.
+    pub mark: Option<Mark>,
     /// Where its frame comes from and goes, if it has one and that is said.
     pub ether: Option<(Mac, Mac)>,
     /// The interface that it comes in by, or goes out by if it only goes out, if that is said.
@@ -91,7 +91,7 @@ pub struct Obscured;
 pub fn dissect(bytes: &[u8], direction: Direction) -> Result<Packet, Obscured> {
     let mut nothing = Packet {
         length: Some(0),
-        mark: Some(0),
+        mark: Some(Mark::whole(0)),
         ether: bytes
             .first_chunk()
             .map(|[a, b, c, d, e, f, g, h, i, j, k, l]| {
@@ -132,7 +132,7 @@ pub(super) fn dissect_behind_link(
 ) -> Result<Packet, Obscured> {
     let plain = Packet {
         length: u32::try_from(bytes.len()).ok(),
-        mark: Some(0),
+        mark: Some(Mark::whole(0)),
         ..Packet::unknown(direction.into())
     };
     carried(kind, bytes, 0, plain)

@@ -5,6 +5,7 @@
 
 use super::conditions::{Conditions, Fragment, Vlan};
 use super::dissect::{Ends, Obscured, Packet};
+use super::further::Mark;
 use super::known::KnownSets;
 use super::rule::{Action, Addresses, Rule, RuleSet, Transport};
 
@@ -56,8 +57,7 @@ impl RuleSet {
                         by: Decider::Rule(index),
                     };
                 }
-                Action::Count => {}
-                Action::Mark(mark) => packet.mark = packet.mark.map(|before| mark.set(before)),
+                Action::Count | Action::Mark(_) => rule.go_on(&mut packet),
             }
         }
         Judgement {
@@ -66,10 +66,10 @@ impl RuleSet {
         }
     }
 
-    /// The rules that count a packet and go on to the one that decides, by their indices; and the mark that it has in the
-    /// end, if it can be told.
+    /// The rules that count a packet and go on to the one that decides, by their indices; and what is known of the
+    /// mark that it has in the end.
     #[must_use]
-    pub fn going_on(&self, packet: &Packet) -> (Vec<usize>, Option<u32>) {
+    pub fn going_on(&self, packet: &Packet) -> (Vec<usize>, Option<Mark>) {
         let mut packet = packet.clone();
         let mut all = Vec::new();
         for (index, rule) in self.rules.iter().enumerate() {
@@ -78,8 +78,7 @@ impl RuleSet {
             }
             match rule.action {
                 Action::Pass | Action::Drop | Action::Reject(_) | Action::Redirect(_) => break,
-                Action::Count => {}
-                Action::Mark(mark) => packet.mark = packet.mark.map(|before| mark.set(before)),
+                Action::Count | Action::Mark(_) => rule.go_on(&mut packet),
             }
             all.push(index);
         }
@@ -88,6 +87,13 @@ impl RuleSet {
 }
 
 impl Rule {
+    /// Has a packet that this rule is about be as the rules behind see it.
+    pub fn go_on(&self, packet: &mut Packet) {
+        if let Action::Mark(mark) = self.action {
+            packet.mark = Some(packet.mark.map_or(mark, |before| mark.put_into(before)));
+        }
+    }
+
     /// Whether this rule is about a packet, where no named set is known.
     #[must_use]
     pub fn matches(&self, packet: &Packet) -> bool {

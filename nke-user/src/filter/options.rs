@@ -386,14 +386,6 @@ pub(super) fn mark(cursor: &mut Cursor<'_>) -> Result<Mark, ParseError> {
     )
 }
 
-pub(super) fn mark_number(cursor: &mut Cursor<'_>) -> Result<u32, ParseError> {
-    cursor.thing(
-        "a mark, as in `1` or `0x10`",
-        |_| None,
-        |text| word(text).map(|number| number.ok_or(Problem::MarkTooHigh)),
-    )
-}
-
 /// A number, decimal or hexadecimal, if it is one; nothing within if it has more than 32 bits.
 fn word(text: &str) -> Option<Option<u32>> {
     if let Some(digits) = text.strip_prefix("0x") {

@@ -42,6 +42,33 @@ impl Mark {
     pub const fn is(self, mark: u32) -> bool {
         mark & self.mask == self.value
     }
+
+    /// This mark, of which all bits are known.
+    #[must_use]
+    pub const fn whole(value: u32) -> Self {
+        let mask = u32::MAX;
+        Self { value, mask }
+    }
+
+    /// What is known of a mark that these bits were put into.
+    #[must_use]
+    pub const fn put_into(self, known: Self) -> Self {
+        let value = self.set(known.value);
+        let mask = self.mask | known.mask;
+        Self { value, mask }
+    }
+
+    /// Whether a mark is so of which this much is known; nothing if that depends on the rest.
+    pub(in crate::filter) const fn is_known(self, known: Self) -> Option<bool> {
+        let both = self.mask & known.mask;
+        if self.value & both != known.value & both {
+            Some(false)
+        } else if both == self.mask {
+            Some(true)
+        } else {
+            None
+        }
+    }
 }
 
 /// The address of an interface on its link, as it stands in the frame.

@@ -76,8 +76,30 @@ fn what_goes_on_counts_and_marks_till_one_decides() {
     let packet = |text| Dialect::Packets.packet(text, Way::In).unwrap();
     let udp = packet("udp 10.0.0.1:1 > 10.0.0.2:2 mark 6");
     assert_eq!(rules.judge(&Ok(udp.clone())).by, Decider::Rule(3));
-    assert_eq!(rules.going_on(&udp), (vec![0, 1], Some(1)));
+    assert_eq!(rules.going_on(&udp), (vec![0, 1], Some(Mark::whole(1))));
     let tcp = packet("tcp 10.0.0.1:1 > 10.0.0.2:2 mark 2");
     assert_eq!(rules.judge(&Ok(tcp.clone())).by, Decider::Default);
-    assert_eq!(rules.going_on(&tcp), (vec![2, 4], Some(2)));
+    assert_eq!(rules.going_on(&tcp), (vec![2, 4], Some(Mark::whole(2))));
+}
+
+#[test]
+fn what_a_rule_has_set_of_a_mark_is_known_to_those_behind() {
+    let by = |rules: &str, packet: &str| {
+        let packet = Dialect::Packets.packet(packet, Way::In).unwrap();
+        rules.parse::<RuleSet>().unwrap().judge(&Ok(packet)).by
+    };
+    let unsaid = "udp 10.0.0.1:1 > 10.0.0.2:2";
+    assert_eq!(by("mark 7 in\ndrop in mark 7", unsaid), Decider::Rule(1));
+    assert_eq!(by("mark 7 out\ndrop in mark 7", unsaid), Decider::Default);
+    let half = "mark 0x10/0xf0";
+    let behind = |rule: &str, packet| by(&format!("{half}\n{rule}"), packet);
+    assert_eq!(behind("drop mark 0x10/0x30", unsaid), Decider::Rule(1));
+    assert_eq!(behind("drop mark not 0x20/0xff", unsaid), Decider::Rule(1));
+    // What the rest of the mark is, nobody has said.
+    assert_eq!(behind("drop mark 0x10/0xff", unsaid), Decider::Default);
+    assert_eq!(behind("drop mark not 0x10/0xff", unsaid), Decider::Default);
+    let said = format!("{unsaid} mark 0x21");
+    assert_eq!(behind("drop mark 0x11", &said), Decider::Rule(1));
+    let half = format!("{unsaid} mark 1/0xf");
+    assert_eq!(behind("drop mark 0x11/0xff", &half), Decider::Rule(1));
 }

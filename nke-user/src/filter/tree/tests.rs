@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use super::layout::LEAST_ROOM;
 use super::*;
 use crate::filter::edit::MOST;
+use crate::filter::further::Mark;
 use crate::filter::interface_name::InterfaceName;
 use crate::filter::shapes::{Dice, Drawn, Shape, packet};
 use crate::filter::{
@@ -107,7 +108,10 @@ fn check(rules: &RuleSet, pages: &[Page], bytes: &[u8]) {
     let dissected = read(bytes);
     let (going_on, mark) = rules.going_on(dissected.as_ref().expect("it is plain"));
     assert_eq!(passed, going_on, "{bytes:02x?}");
-    assert_eq!(Some((subject.word(field::MARK) >> 32) as u32), mark);
+    assert_eq!(
+        mark,
+        Some(Mark::whole((subject.word(field::MARK) >> 32) as u32))
+    );
     let expected = match rules.judge(&dissected).by {
         Decider::Rule(index) => index + 1,
         Decider::Default => 0,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
-use nke::filter::{Decider, Packet, Rule, Way};
+use nke::filter::{Decider, Miss, Packet, Rule, Way};
 use serde_json::{Value, json};
 
 use super::{
@@ -70,21 +70,31 @@ impl<T: Target> Explain<T> {
     }
 }
 
-/// The rules that come before the one that decides.
-fn before<'a>(looked: &'a Looked, by: &Decider) -> &'a [Rule] {
+/// The rules that come before the one that decides, each with what the packet has otherwise: as it is when it comes to the rule.
+fn before<'a>(looked: &'a Looked, packet: &Packet, by: &Decider) -> Vec<(&'a Rule, Vec<Miss>)> {
     let rules = &looked.rules.rules;
-    match by {
+    let before = match by {
         Decider::Rule(index) => &rules[..*index],
         Decider::Default | Decider::Obscured => rules,
-    }
+    };
+    let mut packet = packet.clone();
+    let misses = before.iter().map(|rule| {
+        let misses = rule.misses_with(&packet, &looked.known);
+        if misses.is_empty() {
+            rule.go_on(&mut packet);
+        }
+        (rule, misses)
+    });
+    misses.collect()
 }
 
 fn print(looked: &Looked, packet: &Packet, manner: Manner) {
     let judgement = looked.rules.judge_with(&Ok(packet.clone()), &looked.known);
     if manner.verbose {
-        for (index, rule) in before(looked, &judgement.by).iter().enumerate() {
+        let before = before(looked, packet, &judgement.by).into_iter();
+        for (index, (rule, misses)) in before.enumerate() {
             line(format_args!("{}: {rule}", looked.name(index)));
-            for miss in rule.misses_with(packet, &looked.known) {
+            for miss in misses {
                 line(format_args!("    {miss}"));
             }
         }
@@ -114,9 +124,9 @@ fn explained(looked: &Looked, packet: &Packet) -> Value {
         Decider::Rule(index) => Some(index),
         Decider::Default | Decider::Obscured => None,
     };
-    let before: Vec<_> = (before(looked, &judgement.by).iter().enumerate())
-        .map(|(index, rule)| {
-            let misses = rule.misses_with(packet, &looked.known);
+    let before = before(looked, packet, &judgement.by).into_iter();
+    let before: Vec<_> = (before.enumerate())
+        .map(|(index, (rule, misses))| {
             let misses: Vec<_> = misses.iter().map(ToString::to_string).collect();
             json!({
                 "number": index + 1,
