@@ -86,6 +86,41 @@ fn a_capture_is_judged_by_the_kernels_program() {
 }
 
 #[test]
+fn a_packet_is_not_judged_by_its_beginning_where_the_whole_says_otherwise() {
+    let world = World::new();
+    let v4 = Ip::new("10.0.0.1", "10.0.0.2");
+    let udp = |port, length| Frame::from_outside().ip(&v4.udp(1000, port, &vec![0; length]));
+    let packets = [udp(53, 9000), udp(54, 9000), udp(54, 2000)];
+    let capture = file(&world, "trace.pcap", &pcap(1, &packets));
+    for first in ["drop", "count", "drop expr 'len > 5000' #"] {
+        let rules = format!("pass in proto udp to any port 53\n{first} in length 5000-20000\n");
+        let rules = file(&world, "rules", rules.as_bytes());
+        for hook in ["interface/xdp", "interface/in", "ip/in"] {
+            let words = ["filter", "test", &rules, &capture, "--hook", hook];
+            let report: Value = world.nke(&[&words[..], &["--json", "-v"]].concat()).json();
+            let found = ["packets", "not_run", "too_long", "cut"].map(|key| &report[key]);
+            assert_eq!(
+                found,
+                [&json!(2), &json!(1), &json!(1), &json!(1)],
+                "{hook}"
+            );
+            let fates = [0, 1, 2].map(|packet| &report["verdicts"][packet]["verdict"]);
+            assert_eq!(fates, ["pass", "not run", "pass"], "{hook}");
+            let ran = world.nke(&words).ok();
+            let told = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(
+                told.contains("1 were not run: of a packet 3000 bytes"),
+                "{told}"
+            );
+            assert!(
+                told.contains("1 were captured in part, or are longer"),
+                "{told}"
+            );
+        }
+    }
+}
+
+#[test]
 fn each_hook_judges_what_it_would_see() {
     let world = World::new();
     let rules = file(&world, "rules", RULES.as_bytes());

@@ -66,14 +66,21 @@ impl RuleSet {
         }
     }
 
+    /// The rules that count a packet and go on to the one that decides, by their indices, and what is known of the
+    /// mark that it has in the end, where no named set is known.
+    #[must_use]
+    pub fn going_on(&self, packet: &Packet) -> (Vec<usize>, Option<Mark>) {
+        self.going_on_with(packet, &KnownSets::default())
+    }
+
     /// The rules that count a packet and go on to the one that decides, by their indices; and what is known of the
     /// mark that it has in the end.
     #[must_use]
-    pub fn going_on(&self, packet: &Packet) -> (Vec<usize>, Option<Mark>) {
+    pub fn going_on_with(&self, packet: &Packet, known: &KnownSets) -> (Vec<usize>, Option<Mark>) {
         let mut packet = packet.clone();
         let mut all = Vec::new();
         for (index, rule) in self.rules.iter().enumerate() {
-            if !rule.matches(&packet) {
+            if !rule.matches_with(&packet, known) {
                 continue;
             }
             match rule.action {

@@ -78,7 +78,7 @@ impl Bench {
             Ok(Tried::Judged(action)) => Some(action),
             // No rule here rejects or redirects.
             Ok(Tried::Sent) => fail(format!("{}: an answer to {packet:02x?}", self.hook)),
-            Ok(Tried::NotThere | Tried::Refused) => None,
+            Ok(Tried::NotThere | Tried::Refused | Tried::TooLong) => None,
             Err(error) => fail(format!("{}: {error}: {packet:02x?}", self.hook)),
         }
     }

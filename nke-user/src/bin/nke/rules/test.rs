@@ -56,7 +56,9 @@ struct Report {
     not_there: usize,
     /// Packets that the kernel cannot be asked about.
     refused: usize,
-    /// Packets of which the capture has only the beginning.
+    /// Packets that the rules cannot be asked about by their beginning, which is all that the kernel takes.
+    too_long: usize,
+    /// Packets that have been judged by their beginning: the capture has no more, or the kernel takes no more.
     cut: usize,
 }
 
@@ -93,8 +95,14 @@ impl Test {
                     table.write(rules)?;
                 }
             }
-            let tried = trial.run(&packet.bytes)?;
-            let expected = trial.expected(rules, &known, &followed, &packet.bytes);
+            let bytes = &packet.bytes;
+            let (tried, expected) = if trial.is_told_by_beginning(rules, &known, bytes) {
+                let tried = trial.run(bytes)?;
+                (tried, trial.expected(rules, &known, &followed, bytes))
+            } else {
+                let judgement = rules.judge_with(&trial.dissect(bytes), &known);
+                (Tried::TooLong, judgement)
+            };
             if !tried.is(expected.action) && !limited {
                 return Err(Error::Disagreement {
                     origin: self.capture.display().to_string(),
@@ -121,6 +129,7 @@ impl Test {
             judged,
             not_there,
             refused,
+            too_long,
             cut,
         } = report;
         if self.format.json {
@@ -128,7 +137,8 @@ impl Test {
             value["hook"] = json!(self.hook);
             value["packets"] = json!(judged);
             value["not_seen"] = json!(not_there);
-            value["not_run"] = json!(refused);
+            value["not_run"] = json!(refused + too_long);
+            value["too_long"] = json!(too_long);
             value["cut"] = json!(cut);
             value["verdicts"] = Value::Array(packets);
             return print_json(&value);
@@ -149,9 +159,17 @@ impl Test {
                 "{refused} were not run: the kernel takes no such packet for a test"
             ));
         }
+        let longest = Trial::LONGEST;
+        if too_long > 0 {
+            note(format_args!(
+                "{too_long} were not run: of a packet {longest} bytes are taken for a test, and by those the rules say \
+                 otherwise than by the whole"
+            ));
+        }
         if cut > 0 {
             note(format_args!(
-                "{cut} were captured in part, and are run and counted so"
+                "{cut} were captured in part, or are longer than {longest} bytes, and are run and counted by their \
+                 beginning"
             ));
         }
         Ok(())
@@ -184,8 +202,11 @@ impl Report {
             Tried::Judged(_) | Tried::Sent => self.judged += 1,
             Tried::NotThere => self.not_there += 1,
             Tried::Refused => self.refused += 1,
+            Tried::TooLong => self.too_long += 1,
         }
-        self.cut += packet.cut as usize;
+        let in_part = packet.cut || packet.bytes.len() > Trial::LONGEST;
+        let judged = matches!(tried, Tried::Judged(_) | Tried::Sent);
+        self.cut += (judged && in_part) as usize;
     }
 }
 
@@ -200,7 +221,7 @@ fn fate(tried: Tried, expected: &Judgement) -> String {
         },
         Tried::Judged(action) => action.to_string(),
         Tried::NotThere => "not seen".to_owned(),
-        Tried::Refused => "not run".to_owned(),
+        Tried::Refused | Tried::TooLong => "not run".to_owned(),
     }
 }
 
@@ -209,7 +230,7 @@ const fn rule(tried: Tried, judgement: &Judgement) -> Option<usize> {
     match (tried, judgement.by) {
         (Tried::Judged(_) | Tried::Sent, Decider::Rule(index)) => Some(index + 1),
         (Tried::Judged(_) | Tried::Sent, Decider::Default | Decider::Obscured)
-        | (Tried::NotThere | Tried::Refused, _) => None,
+        | (Tried::NotThere | Tried::Refused | Tried::TooLong, _) => None,
     }
 }
 
