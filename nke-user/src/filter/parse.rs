@@ -288,7 +288,7 @@ pub(super) fn within_capacity(
 }
 
 /// How many rules a line can stand for: more are a slip.
-const MOST: usize = 1024;
+pub(super) const MOST: usize = 1024;
 
 /// Only digits: `parse` alone would take a sign as well.
 pub(super) fn is_number(text: &str) -> bool {

@@ -162,8 +162,8 @@ pub enum Problem {
         /// How many they stand for.
         rules: usize,
     },
-    /// Lists in braces that stand for more rules than there can be.
-    #[error("this is {rules} rules, more than a filter can hold")]
+    /// Lists in braces that stand for more rules than a line can.
+    #[error("this line stands for {rules} rules, and can for {most} at most: use a named set, or several lines", most = super::parse::MOST)]
     TooMany {
         /// How many they stand for.
         rules: usize,

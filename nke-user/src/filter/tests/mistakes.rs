@@ -176,7 +176,7 @@ fn errors_name_what_is_too_much() {
         &many,
         1,
         many.len(),
-        "this is 1025 rules, more than a filter can hold",
+        "this line stands for 1025 rules, and can for 1024 at most: use a named set, or several lines",
     );
 }
 
