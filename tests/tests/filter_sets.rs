@@ -187,6 +187,31 @@ fn files_are_read_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_member_that_is_said_twice_counts_once() {
+    let world = World::new();
+    let file = world.directory().join("members");
+    let file = file.to_str().expect("it is text");
+    fs::write(file, "192.0.2.1\n192.0.2.1\n192.0.2.1/32\n").expect("it is ours");
+    let created = set(&world, &["create", "one", "addresses", file]).ok();
+    assert!(
+        created
+            .stdout
+            .ends_with("created set one of addresses: 1 member\n"),
+        "{created:?}"
+    );
+    let replaced = set(&world, &["replace", "one", file]).ok();
+    assert_eq!(replaced.stdout, "set one: 1 member\n");
+    assert_eq!(lines(&world, "one"), ["192.0.2.1"]);
+    let deleted = set(&world, &["delete", "one", "--from", file]).ok();
+    assert_eq!(deleted.stdout, "set one: deleted 1 member\n");
+
+    fs::write(file, "80-90 80 91\n").expect("it is ours");
+    let created = set(&world, &["create", "ports", "ports", file]).ok();
+    assert_eq!(created.stdout, "created set ports of ports: 1 member\n");
+    assert_eq!(lines(&world, "ports"), ["80-91"]);
+}
+
+#[test]
 fn rules_ask_for_sets() {
     let world = World::with_addresses();
     world.attach(Hook::In, EXTENSION, &[]);

@@ -195,9 +195,9 @@ impl<T: Target> NamedSets<T> {
                 let About { kind, timeout, .. } = *set.about();
                 let members = text.members(kind, timeout)?;
                 self.guard(&control, &set, *force, |_| Ok(members.clone()))?;
-                sets.replace(&set, &members)?;
+                let set = sets.replace(&set, &members)?;
                 control.hasten();
-                output::line(format_args!("set {name}: {}", counted(members.len())));
+                output::line(format_args!("set {name}: {}", counted(size(&set)?)));
                 Ok(())
             }
             Verb::Flush { name, force } => {
@@ -272,11 +272,11 @@ impl<T: Target> NamedSets<T> {
             timeout,
             ..About::new(name, kind)
         };
-        control.sets(&self.of)?.create(&about, &members)?;
+        let set = control.sets(&self.of)?.create(&about, &members)?;
         output::line(format_args!(
             "created set {name} of {}: {}",
             kind_word(kind),
-            counted(members.len())
+            counted(size(&set)?)
         ));
         // Else it would go with the last attachment, and the set with it.
         let (held, extension) = control.hold(&wanted)?;
@@ -327,7 +327,9 @@ impl<T: Target> NamedSets<T> {
         let text = Text::of(members)?;
         let (control, _sets, mut set) = self.open(state, name, "delete")?;
         let members = text.members(set.about().kind, None)?;
-        let members: Vec<_> = members.iter().map(|it| it.member).collect();
+        let mut members: Vec<_> = members.iter().map(|it| it.member).collect();
+        members.sort_unstable_by_key(Member::order);
+        members.dedup();
         self.guard(&control, &set, force, |ends| {
             let mut all = around(&set, ends)?;
             all.retain(|it| !members.contains(&it.member));
@@ -413,6 +415,13 @@ fn around(set: &NamedSet, ends: [SocketAddr; 2]) -> anyhow::Result<Vec<Lasting>>
 
 fn no_timeouts() -> anyhow::Error {
     anyhow::anyhow!("sets of ports: {}", MemberProblem::NoTimeouts)
+}
+
+/// How many members a set has, which are fewer than a file says where it says one twice.
+fn size(set: &NamedSet) -> Result<usize, Error> {
+    let mut members = 0;
+    set.for_each(|_| members += 1)?;
+    Ok(members)
 }
 
 /// A number of members, in words.
