@@ -51,6 +51,48 @@ fn check_shows_every_mistake() {
 }
 
 #[test]
+fn check_reads_the_files_of_members() {
+    let world = World::new();
+    let wrong = file(&world, "wrong", "192.0.2.1\n10/8\n");
+    let other = file(&world, "other", "http\n");
+    let sets = "set a addresses from \"wrong\"\nset b addresses from \"other\"\n\
+                set c ports from \"nowhere\"\n";
+    let rules = file(&world, "rules", &format!("{sets}drop from @a\n"));
+    let ran = world.nke(&["filter", "check", "--json", &rules]);
+    let report: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+    let mistakes = &report["mistakes"];
+    let place = ["file", "line", "column", "width"].map(|key| &mistakes[0][key]);
+    assert_eq!(place, [&json!(wrong), &json!(2), &json!(1), &json!(4)]);
+    assert_eq!(mistakes[0]["text"], "10/8");
+    assert_eq!(mistakes[1]["file"], json!(other));
+    let nowhere = mistakes[2]["problem"].as_str().expect("it is told");
+    assert!(nowhere.contains("nowhere"), "{nowhere}");
+    assert_eq!(report["rules"], 1);
+    assert_ne!(ran.code, Some(0));
+    let (_, told) = world.nke(&["filter", "check", &rules]).fails_somehow();
+    for origin in [&wrong, &other, "nowhere"] {
+        assert!(told.contains(origin), "{told}");
+    }
+
+    // Beside what is no rule.
+    let both = file(
+        &world,
+        "both",
+        "drop frm any\nset a addresses from \"wrong\"\n",
+    );
+    let told = world
+        .nke(&["filter", "check", &both])
+        .fails("malformed-rules");
+    assert!(told.contains("drop frm any\n         ^^^"), "{told}");
+    assert!(told.contains("    10/8\n    ^^^^"), "{told}");
+    let ran = world.nke(&["filter", "check", "--json", &both]);
+    let report: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+    let files = [0, 1].map(|at| &report["mistakes"][at]["file"]);
+    assert_eq!(files, [&json!(both), &json!(wrong)]);
+    assert!(ran.exited_with("malformed-rules"), "{ran:?}");
+}
+
+#[test]
 fn explain_knows_the_mark_that_a_rule_has_set() {
     let world = World::new();
     let rules = "mark 7 in proto udp to any port 5001\ndrop in mark 7\ndrop in mark 8\n";

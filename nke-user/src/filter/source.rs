@@ -49,6 +49,17 @@ impl Dialect {
     ///
     /// As [`Dialect::source`].
     pub fn source_on(self, text: &str, own: &[IpAddr]) -> Result<Source, Vec<ParseError>> {
+        let (source, mistakes) = self.look_through(text, own);
+        if mistakes.is_empty() {
+            Ok(source)
+        } else {
+            Err(mistakes)
+        }
+    }
+
+    /// What can be read of a file, and every line that has a mistake.
+    #[must_use]
+    pub fn look_through(self, text: &str, own: &[IpAddr]) -> (Source, Vec<ParseError>) {
         let mut reading = Reading::default();
         let mut mistakes = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
@@ -62,11 +73,7 @@ impl Dialect {
             let line = text.lines().nth(open.line() - 1).unwrap_or_default();
             mistakes.push(open.never_ended(line));
         }
-        if mistakes.is_empty() {
-            Ok(reading.into())
-        } else {
-            Err(mistakes)
-        }
+        (reading.into(), mistakes)
     }
 
     /// The rules and the default of a file: on each line a rule, a default, a comment or nothing.

@@ -24,7 +24,7 @@ use nke::{
     find::Wanted,
 };
 
-pub(super) use self::stated::{Stated, known, lend, members, write_with};
+pub(super) use self::stated::{Stated, known, lend, members_of, write_with};
 use self::{show::Show, text::Text};
 use super::{
     found::find,

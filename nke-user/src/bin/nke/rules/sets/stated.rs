@@ -58,18 +58,20 @@ pub(crate) fn members(
     sets: &[StatedSet],
     file: &Path,
 ) -> anyhow::Result<Vec<(About, Vec<Lasting>)>> {
-    let directory = file.parent().map_or_else(PathBuf::new, Path::to_owned);
-    let members = |set: &StatedSet| {
-        let About { kind, timeout, .. } = set.about;
-        let members = match &set.members {
-            StatedMembers::Here(_) => set.members_at(now()),
-            StatedMembers::File(path) => {
-                Text::of_file(&directory.join(path))?.members(kind, timeout)?
-            }
-        };
-        Ok((set.about, members))
-    };
+    let members = |set: &StatedSet| Ok((set.about, members_of(set, file)?));
     sets.iter().map(members).collect()
+}
+
+/// The members of one of them.
+pub(crate) fn members_of(set: &StatedSet, file: &Path) -> anyhow::Result<Vec<Lasting>> {
+    let directory = file.parent().map_or_else(PathBuf::new, Path::to_owned);
+    let About { kind, timeout, .. } = set.about;
+    Ok(match &set.members {
+        StatedMembers::Here(_) => set.members_at(now()),
+        StatedMembers::File(path) => {
+            Text::of_file(&directory.join(path))?.members(kind, timeout)?
+        }
+    })
 }
 
 /// Does something while sets are as they are stated; they stay so if it is done.
