@@ -231,11 +231,17 @@ fn every_attachment_has_rules_of_its_own() {
 
     // Two at one hook are told apart by their ids.
     let second = world.attach(Hook::Out, EXTENSION, &[]).to_string();
-    drop(
-        world
-            .at(Hook::Out, &["filter", "add", "drop"])
-            .fails("many-rule-sets"),
-    );
+    let error = world
+        .at(Hook::Out, &["filter", "add", "drop"])
+        .fails("many-rule-sets");
+    assert!(error.contains("say which with --id"), "{error}");
+    let error = world.on(&["filter", "add", "drop"]).fails("many-rule-sets");
+    assert!(error.contains("say which with --hook or --id"), "{error}");
+    // So where the rule has left those at one hook.
+    let error = world
+        .on(&["filter", "add", "drop out"])
+        .fails("many-rule-sets");
+    assert!(error.contains("say which with --id"), "{error}");
     world
         .on(&["filter", "add", "--id", &second, "drop to any port 3"])
         .ok();

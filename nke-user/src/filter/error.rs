@@ -178,7 +178,7 @@ pub enum Error {
 
     /// The extension that has rules is attached there several times.
     #[error(
-        "{extension}: find: it is attached to {place} at {}; say which with --hook{or_id}",
+        "{extension}: find: it is attached to {place} at {}; say which with {option}",
         found.join(", ")
     )]
     ManyRuleSets {
@@ -188,8 +188,8 @@ pub enum Error {
         place: String,
         /// The hooks, with ids.
         found: Vec<String>,
-        /// What else tells them apart.
-        or_id: &'static str,
+        /// What tells them apart.
+        option: &'static str,
     },
 
     /// A rule asks for what packets have not got at a hook.

@@ -284,11 +284,14 @@ pub(super) fn one<T: Target>(
             let hooks: Vec<_> = found.hooks.iter().map(ToString::to_string).collect();
             format!("{} ({})", hooks.join(" "), found.id)
         });
+        let found = places.collect();
+        let at_one_hook = all.iter().all(|one| one.hooks == all[0].hooks);
+        let [of_place, of_hook] = T::OPTIONS;
         return Err(Error::ManyRuleSets {
             extension: T::EXTENSION,
             place: target.place(),
-            found: places.collect(),
-            or_id: T::OR_ID,
+            found,
+            option: if at_one_hook { of_hook } else { of_place },
         }
         .into());
     }

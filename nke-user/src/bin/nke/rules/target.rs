@@ -27,8 +27,8 @@ pub(crate) trait Target: Args + Debug {
     const SYNTAX: &'static str;
     /// What `--help` shows.
     const EXAMPLE: &'static str;
-    /// What else tells two at one place apart.
-    const OR_ID: &'static str;
+    /// What tells two at one place apart; and two at one hook of it.
+    const OPTIONS: [&'static str; 2];
     /// What is printed where no rules are.
     const NONE: &'static str;
 
@@ -102,7 +102,7 @@ impl Target for FilterTarget {
         [to ADDRESS [port N]]. A list in braces stands for a rule each.";
     const EXAMPLE: &'static str =
         "Example: nke filter add -i eth0 'drop in proto tcp from 10.0.0.0/8 to any port 22'";
-    const OR_ID: &'static str = " or --id";
+    const OPTIONS: [&'static str; 2] = ["--hook or --id", "--id"];
     const NONE: &'static str = "no packet filter is attached";
 
     fn everywhere(place: &Filters) -> Self {
@@ -236,7 +236,7 @@ impl Target for GuardTarget {
         in braces stands for a rule each.";
     const EXAMPLE: &'static str = "Example: nke guard add --cgroup /sys/fs/cgroup/web \
         'drop out proto tcp to 10.0.0.0/8 port 22'";
-    const OR_ID: &'static str = "";
+    const OPTIONS: [&'static str; 2] = ["--hook"; 2];
     const NONE: &'static str = "no connection guard is attached";
 
     fn everywhere(place: &Guards) -> Self {
