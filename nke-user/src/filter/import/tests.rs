@@ -112,6 +112,17 @@ fn iptables_is_read() {
 }
 
 #[test]
+fn all_but_later_fragments_are_no_rule() {
+    check(
+        "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -f -j DROP\n-A INPUT ! -f -j ACCEPT\nCOMMIT\n",
+        &on("eth0"),
+        "drop in inet fragment later
+         default pass",
+        &["`! -f`"],
+    );
+}
+
+#[test]
 fn what_rules_ask_further_is_read() {
     check(
         "*filter\n:INPUT ACCEPT [0:0]\n:SLOW - [0:0]\n\
