@@ -54,6 +54,8 @@ pub(crate) struct State {
     directory: OwnedFd,
     base: PathBuf,
     path: PathBuf,
+    /// What the directory lies over, if this has made it.
+    made: Option<OwnedFd>,
 }
 
 impl State {
@@ -73,7 +75,7 @@ impl State {
         })?;
         let path: PathBuf = path.components().collect();
         raise_memory_limit();
-        let directory = mount::open(&path)?;
+        let mount::Opened { directory, made } = mount::open(&path)?;
         rustix::fs::flock(&directory, FlockOperation::LockExclusive).map_err(|error| {
             let (source, remedy) = (error.into(), "try again");
             Error::State {
@@ -88,6 +90,7 @@ impl State {
             directory,
             base,
             path,
+            made,
         };
         for directory in [state.extensions(), state.all_chains()] {
             state.make_directory(&directory)?;
@@ -323,7 +326,7 @@ impl State {
 }
 
 impl Drop for State {
-    /// An empty state leaves nothing behind, not even its mount.
+    /// An empty state leaves nothing behind, not even its mount, nor a directory that was made for it now.
     fn drop(&mut self) {
         // What cannot be read is not empty.
         let (Ok(true), Ok(own)) = (self.is_empty(), self.own_directories()) else {
@@ -340,7 +343,7 @@ impl Drop for State {
         // A descriptor of the bpffs would keep it busy: only a path may be left.
         if let (Ok(null), Ok(device)) = (fs::File::open("/dev/null"), device) {
             self.directory = null.into();
-            mount::close(&self.path, device);
+            mount::close(&self.path, device, self.made.take());
         }
     }
 }

@@ -79,55 +79,106 @@ pub(crate) fn in_outermost<T: Send>(work: impl FnOnce() -> T + Send) -> io::Resu
     })
 }
 
+/// The state directory.
+pub(super) struct Opened {
+    pub(super) directory: OwnedFd,
+    /// What lies below the bpffs, locked, if it has been made for it: see [`remove`].
+    pub(super) made: Option<OwnedFd>,
+}
+
+/// How often to look again for a directory that another command takes away meanwhile.
+const PATIENCE: u32 = 100;
+
 /// Opens the state directory `path`, mounting a bpffs over it if it is not on one.
-pub(super) fn open(path: &Path) -> Result<OwnedFd> {
-    let failed = |stage, source| Error::State {
-        path: path.to_owned(),
-        stage,
-        source,
-        remedy: "give a directory that root can mount a bpffs on with --state",
-    };
+pub(super) fn open(path: &Path) -> Result<Opened> {
+    let failed = |stage, source| failed(path, stage, source);
     in_outermost(|| {
         let is_link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
         if is_link {
             return Err(unsafe_state(path));
         }
-        // Whatever the umask is, nobody else may write there.
-        let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
-        made.map_err(|source| failed("create", source))?;
-        // Two first commands at once must not mount one bpffs over the other: the directory
-        // below is the lock.
-        let below = open_directory(path).map_err(|source| failed("open", source))?;
-        if on_bpffs(&below).map_err(|source| failed("open", source))? {
-            return checked(path, below);
+        for _ in 0..PATIENCE {
+            if let Some(opened) = open_once(path)? {
+                return Ok(opened);
+            }
         }
-        rustix::fs::flock(&below, FlockOperation::LockExclusive)
-            .map_err(|error| failed("lock", error.into()))?;
-        let again = open_directory(path).map_err(|source| failed("open", source))?;
-        if on_bpffs(&again).map_err(|source| failed("open", source))? {
-            return checked(path, again);
-        }
-        let below = checked(path, below)?;
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        rustix::mount::mount("nke", path, "bpf", flags, Some(c"mode=0700"))
-            .map_err(|error| failed("mount a bpffs", error.into()))?;
-        drop(below);
-        open_directory(path).map_err(|source| failed("open", source))
+        Err(failed("open", io::Error::from(io::ErrorKind::NotFound)))
     })
     .map_err(|source| failed("enter the mount namespace of PID 1", source))?
 }
 
-/// Takes the bpffs of this device away again, if nke mounted it and nobody else is using it.
-pub(super) fn close(path: &Path, device: u64) {
+/// The same, if nobody takes the directory away in between.
+fn open_once(path: &Path) -> Result<Option<Opened>> {
+    let failed = |stage, source| failed(path, stage, source);
+    let is_new = std::fs::symlink_metadata(path).is_err();
+    // Whatever the umask is, nobody else may write there.
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.map_err(|source| failed("create", source))?;
+    // Two first commands at once must not mount one bpffs over the other: the directory
+    // below is the lock.
+    let Some(below) = there(open_directory(path)).map_err(|source| failed("open", source))? else {
+        return Ok(None);
+    };
+    let mounted = |directory| {
+        let directory = checked(path, directory)?;
+        let made = None;
+        Ok(Some(Opened { directory, made }))
+    };
+    if on_bpffs(&below).map_err(|source| failed("open", source))? {
+        return mounted(below);
+    }
+    rustix::fs::flock(&below, FlockOperation::LockExclusive)
+        .map_err(|error| failed("lock", error.into()))?;
+    let Some(again) = there(open_directory(path)).map_err(|source| failed("open", source))? else {
+        return Ok(None);
+    };
+    if on_bpffs(&again).map_err(|source| failed("open", source))? {
+        return mounted(again);
+    }
+    if !is_same(&below, &again).map_err(|source| failed("open", source))? {
+        return Ok(None);
+    }
+    let below = checked(path, below)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let mounted = rustix::mount::mount("nke", path, "bpf", flags, Some(c"mode=0700"));
+    if let Err(error) = mounted {
+        if is_new {
+            let _: io::Result<()> = std::fs::remove_dir(path);
+        }
+        return Err(failed("mount a bpffs", error.into()));
+    }
+    let directory = open_directory(path).map_err(|source| failed("open", source))?;
+    let made = is_new.then_some(below);
+    Ok(Some(Opened { directory, made }))
+}
+
+/// Takes the bpffs of this device away again, if nke mounted it and nobody else is using it; and the directory, if this
+/// command has made it.
+pub(super) fn close(path: &Path, device: u64, made: Option<OwnedFd>) {
     // Another command that waits for the lock holds the directory open: the unmounting then
     // fails with EBUSY, as it should.
     let unmount = || {
         if is_own(device) {
             // What cannot be taken away now, the next command takes away.
-            let _: rustix::io::Result<()> = rustix::mount::unmount(path, UnmountFlags::NOFOLLOW);
+            let unmounted = rustix::mount::unmount(path, UnmountFlags::NOFOLLOW);
+            if let (Ok(()), Some(below)) = (unmounted, made) {
+                remove(path, &below);
+            }
         }
     };
     let _: io::Result<()> = in_outermost(unmount);
+}
+
+/// Takes the directory away that this command has made.
+///
+/// The kernel would take away with it what another mount namespace has mounted over the same directory. So it
+/// has been locked from before it could be mounted over: who waits to do so, wherever, finds it gone and makes another.
+/// A directory that an earlier command has made stays.
+fn remove(path: &Path, below: &OwnedFd) {
+    let found = open_directory(path);
+    if found.is_ok_and(|found| is_same(below, &found).unwrap_or(false)) {
+        let _: io::Result<()> = std::fs::remove_dir(path);
+    }
 }
 
 /// Whether nke mounted the file system of this device: that is written where its device's name
@@ -150,6 +201,19 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(Into::into)
 }
 
+/// What was opened; nothing if it is not there.
+fn there(opened: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+fn is_same(one: &OwnedFd, other: &OwnedFd) -> io::Result<bool> {
+    let inode = |file| rustix::fs::fstat(file).map(|found| (found.st_dev, found.st_ino));
+    Ok(inode(one)? == inode(other)?)
+}
+
 fn on_bpffs(directory: &OwnedFd) -> io::Result<bool> {
     Ok(rustix::fs::fstatfs(directory)?.f_type == BPF_FS_MAGIC)
 }
@@ -161,6 +225,15 @@ fn checked(path: &Path, directory: OwnedFd) -> Result<OwnedFd> {
         Ok(directory)
     } else {
         Err(unsafe_state(path))
+    }
+}
+
+fn failed(path: &Path, stage: &'static str, source: io::Error) -> Error {
+    Error::State {
+        path: path.to_owned(),
+        stage,
+        source,
+        remedy: "give a directory that root can mount a bpffs on with --state",
     }
 }
 

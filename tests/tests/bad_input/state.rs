@@ -4,7 +4,7 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use nke_tests::{Hook, Ran, World, binaries, fail, trail};
@@ -104,13 +104,72 @@ fn paths_that_are_no_directories() {
 #[test]
 fn a_directory_is_made_whatever_the_umask() {
     let world = World::new();
-    let script = format!("umask 0; exec {} list", binaries::nke().display());
-    let mut command = Command::new("sh");
-    world.dress(&mut command);
-    command.env("NKE_STATE", world.directory().join("new/state"));
-    Ran::of(command.args(["-c", &script])).ok();
-    let made = fs::metadata(world.directory().join("new/state")).expect("it was made");
+    let state = world.directory().join("new/state");
+    let run = |verb: &str| {
+        let script = format!("umask 0; exec {} {verb}", binaries::nke().display());
+        let mut command = Command::new("sh");
+        world.dress(&mut command);
+        command.env("NKE_STATE", &state);
+        Ran::of(command.args(["-c", &script])).ok();
+    };
+    run("load counter");
+    run("unload counter");
+    let made = fs::metadata(&state).expect("it was made");
     assert_eq!(made.mode() & 0o022, 0, "{:o}", made.mode());
+}
+
+#[test]
+fn a_command_that_changes_nothing_leaves_no_directory() {
+    let world = World::new();
+    let state = world.directory().join("clean");
+    let text = state.display().to_string();
+    let nke = |words: &[&str]| world.nke(&[&["--state", &text], words].concat());
+    nke(&["list"]).ok();
+    assert!(!state.exists());
+    drop(nke(&["unload", "counter"]).fails("not-loaded"));
+    assert!(!state.exists());
+    // One that was there stays, and one that is needed.
+    nke(&["load", "counter"]).ok();
+    nke(&["list"]).ok();
+    nke(&["unload", "counter"]).ok();
+    nke(&["list"]).ok();
+    assert_eq!(nke_tests::tree(&state), [""; 0]);
+    assert!(state.is_dir());
+}
+
+#[test]
+fn many_that_leave_no_directory_are_in_nobodys_way() {
+    let world = World::new();
+    let state = world.directory().join("crowded");
+    let text = state.display().to_string();
+    let many = |words: &[&str]| {
+        let words = [&["--state", &text], words].concat();
+        let children: Vec<_> = (0..8)
+            .map(|_| {
+                let mut command = world.command(&words);
+                command.stdout(Stdio::null()).stderr(Stdio::piped());
+                command.spawn().expect("the command can be run")
+            })
+            .collect();
+        for child in children {
+            let output = child.wait_with_output().expect("it ends");
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{error}");
+        }
+    };
+    for _ in 0..10 {
+        many(&["list"]);
+    }
+    many(&["load", "counter"]);
+    let nke = |words: &[&str]| world.nke(&[&["--state", &text], words].concat()).ok();
+    assert!(nke(&["list"]).stdout.contains("counter"));
+    let layers = fs::read_to_string("/proc/self/mountinfo").expect("it is there");
+    assert_eq!(
+        layers.lines().filter(|line| line.contains(&text)).count(),
+        1
+    );
+    many(&["unload", "counter"]);
+    assert_eq!(nke_tests::tree(&state), [""; 0]);
 }
 
 #[test]
