@@ -1,13 +1,19 @@
 //! Fast paths: which rule sets have one, and that none judges by rules that are not in force.
 
-use nke::filter::{Action, Rule, RuleSet};
+use nke::{
+    control::Control,
+    filter::{Action, Lasting, Rule, RuleSet, SetKind},
+};
 use nke_tests::{
     Hook, World,
     frame::{Frame, Ip},
     trail,
 };
 
-use crate::filter::Filter;
+use crate::{
+    filter::Filter,
+    sets::{about, sets},
+};
 
 /// More than are few, so that they are searched.
 const MANY: &str =
@@ -176,6 +182,31 @@ fn a_fast_path_stays_and_goes_with_its_attachment() {
     world.at(Hook::Xdp, &["detach", "counter"]).ok();
     assert!(fast().is_some());
     world.at(Hook::Xdp, &["detach", "packet-filter"]).ok();
+}
+
+#[test]
+fn a_fast_path_stays_while_its_set_is_edited_and_goes_with_it() {
+    let world = World::new();
+    let mut filter = Filter::attach(&world, Hook::Xdp);
+    let sets = sets(&world);
+    let member = |text: &str| Lasting::forever(text.parse().expect("a member"));
+    let about = about("few", SetKind::Addresses);
+    let set = sets.create(&about, &[member("10.0.0.9")]);
+    let mut set = set.expect("it is made");
+    let asking = rules("drop from @few\n");
+    filter.write(&asking);
+    let fast = || fast_path(&world, &filter);
+    let first = fast().expect("a fast path");
+    check(&filter, &[], &[1]);
+    set.add(&sets, &[member("10.0.0.1")]).expect("it fits");
+    check(&filter, &[1], &[]);
+    Control::open(&world.state()).expect("a state").hasten();
+    assert_eq!(fast(), Some(first), "it follows edits");
+    sets.replace(&set, &[]).expect("it is emptied");
+    check(&filter, &[], &[1]);
+    Control::open(&world.state()).expect("a state").hasten();
+    let second = fast().expect("a fast path");
+    assert_ne!(second, first, "the set is another");
 }
 
 #[test]

@@ -245,9 +245,14 @@ impl Index {
 
     /// Whether the index whose map has this number tells anything.
     pub(in crate::filter) fn is_in_force(id: u32) -> bool {
-        let page = rustix::param::page_size();
-        let memory = sys::map::open(id).and_then(|map| Memory::map_part(&map, 0, page));
-        memory.is_ok_and(|memory| get(&memory.words()[IN_FORCE]) != 0)
+        let word = || {
+            let map = sys::map::open(id)?;
+            let bytes = sys::map::describe(&map)?.value_size as usize;
+            // One of a small set is less than a page.
+            let head = Memory::map_part(&map, 0, bytes.min(rustix::param::page_size()))?;
+            head.load(IN_FORCE * 8)
+        };
+        word().is_ok_and(|word| word != 0)
     }
 }
 
