@@ -373,6 +373,7 @@ impl Control {
         };
         Tail::new(&name, kind, copy(ring)?, copy(lost)?).map(Some)
     }
+
     /// The count of log lines that an extension leaves out; `None` if it keeps none.
     ///
     /// # Errors

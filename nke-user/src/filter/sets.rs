@@ -182,6 +182,15 @@ impl Sets {
     ///
     /// Those of [`Sets::all`] and [`NamedSet::snapshot`].
     pub fn known<'a>(&self, rules: impl IntoIterator<Item = &'a Rule>) -> Result<KnownSets, Error> {
+        self.copies(rules, NamedSet::snapshot)
+    }
+
+    /// Those that these rules ask for, each copied in this way.
+    fn copies<'a>(
+        &self,
+        rules: impl IntoIterator<Item = &'a Rule>,
+        copy: impl Fn(&NamedSet) -> Result<Set, Error>,
+    ) -> Result<KnownSets, Error> {
         let asked = rules.into_iter().flat_map(Rule::memberships);
         let names: HashSet<_> = asked.map(|membership| membership.set).collect();
         if names.is_empty() {
@@ -189,9 +198,7 @@ impl Sets {
         }
         let all = self.all()?.into_iter();
         let asked = all.filter(|set| names.contains(&set.about.name));
-        asked
-            .map(|set| Ok((set.about.name, set.snapshot()?)))
-            .collect()
+        asked.map(|set| Ok((set.about.name, copy(&set)?))).collect()
     }
 
     /// What the ends of a connection are in, of those sets that these rules ask for: copies, which have no other members.
@@ -204,28 +211,11 @@ impl Sets {
         rules: impl IntoIterator<Item = &'a Rule>,
         ends: [SocketAddr; 2],
     ) -> Result<KnownSets, Error> {
-        let asked = rules.into_iter().flat_map(Rule::memberships);
-        let names: HashSet<_> = asked.map(|membership| membership.set).collect();
-        if names.is_empty() {
-            return Ok(KnownSets::default());
-        }
-        let of = |set: NamedSet| {
-            let kind = set.about.kind;
-            let mut members = Vec::new();
-            for end in ends.map(|end| Member::of_end(kind, end)) {
-                members.extend(set.member(end)?);
-            }
-            // No more than two.
-            let copy = Set::of(&set.about, &members).map_err(|problem| Error::SetTooLarge {
-                name: set.about.name.to_string(),
-                problem: problem.to_string(),
-            })?;
-            Ok((set.about.name, copy))
-        };
-        let all = self.all()?.into_iter();
-        all.filter(|set| names.contains(&set.about.name))
-            .map(of)
-            .collect()
+        self.copies(rules, |set| {
+            let ends = ends.map(|end| Member::of_end(set.about.kind, end));
+            let members = ends.into_iter().flat_map(|end| set.member(end).transpose());
+            copied(&set.about, &members.collect::<Result<Vec<_>, _>>()?)
+        })
     }
 
     /// Takes over all sets of another extension, or of another build of one, as they are: what becomes
@@ -356,18 +346,24 @@ fn available() -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
+fn too_large(about: &About, problem: String) -> Error {
+    let name = about.name.to_string();
+    Error::SetTooLarge { name, problem }
+}
+
+/// The set of these members, in memory.
+fn copied(about: &About, members: &[Lasting]) -> Result<Set, Error> {
+    Set::of(about, members).map_err(|problem| too_large(about, problem.to_string()))
+}
+
 /// A map of these members, which nobody searches yet.
 fn made(about: &About, members: &[Lasting]) -> Result<OwnedFd, Error> {
-    let too_large = |problem: String| Error::SetTooLarge {
-        name: about.name.to_string(),
-        problem,
-    };
-    let set = Set::of(about, members).map_err(|problem| too_large(problem.to_string()))?;
+    let set = copied(about, members)?;
     let lines = set.lines();
     let bytes = size_of_val(lines) as u64;
     if available().is_some_and(|available| bytes > available) {
         let problem = format!("it needs {bytes} bytes, and the host has not so many to spare");
-        return Err(too_large(problem));
+        return Err(too_large(about, problem));
     }
     make_map(about.name, lines).map_err(failed(about.name, "make a map for"))
 }

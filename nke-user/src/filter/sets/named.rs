@@ -9,7 +9,7 @@ use super::{
         Error,
         set::{About, Index, Inserted, Lasting, Mapped, Member, Set, Store as _},
     },
-    Sets, failed, now,
+    Sets, copied, failed, now,
 };
 
 /// One of an extension's named sets.
@@ -86,10 +86,7 @@ impl NamedSet {
     pub fn snapshot(&self) -> Result<Set, Error> {
         let mut members = Vec::new();
         self.for_each(|member| members.push(member))?;
-        Set::of(&self.about, &members).map_err(|problem| Error::SetTooLarge {
-            name: self.about.name.to_string(),
-            problem: problem.to_string(),
-        })
+        copied(&self.about, &members)
     }
 
     /// The member that this is, or is in: of an address the longest prefix.
