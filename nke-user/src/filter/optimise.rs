@@ -27,6 +27,9 @@ use std::ops::Range;
 use super::cover::{Bounds, Region};
 use super::rule::{Action, Rule, RuleSet};
 
+/// Of more rules that shadow another together it is not tried which could be left out.
+const MOST_NAMED: usize = 64;
+
 /// Something about a list of rules that its owner may not have meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
@@ -34,7 +37,7 @@ pub enum Finding {
     Shadowed {
         /// The rule's index.
         rule: usize,
-        /// Those before it that leave nothing to it.
+        /// Those before it that together match all that it does, and of which none can be left out.
         by: Vec<usize>,
         /// Whether one of those says otherwise, so that it looks as if it did something.
         otherwise: bool,
@@ -124,10 +127,11 @@ impl List<'_> {
             }
             if left.is_empty() {
                 stays[rule] = false;
+                let by = self.enough(rule, by);
                 let otherwise = by.iter().any(|by| !self.agree(*by, rule));
                 findings.push(Finding::Shadowed {
                     rule,
-                    by: self.enough(rule, by),
+                    by,
                     otherwise,
                 });
             }
@@ -135,13 +139,29 @@ impl List<'_> {
         findings
     }
 
-    /// One rule that is enough to shadow another, if there is one; else those that do together.
+    /// Of rules that leave nothing to another, those that do without the rest: none of them could be left out, unless
+    /// they are too many to try.
     fn enough(&self, rule: usize, by: Vec<usize>) -> Vec<usize> {
-        let alone = by.iter().copied().find(|one| {
+        let suffice = |by: &[usize]| {
             let mut left = self.regions[rule].clone();
-            left.subtract(&self.regions[*one]).is_ok() && left.is_empty()
-        });
-        alone.map_or(by, |one| vec![one])
+            by.iter()
+                .all(|one| left.subtract(&self.regions[*one]).is_ok())
+                && left.is_empty()
+        };
+        // The last took what was left, and may have all of it.
+        if let Some(last) = by.last().filter(|last| suffice(&[**last])) {
+            return vec![*last];
+        }
+        let mut enough = by;
+        if enough.len() <= MOST_NAMED {
+            for index in (0..enough.len()).rev() {
+                let one = enough.remove(index);
+                if !suffice(&enough) {
+                    enough.insert(index, one);
+                }
+            }
+        }
+        enough
     }
 
     /// From the last to the first, each without those that have been found: so that all can go.
@@ -245,6 +265,17 @@ mod tests {
         check(
             "default drop\npass proto tcp\ndrop proto tcp to any port 22",
             &[shadowed(1, &[0], true)],
+        );
+        // One that says the same has all of it, whatever another in front says of some of it.
+        check(
+            "pass inet6 proto tcp\ndrop proto tcp flags S/SA\ndrop proto tcp flags S/SAFR",
+            &[
+                shadowed(2, &[1], false),
+                Finding::Overlap {
+                    first: 0,
+                    second: 1,
+                },
+            ],
         );
         // Only together: and the last one is needed.
         check(

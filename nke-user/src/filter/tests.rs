@@ -4,6 +4,7 @@ mod calls;
 mod goes_on;
 mod mistakes;
 mod properties;
+mod shadows;
 
 use super::*;
 
