@@ -168,6 +168,39 @@ fn explain_names_the_rule_that_decides() {
 }
 
 #[test]
+fn a_file_is_explained_as_load_would_have_it() {
+    let world = World::new();
+    let explain = |text: &str, more: &[&str]| {
+        let rules = file(&world, "rules", text);
+        let words = ["filter", "explain", "--file", &rules];
+        world.nke(&[&words[..], more].concat())
+    };
+    let said = explain("default drop\npass proto tcp", &["arp"])
+        .ok()
+        .stdout;
+    let added = "pass by rule 2 (added by `load` without --force): pass arp";
+    assert!(said.contains(added), "{said}");
+    let packet = "tcp 10.0.0.1:1 > 10.0.0.2:2";
+    // Each is refused where it is said to be, and if there is no place for it.
+    for (rules, more) in [
+        ("reject in proto tcp", &["--hook", "ip/in"][..]),
+        ("mark 1", &["--hook", "interface/xdp"]),
+        ("reject in proto tcp\nreject out proto tcp", &[]),
+        ("pass in\npass out", &["-i", "lo"]),
+    ] {
+        let (_, told) = explain(rules, &[more, &[packet]].concat()).fails_somehow();
+        let hook = more.get(1).filter(|_| more[0] == "--hook");
+        let at = format!("rules at {}", hook.unwrap_or(&"interface/xdp"));
+        assert!(told.contains(&at), "{told}");
+    }
+    explain("mark 1", &[packet]).ok();
+    // What is forwarded goes both ways.
+    let said = explain("drop out proto tcp", &["--hook", "ip/forward", packet]);
+    let said = said.ok().stdout;
+    assert!(said.contains("drop by rule 1 (line 1)"), "{said}");
+}
+
+#[test]
 fn optimise_finds_what_can_go() {
     let world = World::new();
     world.attach(Hook::Xdp, "packet-filter", &[]);

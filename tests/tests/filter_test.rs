@@ -55,7 +55,9 @@ fn a_capture_is_judged_by_the_kernels_program() {
     let rules = file(&world, "rules", RULES.as_bytes());
     let capture = file(&world, "trace.pcap", &pcap(1, &packets()));
     let report: Value = world
-        .nke(&["filter", "test", &rules, &capture, "--json", "-v"])
+        .nke(&[
+            "filter", "test", &rules, &capture, "--json", "-v", "--force",
+        ])
         .json();
     assert_eq!(
         (&report["packets"], &report["not_run"]),
@@ -73,7 +75,8 @@ fn a_capture_is_judged_by_the_kernels_program() {
             "packet": "udp 10.0.0.1:1000 > 10.0.0.2:53 vlan 7",
         })
     );
-    let said = world.nke(&["filter", "test", &rules, &capture, "-v"]).ok();
+    let words = ["filter", "test", &rules, &capture, "-v", "--force"];
+    let said = world.nke(&words).ok();
     let line = "     3 drop     rule 2        54 bytes, tcp 10.0.0.1:1000 > 10.0.0.2:80 flags S\n";
     assert!(said.stdout.contains(line), "{}", said.stdout);
     assert!(
@@ -117,6 +120,53 @@ fn a_packet_is_not_judged_by_its_beginning_where_the_whole_says_otherwise() {
                 "{told}"
             );
         }
+    }
+}
+
+#[test]
+fn rules_are_tried_as_load_would_have_them() {
+    let world = World::new();
+    let capture = file(&world, "trace.pcap", &pcap(1, &packets()));
+    let test = |text: &str, hook: &str, more: &[&str]| {
+        let rules = file(&world, "rules", text.as_bytes());
+        let words = ["filter", "test", &rules, &capture, "--hook", hook];
+        world.nke(&[&words[..], more].concat())
+    };
+    for (rule, hook, code) in [
+        ("mark 1 proto tcp", "interface/xdp", "rule-not-there"),
+        ("drop mark 1", "interface/xdp", "rule-not-there"),
+        ("reject proto tcp", "ip/in", "rule-not-there"),
+        ("redirect to lo proto tcp", "ip/forward", "rule-not-there"),
+        (
+            "drop ether from 02:00:00:00:00:01",
+            "ip/out",
+            "rule-not-there",
+        ),
+        ("drop out proto tcp", "interface/in", "rule-never-matches"),
+    ] {
+        let told = test(rule, hook, &[]).fails(code);
+        assert!(told.contains(&format!("rules at {hook}: ")), "{told}");
+        test(rule, "interface/out", &[]).ok();
+    }
+    // ARP is passed by a rule that is added, as it would be on an interface.
+    let report = |force: &[&str]| -> Value {
+        let words = [&["--json", "-v"], force].concat();
+        test(RULES, "interface/xdp", &words).json()
+    };
+    let spared = report(&[]);
+    assert_eq!(spared["rules"][3]["rule"], "pass arp");
+    assert_eq!(spared["verdicts"][4]["verdict"], "pass");
+    assert_eq!(report(&["--force"])["verdicts"][4]["verdict"], "drop");
+    let told = test(RULES, "interface/xdp", &[]).ok().stderr;
+    assert!(
+        told.contains("interface/xdp: added `pass arp` behind the others"),
+        "{told}"
+    );
+    // What is forwarded goes out as well.
+    for way in ["in", "out"] {
+        let words = ["--json", "-v"];
+        let forwarded = test(&format!("drop {way} proto tcp"), "ip/forward", &words);
+        assert_eq!(forwarded.json::<Value>()["verdicts"][2]["verdict"], "drop");
     }
 }
 

@@ -125,4 +125,6 @@ pub(crate) use stated::{head, lasting};
 pub use states::{DEFAULT_LIMIT, FlowState, Followed, KnownFlows, LARGEST_LIMIT, Numbers, States};
 pub use table::{GoneInterface, Hits, Listing, Prepared, Table};
 pub use trial::{Capture, Captured, Trial, Tried, Unreadable};
-pub use ways::{can_match, refuse_what_never_matches, ways_at};
+pub use ways::{
+    added_by_load, as_met_at, can_match, packet_hooks, refuse_what_never_matches, ways_at,
+};

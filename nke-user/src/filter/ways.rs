@@ -1,8 +1,8 @@
 //! Which ways things go that a hook sees, and so which rules can match there. Nothing here does I/O.
 
-use std::fmt::Display;
+use std::{borrow::Cow, fmt::Display};
 
-use super::{Action, Asked, Error, Rule, Way};
+use super::{Action, Asked, Error, KnownSets, Rule, RuleSet, Way};
 use crate::hook::{Hook, Kind};
 
 /// The ways that things go which a hook sees: both where packets are forwarded.
@@ -21,6 +21,40 @@ pub fn ways_at(hook: Hook) -> &'static [Way] {
 pub fn can_match(rule: &Rule, hooks: &[Hook]) -> bool {
     let mut ways = hooks.iter().flat_map(|hook| ways_at(*hook));
     ways.any(|way| rule.applies(*way))
+}
+
+/// The hooks that packets come by, at interfaces and at the IP layer.
+pub fn packet_hooks() -> impl Iterator<Item = Hook> {
+    Hook::all().filter(|hook| {
+        let name = hook.row().name;
+        name.starts_with("interface/") || name.starts_with("ip/")
+    })
+}
+
+/// Rules as what comes by at a hook meets them: what is forwarded goes in and out, so that it is of no
+/// account which of these a rule says.
+pub fn as_met_at(hook: Hook, rules: &RuleSet) -> Cow<'_, RuleSet> {
+    if ways_at(hook).len() < 2 {
+        return Cow::Borrowed(rules);
+    }
+    let mut met = rules.clone();
+    for rule in &mut met.rules {
+        rule.way = None;
+    }
+    Cow::Owned(met)
+}
+
+/// The rules that `load` puts behind those of a file at these hooks, so that a default of `drop` spares what hosts
+/// are reached by; but for the caller's own connection, which is at one place only.
+pub fn added_by_load(rules: &RuleSet, hooks: &[Hook], known: &KnownSets) -> Vec<Rule> {
+    let mut added = Vec::new();
+    for hook in hooks.iter().filter(|_| rules.default.drops()) {
+        let link = hook.row().kind == Kind::Interface;
+        let lacking = rules.lacking(ways_at(*hook), link, None, known);
+        let new = lacking.into_iter().filter(|rule| !added.contains(rule));
+        added.extend(new.collect::<Vec<_>>());
+    }
+    added
 }
 
 /// Which of the things that rules can ask packets have not got at a hook; nothing if it is there.

@@ -1,9 +1,18 @@
 //! Rules that are only looked at: those of a file, or those in force.
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
-use nke::filter::{Dialect, InterfaceName, KnownSets, RuleSet, Source, Way, ways_at};
+use nke::{
+    filter::{
+        Dialect, Error, InterfaceName, KnownSets, RuleSet, Source, Way, added_by_load, as_met_at,
+        packet_hooks, refuse_what_never_matches, ways_at,
+    },
+    hook::{Hook, Kind},
+};
 use serde_json::{Value, json};
 
 use super::{find, not_attached, sets, target::Target};
@@ -24,7 +33,7 @@ pub(super) struct Looked {
     /// The place, or the file.
     pub(super) title: String,
     /// The hooks where they are in force.
-    hooks: Vec<String>,
+    hooks: Vec<Hook>,
     /// The interface where they are in force, if they are at one.
     pub(super) interface: Option<InterfaceName>,
     /// The ways that things go there.
@@ -40,24 +49,7 @@ impl<T: Target> Asked<T> {
     /// Finds them, without root if it is a file's.
     pub(super) fn look(&self, state: &Path) -> anyhow::Result<Vec<Looked>> {
         if let Some(file) = &self.file {
-            let scope = T::everywhere(&self.place).scope();
-            let stated = sets::Stated::read(T::DIALECT, file, &scope)?;
-            let known = sets::known(state, T::EXTENSION, &stated)?;
-            let Source { rules, lines, .. } = stated.source;
-            let ways = match T::DIALECT {
-                Dialect::Packets => vec![Way::In, Way::Out],
-                Dialect::Calls => Way::CALLS.to_vec(),
-            };
-            let scope = T::everywhere(&self.place).scope();
-            return Ok(vec![Looked {
-                title: file.display().to_string(),
-                hooks: Vec::new(),
-                interface: scope.interface.and_then(|name| name.parse().ok()),
-                ways,
-                known,
-                rules,
-                lines: Some(lines),
-            }]);
+            return Ok(vec![self.of_file(state, file)?]);
         }
         let target = T::everywhere(&self.place);
         let control = open::look(state)?;
@@ -71,9 +63,9 @@ impl<T: Target> Asked<T> {
             };
             all.push(Looked {
                 title: found.to_string(),
-                hooks: found.hooks.iter().map(ToString::to_string).collect(),
                 interface: found.interface.as_ref().and_then(|name| name.parse().ok()),
                 ways: ways.copied().collect(),
+                hooks: found.hooks,
                 rules,
                 known,
                 lines: None,
@@ -84,13 +76,81 @@ impl<T: Target> Asked<T> {
         }
         Ok(all)
     }
+
+    fn of_file(&self, state: &Path, file: &Path) -> anyhow::Result<Looked> {
+        let scope = T::everywhere(&self.place).scope();
+        let stated = sets::Stated::read(T::DIALECT, file, &scope)?;
+        let known = sets::known(state, T::EXTENSION, &stated)?;
+        let Source { rules, lines, .. } = stated.source;
+        let hooks = scope.hook.map(|family| family.hooks().to_vec());
+        let ways = match (&hooks, T::DIALECT) {
+            (Some(hooks), _) => hooks.iter().flat_map(|it| ways_at(*it)).copied().collect(),
+            (None, Dialect::Packets) => vec![Way::In, Way::Out],
+            (None, Dialect::Calls) => Way::CALLS.to_vec(),
+        };
+        Ok(Looked {
+            title: file.display().to_string(),
+            hooks: hooks.unwrap_or_default(),
+            interface: scope.interface.and_then(|name| name.parse().ok()),
+            ways,
+            known,
+            rules,
+            lines: Some(lines),
+        })
+    }
+
+    /// Finds them; those of a file as `load` would put them in force where they are said to be, or else somewhere.
+    pub(super) fn look_as_loaded(&self, state: &Path) -> anyhow::Result<Vec<Looked>> {
+        let mut all = self.look(state)?;
+        for looked in all.iter_mut().filter(|looked| looked.lines.is_some()) {
+            let hooks = looked.hooks_that_take::<T>()?;
+            let added = added_by_load(&looked.rules, &hooks, &looked.known);
+            looked.rules.rules.extend(added);
+        }
+        Ok(all)
+    }
 }
 
 impl Looked {
+    /// The hooks that are named, if `load` takes these rules there; without one, those where it does. Of calls, which
+    /// have all hooks together, none then.
+    fn hooks_that_take<T: Target>(&self) -> Result<Vec<Hook>, Error> {
+        let refused = |hooks: &[Hook]| {
+            let place = hooks
+                .first()
+                .map(|hook| format!("{} at {hook}", self.title));
+            let place = place.unwrap_or_default();
+            refuse_what_never_matches(&self.rules.rules, hooks, &place, T::EXTENSION)
+        };
+        if !self.hooks.is_empty() {
+            return refused(&self.hooks).map(|()| self.hooks.clone());
+        }
+        let hooks = packet_hooks().filter(|hook| {
+            let kind = hook.row().kind;
+            T::DIALECT == Dialect::Packets && (self.interface.is_none() || kind == Kind::Interface)
+        });
+        let (take, refuse): (Vec<_>, Vec<_>) = hooks.partition(|hook| refused(&[*hook]).is_ok());
+        match refuse.first().filter(|_| take.is_empty()) {
+            Some(hook) => refused(&[*hook]).map(|()| take),
+            None => Ok(take),
+        }
+    }
+
+    /// The rules as packets meet them there.
+    pub(super) fn met(&self) -> Cow<'_, RuleSet> {
+        match self.hooks.as_slice() {
+            [hook] => as_met_at(*hook, &self.rules),
+            _ => Cow::Borrowed(&self.rules),
+        }
+    }
+
     /// `rule 3`, and of a file its line.
     pub(super) fn name(&self, rule: usize) -> String {
         match self.line(rule) {
             Some(line) => format!("rule {} (line {line})", rule + 1),
+            None if self.lines.is_some() => {
+                format!("rule {} (added by `load` without --force)", rule + 1)
+            }
             None => format!("rule {}", rule + 1),
         }
     }
@@ -101,7 +161,8 @@ impl Looked {
 
     /// Where they are from, with what else is to be said.
     pub(super) fn json(&self, more: &Value) -> Value {
-        let mut value = json!({ "place": self.title, "hooks": self.hooks });
+        let hooks: Vec<_> = self.hooks.iter().map(ToString::to_string).collect();
+        let mut value = json!({ "place": self.title, "hooks": hooks });
         if let (Some(value), Some(more)) = (value.as_object_mut(), more.as_object()) {
             value.extend(more.clone());
         }

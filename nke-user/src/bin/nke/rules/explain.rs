@@ -44,7 +44,7 @@ impl<T: Target> Explain<T> {
         // A mistake costs nobody the lock.
         packet(Way::In)?;
         let mut explanations = Vec::new();
-        for looked in self.asked.look(state)? {
+        for looked in self.asked.look_as_loaded(state)? {
             let Some(first) = looked.ways.first() else {
                 continue;
             };
@@ -77,9 +77,10 @@ fn before<'a>(looked: &'a Looked, packet: &Packet, by: &Decider) -> Vec<(&'a Rul
         Decider::Rule(index) => &rules[..*index],
         Decider::Default | Decider::Obscured => rules,
     };
+    let met = looked.met();
     let mut packet = packet.clone();
-    let misses = before.iter().map(|rule| {
-        let misses = rule.misses_with(&packet, &looked.known);
+    let misses = before.iter().zip(&met.rules).map(|(rule, met)| {
+        let misses = met.misses_with(&packet, &looked.known);
         if misses.is_empty() {
             rule.go_on(&mut packet);
         }
@@ -89,7 +90,7 @@ fn before<'a>(looked: &'a Looked, packet: &Packet, by: &Decider) -> Vec<(&'a Rul
 }
 
 fn print(looked: &Looked, packet: &Packet, manner: Manner) {
-    let judgement = looked.rules.judge_with(&Ok(packet.clone()), &looked.known);
+    let judgement = looked.met().judge_with(&Ok(packet.clone()), &looked.known);
     if manner.verbose {
         let before = before(looked, packet, &judgement.by).into_iter();
         for (index, (rule, misses)) in before.enumerate() {
@@ -119,7 +120,7 @@ fn print(looked: &Looked, packet: &Packet, manner: Manner) {
 }
 
 fn explained(looked: &Looked, packet: &Packet) -> Value {
-    let judgement = looked.rules.judge_with(&Ok(packet.clone()), &looked.known);
+    let judgement = looked.met().judge_with(&Ok(packet.clone()), &looked.known);
     let rule = match judgement.by {
         Decider::Rule(index) => Some(index),
         Decider::Default | Decider::Obscured => None,

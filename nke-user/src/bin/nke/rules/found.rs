@@ -52,7 +52,7 @@ impl Found {
         let lacking = self.guard(target, rules.default, || Ok(Cow::Borrowed(&rules)))?;
         rules.rules.extend(lacking.iter().cloned());
         self.table.write(&rules)?;
-        self.tell(&lacking);
+        tell_added(self, &lacking);
         Ok(())
     }
 
@@ -66,7 +66,7 @@ impl Found {
         let lacking = self.guard(target, revision.default(), all)?;
         revision.insert(revision.length(), &lacking);
         self.table.revise(&revision)?;
-        self.tell(&lacking);
+        tell_added(self, &lacking);
         Ok(())
     }
 
@@ -99,15 +99,6 @@ impl Found {
                 sets.known_of(&rules.rules, [*far, *near])
             }
             _ => Ok(KnownSets::default()),
-        }
-    }
-
-    fn tell(&self, lacking: &[Rule]) {
-        for rule in lacking {
-            output::note(format_args!(
-                "{self}: added `{rule}` behind the others, or the default would drop what the host \
-                 is reached by; --force leaves it out"
-            ));
         }
     }
 
@@ -197,6 +188,16 @@ impl Found {
             (None, Some(netns)) => format!("namespace {netns}"),
             (None, None) => "this namespace".to_owned(),
         }
+    }
+}
+
+/// Says which rules have been put behind the others.
+pub(super) fn tell_added(place: &dyn fmt::Display, added: &[Rule]) {
+    for rule in added {
+        output::note(format_args!(
+            "{place}: added `{rule}` behind the others, or the default would drop what the host \
+             is reached by; --force leaves it out"
+        ));
     }
 }
 

@@ -12,13 +12,14 @@ use nke::{
     error,
     filter::{
         self, Action, Asked, Capture, Captured, Decider, Dialect, Error, Followed, InterfaceName,
-        Judgement, Listing, Packet, Trial, Tried, Unreadable, dissect,
+        Judgement, KnownSets, Listing, Packet, RuleSet, Trial, Tried, Unreadable, added_by_load,
+        as_met_at, dissect, refuse_what_never_matches,
     },
     hook::Hook,
 };
 use serde_json::{Value, json};
 
-use super::{listing::print_filter, sets};
+use super::{FilterTarget, found::tell_added, listing::print_filter, sets, target::Target as _};
 use crate::{
     arguments::Format,
     failure::Manner,
@@ -42,6 +43,10 @@ pub(crate) struct Test {
     /// As by this interface, which need not be there; without it, by that which the capture names for each packet (pcapng), or lo
     #[arg(short, long, value_name = "IFACE")]
     interface: Option<InterfaceName>,
+    /// As `load --force` would: without the rules for ARP and neighbour discovery that it puts behind the others where
+    /// the default would drop these
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -65,12 +70,16 @@ struct Report {
 impl Test {
     pub(super) fn run(&self, state: &Path, manner: Manner) -> anyhow::Result<()> {
         let stated = sets::Stated::read(Dialect::Packets, &self.rules, &Scope::default())?;
-        let rules = &stated.source.rules;
+        let place = format!("{} at {}", self.rules.display(), self.hook);
+        let rules = &stated.source.rules.rules;
+        refuse_what_never_matches(rules, &[self.hook], &place, FilterTarget::EXTENSION)?;
         let input = open(&self.capture)?;
         let mut capture = Capture::new(input).map_err(|problem| self.unreadable(problem))?;
         let mut trial = Trial::load(self.hook)?;
         let lo = trial.interface();
         let known = sets::lend(state, &trial, &stated)?;
+        let rules = &self.as_loaded(stated.source.rules, &known);
+        let met = &*as_met_at(self.hook, rules);
         let mut table = trial.table()?;
         table.write(rules)?;
         trial.hasten()?;
@@ -96,11 +105,11 @@ impl Test {
                 }
             }
             let bytes = &packet.bytes;
-            let (tried, expected) = if trial.is_told_by_beginning(rules, &known, bytes) {
+            let (tried, expected) = if trial.is_told_by_beginning(met, &known, bytes) {
                 let tried = trial.run(bytes)?;
-                (tried, trial.expected(rules, &known, &followed, bytes))
+                (tried, trial.expected(met, &known, &followed, bytes))
             } else {
-                let judgement = rules.judge_with(&trial.dissect(bytes), &known);
+                let judgement = met.judge_with(&trial.dissect(bytes), &known);
                 (Tried::TooLong, judgement)
             };
             if !tried.is(expected.action) && !limited {
@@ -121,6 +130,16 @@ impl Test {
             }
         }
         self.print(report, &table.read()?)
+    }
+
+    /// The rules with those that `load` would put behind them.
+    fn as_loaded(&self, mut rules: RuleSet, known: &KnownSets) -> RuleSet {
+        if !self.force {
+            let added = added_by_load(&rules, &[self.hook], known);
+            tell_added(&self.hook, &added);
+            rules.rules.extend(added);
+        }
+        rules
     }
 
     fn print(&self, report: Report, listing: &Listing) -> anyhow::Result<()> {
