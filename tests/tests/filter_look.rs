@@ -93,6 +93,61 @@ fn check_reads_the_files_of_members() {
 }
 
 #[test]
+fn check_refuses_what_load_would_refuse_anywhere() {
+    let world = World::new();
+    let check = |text: &str| {
+        let rules = file(&world, "rules", text);
+        world.nke(&["filter", "check", &rules])
+    };
+    let expressions: String = (0..65)
+        .map(|at| format!("drop expr 'tcp[{at}] = 1'\n"))
+        .collect();
+    let alike: String = (0..700).map(|it| format!("drop length {it}\n")).collect();
+    let sets: String = (0..1025)
+        .map(|it| format!("set s{it} ports {{ }}\n"))
+        .collect();
+    let lengths: Vec<_> = (1..10).map(|it| format!("10.0.0.0/{it}")).collect();
+    let lengths = format!("set a addresses timeout 1h {{ {} }}", lengths.join(", "));
+    for (text, code) in [
+        (expressions.as_str(), "expressions-full"),
+        (&alike, "rules-full"),
+        (&sets, "many-sets"),
+        (&lengths, "set-too-large"),
+        ("reject in proto tcp\ndrop out\n", "rule-never-matches"),
+        (
+            "set web ports { 80 }\npass\ndrop from @web\n",
+            "malformed-rules",
+        ),
+    ] {
+        drop(check(text).fails(code));
+    }
+    let told = check("set web ports { 80 }\ndrop from { ::1, @web }\n").fails("malformed-rules");
+    let marked = "    drop from { ::1, @web }\n                     ^^^^\n";
+    assert!(told.contains("line 2, column 18"), "{told}");
+    assert!(told.contains(marked), "{told}");
+    drop(check("reject out\ndrop in\n").fails_somehow());
+
+    // What sets there are is known where the filter is loaded.
+    let told = check("drop from @office\n").ok().stderr;
+    assert!(
+        told.contains("not checked whether there is @office"),
+        "{told}"
+    );
+    world
+        .nke(&["filter", "set", "create", "office", "addresses"])
+        .ok();
+    check("drop from @office\n").ok();
+    for (text, code) in [
+        ("drop from @ofice\n", "no-set"),
+        ("drop to any port @office\n", "set-kind"),
+        ("set office ports { }\n", "set-exists"),
+    ] {
+        drop(check(text).fails(code));
+    }
+    check("set home ports { }\ndrop from @office port @home\n").ok();
+}
+
+#[test]
 fn explain_knows_the_mark_that_a_rule_has_set() {
     let world = World::new();
     let rules = "mark 7 in proto udp to any port 5001\ndrop in mark 7\ndrop in mark 8\n";
@@ -190,7 +245,10 @@ fn a_file_is_explained_as_load_would_have_it() {
     ] {
         let (_, told) = explain(rules, &[more, &[packet]].concat()).fails_somehow();
         let hook = more.get(1).filter(|_| more[0] == "--hook");
-        let at = format!("rules at {}", hook.unwrap_or(&"interface/xdp"));
+        let at = match hook {
+            Some(hook) => format!("rules at {hook}: "),
+            None => "rules: no hook takes all of its rules; at interface/xdp: ".to_owned(),
+        };
         assert!(told.contains(&at), "{told}");
     }
     explain("mark 1", &[packet]).ok();

@@ -291,6 +291,10 @@ fn files_of_rules_state_sets() {
         ),
         (
             "set names ports { 54 }\nset more ports { 1 }\ndrop from @names\n",
+            "malformed-rule",
+        ),
+        (
+            "set senders addresses { }\nset more ports { 1 }\ndrop from @names\n",
             "set-kind",
         ),
         (

@@ -62,6 +62,7 @@ mod safeguard;
 pub mod import;
 
 mod encode;
+mod room;
 mod tree;
 
 mod set;
@@ -108,6 +109,7 @@ pub use parse::parse_rules;
 pub use parse_error::{Expected, Found, ParseError, Problem};
 pub use rate::{Limit, Period, Sources};
 pub use revision::Revision;
+pub use room::refuse_what_has_no_room;
 pub use rule::{
     Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
     Transport, Way,

@@ -174,6 +174,14 @@ pub enum Problem {
     /// What is no member of a set.
     #[error("{0}")]
     Member(MemberProblem),
+    /// A set that the file states, as what it is not.
+    #[error("the members of this set are {is}, and here it is asked for {wanted}")]
+    SetTaken {
+        /// What its members are.
+        is: &'static str,
+        /// What the rule takes them for.
+        wanted: &'static str,
+    },
     /// Two sets of one name.
     #[error("there is a set of this name already, on line {earlier}")]
     SecondSet {

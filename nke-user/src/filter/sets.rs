@@ -28,7 +28,7 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
 };
 
-use nke_ebpf::set::{Kind, Line, SETS};
+use nke_ebpf::set::{Line, SETS};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 pub(crate) use self::restate::Instead;
@@ -185,6 +185,25 @@ impl Sets {
         self.copies(rules, NamedSet::snapshot)
     }
 
+    /// Refuses rules that ask for a set which is not there, or as what it is not; `but` says which sets there will be.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSet`], [`Error::SetKind`]; those of [`Sets::all`].
+    pub fn refuse_what_is_not_there(
+        &self,
+        rules: &[Rule],
+        but: &dyn Fn(SetName) -> bool,
+    ) -> Result<(), Error> {
+        let all = self.all()?;
+        for rule in rules {
+            for membership in rule.memberships().filter(|it| !but(it.set)) {
+                slot_for(&all, membership, rule)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Those that these rules ask for, each copied in this way.
     fn copies<'a>(
         &self,
@@ -314,23 +333,18 @@ fn no_set(name: SetName, stage: &'static str, all: &[NamedSet]) -> Error {
 /// The slot of the set that a rule asks for, which must have what it takes it for.
 pub(super) fn slot_for(
     all: &[NamedSet],
-    Membership { side: _, port, set }: &Membership,
+    membership: &Membership,
     rule: &Rule,
 ) -> Result<u16, Error> {
-    let found = all.iter().find(|found| found.about.name == *set);
-    let found = found.ok_or_else(|| no_set(*set, "write rules", all))?;
-    let is = match (found.about.kind, port) {
-        (Kind::Addresses | Kind::Pairs, false) | (Kind::Ports, true) => None,
-        (Kind::Addresses, true) => Some("addresses"),
-        (Kind::Pairs, true) => Some("addresses with ports"),
-        (Kind::Ports, false) => Some("ports"),
-    };
-    if let Some(is) = is {
+    let set = membership.set;
+    let found = all.iter().find(|found| found.about.name == set);
+    let found = found.ok_or_else(|| no_set(set, "write rules", all))?;
+    if let Some(is) = membership.is_not(found.about.kind) {
         return Err(Error::SetKind {
             name: set.to_string(),
             rule: Box::new(rule.clone()),
             is,
-            wanted: if *port { "ports" } else { "addresses" },
+            wanted: membership.takes_for(),
         });
     }
     u16::try_from(found.slot).map_err(|_| Error::ManySets { limit: SETS })

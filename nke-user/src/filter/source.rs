@@ -16,11 +16,12 @@ use std::str::FromStr;
 
 use super::cursor::Cursor;
 use super::dialect::Dialect;
+use super::further::Membership;
 use super::parse;
 use super::parse_error::{ParseError, Problem};
 use super::rule::{Action, Rule, RuleSet};
 use super::stated::{self, Open, Read, StatedSet};
-use super::words::words;
+use super::words::{Word, words};
 
 /// A file of rules, and where in it each of them stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,11 @@ impl Dialect {
                 mistakes.push(mistake);
                 reading.skip_set(line);
             }
+        }
+        let taken_wrongly = reading.taken_wrongly(self, text);
+        if !taken_wrongly.is_empty() {
+            mistakes.extend(taken_wrongly);
+            mistakes.sort_by_key(|mistake| mistake.line);
         }
         if let Some(open) = &reading.open {
             let line = text.lines().nth(open.line() - 1).unwrap_or_default();
@@ -171,6 +177,32 @@ impl Reading {
         Ok(())
     }
 
+    /// The lines whose rules ask for a set that is stated here as what it is not.
+    fn taken_wrongly(&self, dialect: Dialect, text: &str) -> Vec<ParseError> {
+        let mut lines = (1..).zip(text.lines());
+        let mut mistakes: Vec<ParseError> = Vec::new();
+        for (rule, number) in self.rules.iter().zip(&self.lines) {
+            if mistakes.last().is_some_and(|last| last.line == *number) {
+                continue;
+            }
+            let mut wrong = rule.memberships().filter_map(|asked| {
+                let stated = self.sets.iter().find(|set| set.about.name == asked.set);
+                Some((asked, asked.is_not(stated?.about.kind)?))
+            });
+            if let Some((asked, is)) = wrong.next()
+                && let Some((_, line)) = lines.find(|(line, _)| line == number)
+            {
+                let problem = Problem::SetTaken {
+                    is,
+                    wanted: asked.takes_for(),
+                };
+                let cursor = Cursor::new(dialect, *number, line);
+                mistakes.push(cursor.problem(problem, word_of(line, asked), None));
+            }
+        }
+        mistakes
+    }
+
     /// Goes past a set that begins on this line, has a mistake there, and does not end there.
     fn skip_set(&mut self, line: &str) {
         let words = words(line);
@@ -178,6 +210,20 @@ impl Reading {
         let begins = words.first().is_some_and(|word| word.text == "set");
         self.skips = begins && has("{") && !has("}");
     }
+}
+
+/// The word of a line by which a rule asks for a set.
+fn word_of<'a>(line: &'a str, asked: &Membership) -> Option<Word<'a>> {
+    let mut port = false;
+    words(line).into_iter().find(|word| {
+        match word.text {
+            "port" => port = true,
+            "from" | "to" => port = false,
+            _ => {}
+        }
+        let name = word.text.strip_prefix('@');
+        name == Some(asked.set.as_str()) && port == asked.port
+    })
 }
 
 impl From<Reading> for Source {
@@ -263,6 +309,32 @@ mod tests {
             let found: Vec<_> = mistakes.iter().map(|it| (it.line, it.column)).collect();
             assert_eq!(found, places, "{text}");
         }
+    }
+
+    #[test]
+    fn sets_are_asked_for_as_what_they_are() {
+        let sets = "set web ports { 80 }\nset here addresses { ::1 }\nset both pairs { }\n";
+        for (rules, places) in [
+            ("drop from @here to @both port @web", &[][..]),
+            ("drop from @web port @web", &[(4, 11, 4)]),
+            (
+                "drop from not { @here, @web }\npass\npass to any port not @both",
+                &[(4, 24, 4), (6, 22, 5)],
+            ),
+            (
+                "drop from { 10.0.0.1, @web }\ndrp",
+                &[(4, 23, 4), (5, 1, 3)],
+            ),
+            ("drop from @elsewhere port @elsewhere", &[]),
+        ] {
+            let (_, mistakes) = Dialect::Packets.look_through(&format!("{sets}{rules}"), &[]);
+            let found: Vec<_> = (mistakes.iter())
+                .map(|it| (it.line, it.column, it.width))
+                .collect();
+            assert_eq!(found, places, "{rules}");
+        }
+        let calls = format!("{sets}drop port @here");
+        assert!(Dialect::Calls.source(&calls).is_err());
     }
 
     #[test]

@@ -13,6 +13,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nke_ebpf::set::Kind;
+
 use super::super::rule::Prefix;
 use super::super::set::SetName;
 
@@ -110,6 +112,23 @@ pub struct Membership {
     pub port: bool,
     /// The set.
     pub set: SetName,
+}
+
+impl Membership {
+    /// What members are of this kind, if they are not what is asked for.
+    pub(in crate::filter) const fn is_not(&self, kind: Kind) -> Option<&'static str> {
+        match (kind, self.port) {
+            (Kind::Addresses | Kind::Pairs, false) | (Kind::Ports, true) => None,
+            (Kind::Addresses, true) => Some("addresses"),
+            (Kind::Pairs, true) => Some("addresses with ports"),
+            (Kind::Ports, false) => Some("ports"),
+        }
+    }
+
+    /// What the members are taken for.
+    pub(in crate::filter) const fn takes_for(&self) -> &'static str {
+        if self.port { "ports" } else { "addresses" }
+    }
 }
 
 /// The sender or the receiver of a packet.

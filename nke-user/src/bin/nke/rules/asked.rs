@@ -8,8 +8,8 @@ use std::{
 use clap::Args;
 use nke::{
     filter::{
-        Dialect, Error, InterfaceName, KnownSets, RuleSet, Source, Way, added_by_load, as_met_at,
-        packet_hooks, refuse_what_never_matches, ways_at,
+        Dialect, Error, InterfaceName, KnownSets, Rule, RuleSet, Source, Way, added_by_load,
+        as_met_at, packet_hooks, refuse_what_never_matches, ways_at,
     },
     hook::{Hook, Kind},
 };
@@ -103,7 +103,16 @@ impl<T: Target> Asked<T> {
     pub(super) fn look_as_loaded(&self, state: &Path) -> anyhow::Result<Vec<Looked>> {
         let mut all = self.look(state)?;
         for looked in all.iter_mut().filter(|looked| looked.lines.is_some()) {
-            let hooks = looked.hooks_that_take::<T>()?;
+            let of_interface = looked.interface.is_some();
+            let hooks = match looked.hooks.as_slice() {
+                [] => hooks_that_take::<T>(&looked.title, &looked.rules.rules, of_interface)?,
+                [first, ..] => {
+                    let place = format!("{} at {first}", looked.title);
+                    let rules = &looked.rules.rules;
+                    refuse_what_never_matches(rules, &looked.hooks, &place, T::EXTENSION)?;
+                    looked.hooks.clone()
+                }
+            };
             let added = added_by_load(&looked.rules, &hooks, &looked.known);
             looked.rules.rules.extend(added);
         }
@@ -111,31 +120,29 @@ impl<T: Target> Asked<T> {
     }
 }
 
-impl Looked {
-    /// The hooks that are named, if `load` takes these rules there; without one, those where it does. Of calls, which
-    /// have all hooks together, none then.
-    fn hooks_that_take<T: Target>(&self) -> Result<Vec<Hook>, Error> {
-        let refused = |hooks: &[Hook]| {
-            let place = hooks
-                .first()
-                .map(|hook| format!("{} at {hook}", self.title));
-            let place = place.unwrap_or_default();
-            refuse_what_never_matches(&self.rules.rules, hooks, &place, T::EXTENSION)
-        };
-        if !self.hooks.is_empty() {
-            return refused(&self.hooks).map(|()| self.hooks.clone());
-        }
-        let hooks = packet_hooks().filter(|hook| {
-            let kind = hook.row().kind;
-            T::DIALECT == Dialect::Packets && (self.interface.is_none() || kind == Kind::Interface)
-        });
-        let (take, refuse): (Vec<_>, Vec<_>) = hooks.partition(|hook| refused(&[*hook]).is_ok());
-        match refuse.first().filter(|_| take.is_empty()) {
-            Some(hook) => refused(&[*hook]).map(|()| take),
-            None => Ok(take),
-        }
+/// The hooks where `load` takes rules that are about packets: of interfaces, or all; there must be one. Of calls, which
+/// have all hooks together, none.
+pub(super) fn hooks_that_take<T: Target>(
+    title: &str,
+    rules: &[Rule],
+    of_interface: bool,
+) -> Result<Vec<Hook>, Error> {
+    let refused = |hook: Hook| {
+        let place = format!("{title}: no hook takes all of its rules; at {hook}");
+        refuse_what_never_matches(rules, &[hook], &place, T::EXTENSION)
+    };
+    let hooks = packet_hooks().filter(|hook| {
+        let kind = hook.row().kind;
+        T::DIALECT == Dialect::Packets && (!of_interface || kind == Kind::Interface)
+    });
+    let (take, refuse): (Vec<_>, Vec<_>) = hooks.partition(|hook| refused(*hook).is_ok());
+    match refuse.first().filter(|_| take.is_empty()) {
+        Some(hook) => refused(*hook).map(|()| take),
+        None => Ok(take),
     }
+}
 
+impl Looked {
     /// The rules as packets meet them there.
     pub(super) fn met(&self) -> Cow<'_, RuleSet> {
         match self.hooks.as_slice() {

@@ -1,15 +1,24 @@
 //! `nke filter check`: every mistake of a file of rules, with no rule put in force.
 
-use std::{marker::PhantomData, path::PathBuf};
+use std::{
+    marker::PhantomData,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use nke::{
     control::Scope,
-    filter::{Error, MemberError, ParseError, Source},
+    filter::{Error, MemberError, ParseError, Source, refuse_what_has_no_room},
 };
 use serde_json::{Value, json};
 
-use super::{counted, own, sets::members_of, target::Target, text_of};
+use super::{
+    asked::hooks_that_take,
+    counted, own,
+    sets::{Stated, members_of},
+    target::Target,
+    text_of,
+};
 use crate::{
     arguments::Format,
     output::{complain, count, escaped, line, print_json},
@@ -17,7 +26,8 @@ use crate::{
 
 /// Find the mistakes of a file of rules
 ///
-/// Every line with a mistake is shown, with what was expected. Needs no root, and changes nothing.
+/// Every line with a mistake is shown, with what was expected; and what else `load` would surely refuse. Needs no root,
+/// without which it is not known which sets there are beside the file's. Changes nothing.
 #[derive(Args, Debug)]
 pub(crate) struct Check<T: Target> {
     /// The file; - for standard input
@@ -29,35 +39,52 @@ pub(crate) struct Check<T: Target> {
 }
 
 impl<T: Target> Check<T> {
-    pub(super) fn run(&self) -> anyhow::Result<()> {
+    pub(super) fn run(&self, state: &Path) -> anyhow::Result<()> {
         let text = text_of(&self.file)?;
         let origin = self.file.display().to_string();
         let own = own(&text, &Scope::default())?;
-        let (Source { rules, sets, .. }, mistakes) = T::DIALECT.look_through(&text, &own);
+        let (source, mistakes) = T::DIALECT.look_through(&text, &own);
         // Their files can have mistakes as well.
-        let members = sets.iter().map(|set| members_of(set, &self.file).err());
-        let mut members: Vec<_> = members.flatten().collect();
+        let (mut sets, mut others, mut unchecked) = (Vec::new(), Vec::new(), Vec::new());
+        for set in &source.sets {
+            match members_of(set, &self.file) {
+                Ok(members) => sets.push((set.about, members)),
+                Err(error) => others.push(error),
+            }
+        }
+        let stated = Stated { source, sets };
+        if mistakes.is_empty() && others.is_empty() {
+            others = refusals::<T>(&origin, &stated);
+            if others.is_empty() {
+                match stated.refuse_by_others(state, T::EXTENSION) {
+                    Ok(sets) => unchecked = sets,
+                    Err(error) => others.push(error),
+                }
+            }
+        }
+        let Source { rules, sets, .. } = stated.source;
         if self.format.json {
             let read = mistakes.is_empty();
             let told = mistakes.iter().map(|mistake| report(&origin, mistake));
-            let told = told.chain(members.iter().map(report_of_members));
+            let told = told.chain(others.iter().map(report_of_others));
             print_json(&json!({
                 "file": origin,
                 "rules": read.then_some(rules.rules.len()),
                 "sets": read.then_some(sets.len()),
                 "default": read.then(|| rules.default.to_string()),
                 "mistakes": told.collect::<Vec<_>>(),
+                "unchecked_sets": unchecked.iter().map(ToString::to_string).collect::<Vec<_>>(),
             }))?;
         } else {
             mistakes.iter().for_each(|mistake| tell(&origin, mistake));
         }
         if !mistakes.is_empty() {
-            members.iter().for_each(tell_of_members);
+            others.iter().for_each(tell_of_others);
             let lines = mistakes.len();
             return Err(Error::Mistakes { origin, lines }.into());
         }
-        if let Some(last) = members.pop() {
-            members.iter().for_each(tell_of_members);
+        if let Some(last) = others.pop() {
+            others.iter().for_each(tell_of_others);
             return Err(last);
         }
         if !self.format.json {
@@ -74,11 +101,25 @@ impl<T: Target> Check<T> {
     }
 }
 
+/// Why `load` would refuse a file wherever that was.
+fn refusals<T: Target>(origin: &str, stated: &Stated) -> Vec<anyhow::Error> {
+    let rules = &stated.source.rules;
+    let refusals = [
+        stated.refuse_too_large(),
+        refuse_what_has_no_room(rules).map_err(anyhow::Error::from),
+        match hooks_that_take::<T>(origin, &rules.rules, false) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        },
+    ];
+    refusals.into_iter().filter_map(Result::err).collect()
+}
+
 fn tell(origin: &str, mistake: &ParseError) {
     show(&format!("{origin}: {mistake}"), &mistake.marked());
 }
 
-fn tell_of_members(error: &anyhow::Error) {
+fn tell_of_others(error: &anyhow::Error) {
     let marked = error.downcast_ref::<Error>().map(Error::marked);
     show(&format!("{error:#}"), &marked.unwrap_or_default());
 }
@@ -110,8 +151,8 @@ fn report(origin: &str, mistake: &ParseError) -> Value {
     })
 }
 
-/// The first mistake of a file of members, in the same form; or why there is nothing to be read.
-fn report_of_members(error: &anyhow::Error) -> Value {
+/// The first mistake of a file of members, in the same form; or what else is in the way, of no line.
+fn report_of_others(error: &anyhow::Error) -> Value {
     let Some(Error::MalformedMember { origin, error }) = error.downcast_ref() else {
         return json!({
             "file": null, "line": null, "column": null, "width": null, "text": null,

@@ -147,7 +147,7 @@ fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> anyhow::Res
         Rules::List { place, format } => {
             return list(&open::look(state)?, &T::everywhere(place), format.json);
         }
-        Rules::Check(check) => return check.run(),
+        Rules::Check(check) => return check.run(state),
         Rules::Explain(explain) => return explain.run(state, manner),
         Rules::Optimise(optimise) => return optimise.run(state, manner),
         Rules::Add { target, at, rule } => (

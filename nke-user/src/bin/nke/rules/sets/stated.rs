@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use nke::{
     control::{Control, Scope},
     filter::{
-        About, Dialect, Error, KnownSets, Lasting, Rule, Set, Source, StatedMembers, StatedSet,
-        Trial, now,
+        About, Dialect, Error, KnownSets, Lasting, Rule, Set, SetName, Source, StatedMembers,
+        StatedSet, Trial, now,
     },
 };
 
@@ -39,10 +39,67 @@ impl Stated {
         self.sets.iter().map(made).collect()
     }
 
+    /// Refuses sets that cannot be made, or of which there are too many.
+    pub(crate) fn refuse_too_large(&self) -> anyhow::Result<()> {
+        let limit = nke_ebpf::set::SETS;
+        if self.sets.len() > limit {
+            return Err(Error::ManySets { limit }.into());
+        }
+        self.known().map(drop)
+    }
+
+    /// Refuses what does not go with the sets that an extension has now. The sets that rules ask for, and that are not
+    /// stated, where it is not known which there are.
+    pub(crate) fn refuse_by_others(&self, state: &Path, of: &str) -> anyhow::Result<Vec<SetName>> {
+        let others = self.others();
+        if others.is_empty() && self.sets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sets = match open::look(state).and_then(|control| control.sets(of)) {
+            Ok(sets) => sets,
+            Err(error) => {
+                let mut names: Vec<_> = others
+                    .iter()
+                    .flat_map(Rule::memberships)
+                    .map(|it| it.set)
+                    .collect();
+                names.retain(|name| !self.states(*name));
+                names.sort_unstable();
+                names.dedup();
+                for name in &names {
+                    output::note(format_args!(
+                        "note: not checked whether there is @{name}: {error}"
+                    ));
+                }
+                return Ok(names);
+            }
+        };
+        for set in sets.all()? {
+            let About { name, kind, .. } = *set.about();
+            let same = |(about, _): &&(About, _)| about.name == name;
+            if self
+                .sets
+                .iter()
+                .find(same)
+                .is_some_and(|(about, _)| about.kind != kind)
+            {
+                return Err(Error::SetExists {
+                    name: name.to_string(),
+                }
+                .into());
+            }
+        }
+        sets.refuse_what_is_not_there(&others, &|name| self.states(name))?;
+        Ok(Vec::new())
+    }
+
+    fn states(&self, name: SetName) -> bool {
+        self.sets.iter().any(|(about, _)| about.name == name)
+    }
+
     /// The rules that ask for a set which is not stated.
     fn others(&self) -> Vec<Rule> {
-        let is_stated = |name| self.sets.iter().any(|(about, _)| about.name == name);
-        let asks = |rule: &&Rule| rule.memberships().any(|asked| !is_stated(asked.set));
+        let asks = |rule: &&Rule| rule.memberships().any(|asked| !self.states(asked.set));
         self.source
             .rules
             .rules
