@@ -196,6 +196,15 @@ impl TcpFlags {
         (among != 0 && set & !among == 0).then_some(Self { set, among })
     }
 
+    /// Both of these together; nothing if no segment can be so.
+    pub(super) fn and(self, other: Self) -> Option<Self> {
+        let apart = self.among & other.among & (self.set ^ other.set);
+        (apart == 0).then_some(Self {
+            set: self.set | other.set,
+            among: self.among | other.among,
+        })
+    }
+
     /// Whether the flags of a segment are so.
     #[must_use]
     pub const fn hold(self, flags: u8) -> bool {

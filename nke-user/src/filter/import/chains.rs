@@ -3,10 +3,9 @@
 
 use nke_ebpf::Refusal;
 
-use super::super::further::{Asked, Test};
 use super::super::rule::Action;
 use super::line::{Line, Matches};
-use super::{Foreign, Imported, MOST_RULES, Text, Untranslated, Wanted};
+use super::{Foreign, Imported, MANY_LIMITS, MOST_RULES, Text, Untranslated, Wanted};
 
 /// Chains that go to chains; the kernel allows about as many.
 const DEEPEST: usize = 32;
@@ -121,12 +120,9 @@ impl Flattening<'_> {
             let Some(matches) = base.narrowed(matches) else {
                 continue;
             };
-            let limit = |test: &Test| matches!(test.what, Asked::Limit(_));
-            if matches.is_crowded()
-                || matches!(target, Target::GoesTo(_)) && matches.tests.iter().any(limit)
-            {
+            if let Some(reason) = self.is_beyond_a_line(&matches, target) {
                 self.only_logged(logged.take());
-                self.leave_out(rule, "this together is more than one rule can say");
+                self.leave_out(rule, reason);
                 continue;
             }
             let ends = matches!(target, Target::Ends(_) | Target::Rejects(_));
@@ -171,6 +167,17 @@ impl Flattening<'_> {
         Ok(())
     }
 
+    /// Why lines cannot say what a rule matches.
+    fn is_beyond_a_line(&self, matches: &Matches, target: &Target) -> Option<&'static str> {
+        let goes_to = matches!(target, Target::GoesTo(_));
+        if matches.is_crowded() || goes_to && matches.limit().is_some() {
+            return Some("this together is more than one rule can say");
+        }
+        // At the IP layer one line is for both families.
+        let both_families = self.only_ip && self.tells && !matches.only_ip();
+        matches.shares_limit(both_families).then_some(MANY_LIMITS)
+    }
+
     fn goes_to(
         &mut self,
         rule: &Rule,
@@ -187,7 +194,8 @@ impl Flattening<'_> {
 
     fn line(&mut self, line: Line) {
         let lines = &mut self.imported.lines;
-        if !self.only_ip || line.matches.only_ip() {
+        let limited = line.matches.limit().is_some();
+        if !self.only_ip || line.matches.only_ip() || limited && !self.tells {
             lines.push(Text::Rule(line));
             return;
         }

@@ -11,7 +11,7 @@ use super::super::{names, parse::is_number};
 use super::chains::{Chain, Read, Rule, Target, flattened};
 use super::limits;
 use super::line::{Matches, Net};
-use super::{Foreign, Imported, Untranslated, Wanted};
+use super::{Foreign, Imported, KEEP_STATE, Untranslated, Wanted};
 
 pub(super) fn read(text: &str, wanted: &Wanted) -> Result<Imported, Foreign> {
     let mut others = Vec::new();
@@ -138,7 +138,9 @@ fn split(line: &str) -> Option<Vec<String>> {
 }
 
 /// Extensions of which all options are known that a rule can have, or that it is refused for.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 13] = [
+    "conntrack",
+    "state",
     "multiport",
     "comment",
     "iprange",
@@ -217,7 +219,7 @@ impl Reader<'_> {
                 _ => further(word, value, &mut matches)
                     .or_else(|| limits::read(word, value, self.is_v6, &mut matches)),
             };
-            read.ok_or_else(|| format!("`{word} {value}`"))?;
+            read.ok_or_else(|| reason(word, value))?;
         }
         if matches.protocols.is_none()
             && (matches.source_ports.is_some() || matches.destination_ports.is_some())
@@ -254,6 +256,15 @@ impl Reader<'_> {
             Some(wanted) => Ok(is_interface(name, wanted)),
             None => Err(format!("`{option} {name}`: say which interface it is for")),
         }
+    }
+}
+
+/// Why an option cannot be said.
+fn reason(word: &str, value: &str) -> String {
+    let goes_on = |state| matches!(state, "ESTABLISHED" | "RELATED");
+    match word {
+        "--ctstate" | "--state" if value.split(',').all(goes_on) => KEEP_STATE.to_owned(),
+        _ => format!("`{word} {value}`"),
     }
 }
 

@@ -1,7 +1,9 @@
 //! What iptables' `limit` and `hashlimit` say, as `iptables-save` prints it: the rate first, and what it needs
-//! behind.
+//! behind; and nft's `limit`.
 //!
 //! Rules of one `--hashlimit-name` share what has come by in iptables; here each rule has its own.
+
+use serde_json::Value;
 
 use super::super::further::{Asked, Test};
 use super::super::rate::{Limit, Period, Sources};
@@ -66,6 +68,42 @@ fn limit(value: &str) -> Option<Limit> {
         _ => return None,
     };
     Limit::new(count.parse().ok()?, period, false, 5)
+}
+
+/// As `{ "rate": 5, "burst": 5, "per": "minute" }`.
+pub(super) fn of_nft(value: &Value) -> Option<Test> {
+    let period = match value["per"].as_str()? {
+        "second" => Period::Second,
+        "minute" => Period::Minute,
+        "hour" => Period::Hour,
+        "day" => Period::Day,
+        _ => return None,
+    };
+    let number = |key: &str, unit: &str| -> Option<u64> {
+        let factor = match value[unit].as_str() {
+            None | Some("packets" | "bytes") => 1,
+            Some("kbytes") => 1 << 10,
+            Some("mbytes") => 1 << 20,
+            Some(_) => return None,
+        };
+        value
+            .get(key)
+            .map_or(Some(0), Value::as_u64)?
+            .checked_mul(factor)
+    };
+    let rate = number("rate", "rate_unit")?;
+    let burst = number("burst", "burst_unit")?;
+    let bytes = !matches!(value["rate_unit"].as_str(), None | Some("packets"));
+    let burst = match (bytes, burst) {
+        // The bucket has room for what comes in a period, and for the burst beside (net/netfilter/nft_limit.c).
+        (true, burst) => rate.checked_add(burst)?,
+        (false, 0) => 5,
+        (false, burst) => burst,
+    };
+    Some(Test {
+        what: Asked::Limit(Limit::new(rate, period, bytes, burst)?),
+        not: value["inv"] == true,
+    })
 }
 
 /// The limit that stands last.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::conditions::{Dscp, Fragment, IcmpKind, TcpFlags};
 use super::super::further::{self, Asked, Test};
+use super::super::rate::Limit;
 use super::super::rule::{Action, PortRange, Prefix, Protocol, RuleSet, Way};
 use super::super::{ParseError, Problem};
 
@@ -88,16 +89,42 @@ impl Matches {
         both || mixed || two || !self.is_rule()
     }
 
+    /// Whether it stands for several rules that would each have a limit for itself, which it has once. Sources are of
+    /// one family, and each has it for itself in any case.
+    pub(super) fn shares_limit(&self, both_families: bool) -> bool {
+        self.limit().is_some_and(|limit| {
+            self.rules() != Some(1) || both_families && limit.sources().is_none()
+        })
+    }
+
+    /// The limit that it has.
+    pub(super) fn limit(&self) -> Option<&Limit> {
+        self.tests.iter().find_map(|test| {
+            let Asked::Limit(limit) = &test.what else {
+                return None;
+            };
+            Some(limit)
+        })
+    }
+
     /// Whether a rule can be of it: the other tool may have said what no packet is, such as flags of TCP in ICMP.
     fn is_rule(&self) -> bool {
+        let many = |error: ParseError| matches!(error.problem, Problem::TooMany { .. });
+        self.read().map_or_else(many, |_| true)
+    }
+
+    /// How many rules it stands for, if they are not too many.
+    fn rules(&self) -> Option<usize> {
+        self.read().ok().map(|read| read.rules.len())
+    }
+
+    fn read(&self) -> Result<RuleSet, ParseError> {
         let line = Line {
             action: Action::Drop,
             log: false,
             matches: self.clone(),
         };
-        let many = |error: ParseError| matches!(error.problem, Problem::TooMany { .. });
-        let read = line.to_string().parse::<RuleSet>();
-        read.map_or_else(many, |_| true)
+        line.to_string().parse()
     }
 
     /// Protocol, addresses and ports, each with a blank in front.
@@ -155,7 +182,12 @@ impl Matches {
         let of_ip = |test: &Test| {
             matches!(
                 test.what,
-                Asked::Source(_) | Asked::Destination(_) | Asked::Protocol(_)
+                Asked::Source(_)
+                    | Asked::Destination(_)
+                    | Asked::Protocol(_)
+                    | Asked::Flags(_)
+                    | Asked::Icmp(_)
+                    | Asked::Dscp(_)
             )
         };
         tests.iter().any(of_ip)
@@ -189,7 +221,10 @@ impl Matches {
             destinations: common(&self.destinations, &by.destinations, Net::common)?,
             source_ports: common(&self.source_ports, &by.source_ports, overlap)?,
             destination_ports: common(&self.destination_ports, &by.destination_ports, overlap)?,
-            flags: one_of(self.flags, by.flags)?,
+            flags: match (self.flags, by.flags) {
+                (Some(one), Some(other)) => Some(one.and(other)?),
+                (one, other) => one.or(other),
+            },
             icmp: common(&self.icmp, &by.icmp, |a, b| (a == b).then_some(*a))?,
             fragment: one_of(self.fragment, by.fragment)?,
             dscp: common(&self.dscp, &by.dscp, |a, b| (a == b).then_some(*a))?,

@@ -29,6 +29,14 @@ use self::line::Line;
 /// More than this come of no rule set that a filter could hold.
 const MOST_RULES: usize = 1 << 16;
 
+/// What to do where a rule lets in what belongs to connections that stand.
+const KEEP_STATE: &str = "no rule asks for what goes on: `keep state` behind the rules that pass what begins a connection \
+                          lets its other packets by";
+
+/// Why a rule with a limit cannot be said that stands for several here.
+const MANY_LIMITS: &str =
+    "this is several rules here, each of which would have the limit for itself";
+
 /// Which of the rules are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {

@@ -1,17 +1,19 @@
 //! What `nft -j list ruleset` prints (libnftables-json(5)), as far as it is simple.
 
-use std::net::IpAddr;
+mod fields;
 
 use nke_ebpf::Refusal;
 use serde_json::Value;
 
-use super::super::conditions::{Dscp, IcmpKind};
+use self::fields::{
+    carried, dscp, each, family, flags, icmp, is_interface, mac, mark, nets, ports, protocol, vlan,
+    word,
+};
 use super::super::further::{Asked, Test};
-use super::super::names;
-use super::super::rule::{Action, PortRange, Protocol, Way};
+use super::super::rule::{Action, PortRange, Way};
 use super::chains::{Chain, Read, Rule, Target, flattened};
-use super::line::{Matches, Net};
-use super::{Foreign, Imported, Wanted};
+use super::line::Matches;
+use super::{Foreign, Imported, KEEP_STATE, Wanted, limits};
 
 pub(super) fn read(text: &str, wanted: &Wanted) -> Result<Imported, Foreign> {
     let ruleset: Value = serde_json::from_str(text).map_err(|error| Foreign::Json {
@@ -82,10 +84,6 @@ fn refusal(value: &Value) -> Option<Refusal> {
     })
 }
 
-fn word(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
 struct Reader<'a> {
     objects: &'a [Value],
     /// Family and name.
@@ -114,25 +112,31 @@ impl Reader<'_> {
                     "accept" => Some(Action::Pass),
                     _ => None,
                 },
-                rules: rules.map(|rule| self.rule(rule)).collect(),
+                rules: rules.flat_map(|rule| self.rules(rule)).collect(),
             }
         });
         chains.collect()
     }
 
-    fn rule(&self, rule: &Value) -> Rule {
+    /// A rule; as several, of which a packet matches one at most, if it asks for one of several things.
+    fn rules(&self, rule: &Value) -> Vec<Rule> {
         let empty = Vec::new();
         let expressions = rule["expr"].as_array().unwrap_or(&empty);
         let texts: Vec<_> = expressions.iter().map(Value::to_string).collect();
-        Rule {
+        let one = |read| Rule {
             place: format!("chain {}, handle {}", word(&rule["chain"]), rule["handle"]),
             text: texts.join(" "),
-            read: self.read(expressions),
+            read,
+        };
+        match self.read(expressions) {
+            Ok(all) => all.into_iter().map(|read| one(Ok(read))).collect(),
+            Err(reason) => vec![one(Err(reason))],
         }
     }
 
-    fn read(&self, expressions: &[Value]) -> Result<Read, String> {
-        let (mut matches, mut log, mut target) = (Matches::default(), false, Target::None);
+    fn read(&self, expressions: &[Value]) -> Result<Vec<Read>, String> {
+        let (mut all, mut log, mut target) = (vec![Matches::default()], false, Target::None);
+        let mut limit: Option<Test> = None;
         for expression in expressions {
             let refused = || expression.to_string();
             let entry = expression.as_object().and_then(|it| it.iter().next());
@@ -141,11 +145,23 @@ impl Reader<'_> {
                 return Err(format!("{expression} behind what ends the rule"));
             }
             match kind.as_str() {
-                "match" => match self.narrow(&matches, value) {
-                    Some(Some(narrowed)) => matches = narrowed,
-                    Some(None) => return Ok(Read::Elsewhere),
-                    None => return Err(refused()),
-                },
+                // Here a limit is asked last: what does not match takes nothing of it.
+                "match" | "limit" if limit.is_some() => {
+                    return Err(format!("{expression} behind a limit"));
+                }
+                "match" if asks_for_known(value) => return Err(KEEP_STATE.to_owned()),
+                "match" => {
+                    let (by, not) = self.asked(value).ok_or_else(refused)?;
+                    let both = all
+                        .iter()
+                        .flat_map(|one| by.iter().map(|by| one.narrowed(by)));
+                    all = both.flatten().collect();
+                    if !not.is_empty() {
+                        all.iter_mut().for_each(|one| one.tests.extend(&not));
+                    }
+                }
+                "limit" if log => return Err(format!("{expression} behind a log")),
+                "limit" => limit = Some(limits::of_nft(value).ok_or_else(refused)?),
                 "counter" => {}
                 "log" => log = true,
                 "accept" => target = Target::Ends(Action::Pass),
@@ -159,76 +175,110 @@ impl Reader<'_> {
         if log && target == Target::None {
             target = Target::Logs;
         }
-        Ok(Read::Rule {
+        if limit.is_some() && all.len() > 1 {
+            return Err(super::MANY_LIMITS.to_owned());
+        }
+        all.iter_mut().for_each(|one| one.tests.extend(limit));
+        let rule = |matches| Read::Rule {
             matches: Box::new(matches),
             log,
-            target,
-        })
+            target: target.clone(),
+        };
+        Ok(all.into_iter().map(rule).collect())
     }
 
-    /// Adds a match: nothing if it cannot be said, and nothing within if no packet is like that.
-    #[expect(clippy::option_option, reason = "both are different answers")]
-    fn narrow(&self, matches: &Matches, value: &Value) -> Option<Option<Matches>> {
-        if value["op"] != "==" {
+    /// What a match asks: one of these, and none of what is behind; nothing if it cannot be said.
+    fn asked(&self, value: &Value) -> Option<(Vec<Matches>, Vec<Test>)> {
+        let (left, not) = (&value["left"], value["op"] == "!=");
+        let (left, mask) = match left["&"].as_array().map(Vec::as_slice) {
+            Some([left, mask]) => (left, Some(mask)),
+            Some(_) => return None,
+            None => (left, None),
+        };
+        let payload = &left["payload"];
+        if payload["protocol"] == "tcp" && payload["field"] == "flags" {
+            let right = match value["op"].as_str()? {
+                "in" | "!" => vec![value["right"].clone()],
+                _ => self.values(&value["right"])?,
+            };
+            let (all, not) = flags(word(&value["op"]), mask, &right)?;
+            return one_of(all, not);
+        }
+        if !not && value["op"] != "==" {
             return None;
         }
-        let mut by = Matches::default();
-        let left = &value["left"];
         let right = self.values(&value["right"])?;
-        if let Some(key) = left["meta"]["key"].as_str() {
-            match key {
-                "l4proto" => by.protocols = each(&right, protocol),
-                "nfproto" | "protocol" => by.v6 = Some(family(&right)?),
-                "iifname" | "oifname" if self.interface.is_none() => {
-                    let own = (self.way == Some(Way::In)) == (key == "iifname");
-                    let [name] = &right[..] else { return None };
-                    let name = name.as_str().filter(|it| own && !it.ends_with('*'))?;
-                    self.way?;
-                    let what = Asked::On(name.parse().ok()?);
-                    by.tests.push(Test { what, not: false });
-                    return matches.narrowed(&by).map(Some);
-                }
-                "iifname" | "oifname" => {
-                    let wanted = self.interface.filter(|_| {
-                        (self.way == Some(Way::In)) == (key == "iifname") && self.way.is_some()
-                    })?;
-                    let names = each(&right, |it| it.as_str().map(str::to_owned))?;
-                    if !names.iter().any(|name| is_interface(name, wanted)) {
-                        return Some(None);
-                    }
-                    return Some(Some(matches.clone()));
-                }
-                _ => return None,
-            }
-            (by.protocols.is_some() || by.v6.is_some()).then_some(())?;
-            return Some(matches.narrowed(&by));
+        let key = left["meta"]["key"].as_str();
+        if key == Some("mark") {
+            let all = each(&right, |it| mark(it, mask))?;
+            return one_of(all.into_iter().map(Asked::Mark).collect(), not);
         }
-        let payload = &left["payload"];
-        match (word(&payload["protocol"]), word(&payload["field"])) {
-            ("ip", "protocol") | ("ip6", "nexthdr") => by.protocols = Some(each(&right, protocol)?),
-            ("ip" | "ip6", field @ ("saddr" | "daddr")) => {
-                let all: Vec<_> = each(&right, nets)?.into_iter().flatten().collect();
-                by.nets(field == "saddr", all);
-            }
-            ("ip" | "ip6", "dscp") => by.dscp = Some(each(&right, dscp)?),
-            ("icmp", "type") => by.icmp = Some(each(&right, |it| icmp(false, it))?),
-            ("icmpv6", "type") => by.icmp = Some(each(&right, |it| icmp(true, it))?),
-            (carrier, "sport") => {
-                by.protocols = carried(carrier)?;
-                by.source_ports = Some(each(&right, ports)?);
-            }
-            (carrier, "dport") => {
-                by.protocols = carried(carrier)?;
-                by.destination_ports = Some(each(&right, ports)?);
-            }
-            _ => return None,
+        if mask.is_some() {
+            return None;
         }
-        match word(&payload["protocol"]) {
-            "ip" => by.v6 = Some(false),
-            "ip6" => by.v6 = Some(true),
+        if let Some(key @ ("iifname" | "oifname")) = key {
+            return self.on(key, &right, not);
+        }
+        let protocols = word(&payload["protocol"]);
+        match (protocols, word(&payload["field"])) {
+            ("ether", field @ ("saddr" | "daddr")) => {
+                let asked = if field == "saddr" {
+                    Asked::EtherFrom
+                } else {
+                    Asked::EtherTo
+                };
+                let all = each(&right, mac)?;
+                return one_of(all.into_iter().map(asked).collect(), not);
+            }
+            // Where IP comes by, the kernel has taken tags off.
+            ("vlan", "id") if matches!(word(self.table[0]), "bridge" | "netdev") => {
+                let all = each(&right, vlan)?;
+                return one_of(all.into_iter().map(Asked::Vlan).collect(), not);
+            }
             _ => {}
         }
-        Some(matches.narrowed(&by))
+        let by = match key {
+            Some(key) => self.of_meta(key, &right, not)?,
+            None => of_payload(payload, &right, not)?,
+        };
+        Some((vec![by], Vec::new()))
+    }
+
+    /// What is asked of an interface.
+    fn on(&self, key: &str, right: &[Value], not: bool) -> Option<(Vec<Matches>, Vec<Test>)> {
+        let own = (self.way? == Way::In) == (key == "iifname");
+        let names = each(right, |it| it.as_str().map(str::to_owned)).filter(|_| own)?;
+        let Some(wanted) = self.interface else {
+            let all: Option<Vec<_>> = names.iter().map(|name| name.parse().ok()).collect();
+            let all = all.filter(|_| !names.iter().any(|name| name.ends_with('*')))?;
+            return one_of(all.into_iter().map(Asked::On).collect(), not);
+        };
+        let is = names.iter().any(|name| is_interface(name, wanted));
+        let all = if is == not {
+            Vec::new()
+        } else {
+            vec![Matches::default()]
+        };
+        Some((all, Vec::new()))
+    }
+
+    /// What is asked of a packet's kind.
+    fn of_meta(&self, key: &str, right: &[Value], not: bool) -> Option<Matches> {
+        let mut by = Matches::default();
+        match key {
+            "l4proto" if not => {
+                let all = each(right, protocol)?;
+                by.tests = all
+                    .into_iter()
+                    .map(Asked::Protocol)
+                    .map(Test::not)
+                    .collect();
+            }
+            "l4proto" => by.protocols = Some(each(right, protocol)?),
+            "nfproto" | "protocol" if !not => by.v6 = Some(family(right)?),
+            _ => return None,
+        }
+        Some(by)
     }
 
     /// All that a right side means: itself, or what is in a set.
@@ -246,92 +296,85 @@ impl Reader<'_> {
     }
 }
 
-fn each<T>(values: &[Value], read: impl Fn(&Value) -> Option<T>) -> Option<Vec<T>> {
-    let all: Option<Vec<_>> = values.iter().map(read).collect();
-    all.filter(|all| !all.is_empty())
+/// Whether it asks for what goes on: what `keep state` is for.
+fn asks_for_known(value: &Value) -> bool {
+    let right = &value["right"];
+    let all = right.get("set").unwrap_or(right);
+    let word = std::slice::from_ref(all);
+    let all = all.as_array().map_or(word, Vec::as_slice);
+    let known = |it: &Value| it == "established" || it == "related";
+    let says = value["op"] == "in" || value["op"] == "==";
+    says && value["left"]["ct"]["key"] == "state" && all.iter().all(known)
 }
 
-fn protocol(value: &Value) -> Option<Protocol> {
-    let number = value.as_u64().and_then(|number| u8::try_from(number).ok());
-    number
-        .or_else(|| names::protocol(word(value)))
-        .map(Protocol)
-}
-
-/// The protocol that a match of ports is about: nothing within if any will do.
-#[expect(clippy::option_option, reason = "any protocol is an answer")]
-fn carried(name: &str) -> Option<Option<Vec<Protocol>>> {
-    match name {
-        "th" => Some(None),
-        "tcp" | "udp" | "sctp" | "dccp" | "udplite" => {
-            Some(names::protocol(name).map(|number| vec![Protocol(number)]))
-        }
-        _ => None,
+/// One of these, or none of them.
+fn one_of(all: Vec<Asked>, not: bool) -> Option<(Vec<Matches>, Vec<Test>)> {
+    if not {
+        let tests = all.into_iter().map(Test::not).collect();
+        return Some((vec![Matches::default()], tests));
     }
-}
-
-fn dscp(value: &Value) -> Option<Dscp> {
-    let number = value.as_u64().and_then(|number| u8::try_from(number).ok());
-    number
-        .or_else(|| names::dscp(word(value)))
-        .and_then(Dscp::new)
-}
-
-fn icmp(v6: bool, value: &Value) -> Option<IcmpKind> {
-    let number = value.as_u64().and_then(|number| u8::try_from(number).ok());
-    let kind = number.or_else(|| names::icmp(v6, word(value)))?;
-    let code = None;
-    Some(IcmpKind { v6, kind, code })
-}
-
-/// Whether it is IPv6.
-fn family(values: &[Value]) -> Option<bool> {
-    let [value] = values else {
-        return None;
+    let one = |what| Matches {
+        tests: vec![Test { what, not: false }],
+        ..Matches::default()
     };
-    match word(value) {
-        "ipv4" | "ip" => Some(false),
-        "ipv6" | "ip6" => Some(true),
-        _ => None,
-    }
+    Some((all.into_iter().map(one).collect(), Vec::new()))
 }
 
-/// `eth*` is every name that begins so.
-fn is_interface(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => name == pattern,
+/// What is asked of a packet's headers.
+fn of_payload(payload: &Value, right: &[Value], not: bool) -> Option<Matches> {
+    let mut by = Matches::default();
+    let none_of = |all: Vec<Asked>| all.into_iter().map(Test::not).collect::<Vec<_>>();
+    let carrier = word(&payload["protocol"]);
+    match (carrier, word(&payload["field"])) {
+        ("ip", "protocol") if not => {
+            by.tests = none_of(each(right, |it| protocol(it).map(Asked::Protocol))?);
+        }
+        // Of IPv6, it is the header behind, whatever follows that.
+        ("ip", "protocol") => by.protocols = Some(each(right, protocol)?),
+        ("ip6", "nexthdr") if !not => by.protocols = Some(each(right, protocol)?),
+        ("ip" | "ip6", field @ ("saddr" | "daddr")) => {
+            let all: Vec<_> = each(right, nets)?.into_iter().flatten().collect();
+            if !not {
+                by.nets(field == "saddr", all);
+            } else if all.iter().any(|net| net.is_all()) {
+                return None;
+            } else {
+                let asked = if field == "saddr" {
+                    Asked::Source
+                } else {
+                    Asked::Destination
+                };
+                by.tests = none_of(all.into_iter().map(|net| asked(net.into())).collect());
+            }
+        }
+        ("ip" | "ip6", "dscp") if not => {
+            by.tests = none_of(each(right, |it| dscp(it).map(Asked::Dscp))?);
+        }
+        ("ip" | "ip6", "dscp") => by.dscp = Some(each(right, dscp)?),
+        (of @ ("icmp" | "icmpv6"), "type") => {
+            let all = each(right, |it| icmp(of == "icmpv6", it))?;
+            if not {
+                by.tests = none_of(all.into_iter().map(Asked::Icmp).collect());
+            } else {
+                by.icmp = Some(all);
+            }
+        }
+        (_, field @ ("sport" | "dport")) => {
+            by.protocols = carried(carrier)?;
+            let all = each(right, ports)?;
+            let all = if not { PortRange::all_but(&all) } else { all };
+            let all = Some(all).filter(|all| !all.is_empty())?;
+            match field {
+                "sport" => by.source_ports = Some(all),
+                _ => by.destination_ports = Some(all),
+            }
+        }
+        _ => return None,
     }
-}
-
-fn nets(value: &Value) -> Option<Vec<Net>> {
-    if let Some(prefix) = value.get("prefix") {
-        let address: IpAddr = word(&prefix["addr"]).parse().ok()?;
-        let length = u8::try_from(prefix["len"].as_u64()?).ok()?;
-        return Net::new(address, length).map(|net| vec![net]);
+    match carrier {
+        "ip" => by.v6 = Some(false),
+        "ip6" => by.v6 = Some(true),
+        _ => {}
     }
-    if let Some([first, last]) = value
-        .get("range")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-    {
-        return Net::range(word(first).parse().ok()?, word(last).parse().ok()?);
-    }
-    Net::parse(word(value)).map(|net| vec![net])
-}
-
-fn ports(value: &Value) -> Option<PortRange> {
-    if let Some([first, last]) = value
-        .get("range")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-    {
-        return PortRange::new(port(first)?, port(last)?);
-    }
-    port(value).map(PortRange::one)
-}
-
-fn port(value: &Value) -> Option<u16> {
-    let number = value.as_u64().and_then(|number| u16::try_from(number).ok());
-    number.or_else(|| names::port(word(value)))
+    Some(by)
 }

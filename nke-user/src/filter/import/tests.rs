@@ -88,7 +88,7 @@ fn iptables_is_read() {
          drop in inet
          default pass",
         &[
-            "`-m conntrack`",
+            KEEP_STATE,
             "only a rule that decides can log",
             "only the table filter passes and drops, not nat",
         ],
@@ -239,7 +239,236 @@ fn nft_is_read() {
          drop in inet
          drop in inet6
          default pass",
-        &[r#"{"match":{"left":{"ct":{"key":"state"}},"op":"in","right":["established"]}}"#],
+        &[KEEP_STATE],
+    );
+}
+
+/// A chain of nft with a rule of each of these.
+fn listed(family: &str, rules: &[&str]) -> String {
+    let mut all = format!(
+        r#"{{"nftables": [{{"metainfo": {{"json_schema_version": 1}}}}, {{"chain": {{"family": "{family}",
+        "table": "f", "name": "input", "type": "filter", "hook": "input", "policy": "accept"}}}}"#
+    );
+    for (handle, rule) in rules.iter().enumerate() {
+        all += &format!(
+            r#", {{"rule": {{"family": "{family}", "table": "f", "chain": "input", "handle": {handle}, "expr":
+            [{rule}, {{"drop": null}}]}}}}"#
+        );
+    }
+    all + "]}"
+}
+
+/// A match of nft.
+fn matched(op: &str, left: &str, right: &str) -> String {
+    format!(r#"{{"match": {{"op": "{op}", "left": {left}, "right": {right}}}}}"#)
+}
+
+fn field(protocol: &str, field: &str) -> String {
+    format!(r#"{{"payload": {{"protocol": "{protocol}", "field": "{field}"}}}}"#)
+}
+
+#[track_caller]
+fn check_nft(family: &str, wanted: &Wanted, rules: &[(&str, &str)]) {
+    for (rule, expected) in rules {
+        let listed = listed(family, &[rule]);
+        let imported = from_text(&listed, wanted).unwrap_or_else(|error| panic!("{error}"));
+        let text = imported.text();
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let mut expected: Vec<_> = expected.split("; ").filter(|it| !it.is_empty()).collect();
+        assert_eq!(
+            imported.untranslated.len(),
+            usize::from(expected.is_empty()),
+            "{rule}"
+        );
+        expected.push("default pass");
+        assert_eq!(lines, expected, "{rule}");
+        assert!(text.parse::<RuleSet>().is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn what_nft_negates_is_read() {
+    let not = |left: &str, right: &str| matched("!=", left, right);
+    let net = r#"{"prefix": {"addr": "10.0.0.0", "len": 8}}"#;
+    let meta = |key: &str| format!(r#"{{"meta": {{"key": "{key}"}}}}"#);
+    check_nft(
+        "inet",
+        &Wanted::default(),
+        &[
+            (
+                &not(&field("ip", "saddr"), net),
+                "drop in from not 10.0.0.0/8",
+            ),
+            (
+                &not(&field("ip6", "daddr"), r#"{"set": ["::1", "fd00::1"]}"#),
+                "drop in to not { ::1, fd00::1 }",
+            ),
+            (
+                &not(
+                    &field("tcp", "dport"),
+                    r#"{"set": [22, {"range": [80, 90]}]}"#,
+                ),
+                "drop in proto tcp to any port { 0-21, 23-79, 91-65535 }",
+            ),
+            (&not(&meta("l4proto"), r#""tcp""#), "drop in proto not tcp"),
+            (
+                &not(&field("ip", "protocol"), r#""icmp""#),
+                "drop in inet proto not icmp",
+            ),
+            // Of IPv6, another header can stand in front.
+            (&not(&field("ip6", "nexthdr"), r#""ipv6-icmp""#), ""),
+            (
+                &not(&field("ip", "dscp"), r#""ef""#),
+                "drop in inet dscp not ef",
+            ),
+            (
+                &not(&field("icmp", "type"), "8"),
+                "drop in icmp-type not echo-request",
+            ),
+            (
+                &not(&meta("mark"), "5"),
+                "drop in inet mark not 0x5; drop in inet6 mark not 0x5",
+            ),
+            (
+                &not(&meta("iifname"), r#"{"set": ["lo", "wg0"]}"#),
+                "drop in on not { lo, wg0 } inet; drop in on not { lo, wg0 } inet6",
+            ),
+            (&not(&meta("oifname"), r#""lo""#), ""),
+            (&not(&field("tcp", "dport"), r#"{"range": [0, 65535]}"#), ""),
+        ],
+    );
+    let here = [
+        (
+            &*not(&meta("iifname"), r#""lo""#),
+            "drop in inet; drop in inet6",
+        ),
+        (
+            &not(&field("ip", "saddr"), net),
+            "drop in from not 10.0.0.0/8",
+        ),
+    ];
+    check_nft("inet", &on("eth0"), &here);
+}
+
+#[test]
+fn what_nft_asks_of_flags_marks_and_frames_is_read() {
+    let flags = field("tcp", "flags");
+    let masked = |mask: &str| format!(r#"{{"&": [{flags}, {mask}]}}"#);
+    let mark = r#"{"&": [{"meta": {"key": "mark"}}, 255]}"#;
+    check_nft(
+        "inet",
+        &Wanted::default(),
+        &[
+            (&matched("in", &flags, r#""syn""#), "drop in flags S/S"),
+            (
+                &matched("in", &flags, r#"["syn", "ack"]"#),
+                "drop in flags not /SA",
+            ),
+            (
+                &matched("!", &flags, r#"["syn", "ack"]"#),
+                "drop in flags /SA",
+            ),
+            (
+                &matched("==", &flags, r#""syn""#),
+                "drop in flags S/FSRPAUEW",
+            ),
+            (
+                &matched("==", &flags, r#"{"set": ["syn", "ack"]}"#),
+                "drop in flags S/FSRPAUEW; drop in flags A/FSRPAUEW",
+            ),
+            (
+                &matched("==", &masked(r#"["syn", "ack"]"#), r#""syn""#),
+                "drop in flags S/SA",
+            ),
+            (
+                &matched(
+                    "!=",
+                    &masked(r#"{"|": ["fin", {"|": ["syn", "ack"]}]}"#),
+                    "2",
+                ),
+                "drop in flags not S/FSA",
+            ),
+            (&matched("==", &masked(r#""syn""#), r#""ack""#), ""),
+            (
+                &matched("==", mark, "5"),
+                "drop in inet mark 0x5/0xff; drop in inet6 mark 0x5/0xff",
+            ),
+            (&matched("==", &field("vlan", "id"), "7"), ""),
+        ],
+    );
+    check_nft(
+        "netdev",
+        &Wanted {
+            chain: Some("input".to_owned()),
+            ..on("eth0")
+        },
+        &[
+            (&matched("==", &field("vlan", "id"), "7"), "drop in vlan 7"),
+            (
+                &matched("!=", &field("vlan", "id"), "7"),
+                "drop in vlan not 7",
+            ),
+            (
+                &matched(
+                    "==",
+                    &field("ether", "saddr"),
+                    r#"{"set": ["02:00:00:00:00:01", "02:00:00:00:00:02"]}"#,
+                ),
+                "drop in ether from 02:00:00:00:00:01; drop in ether from 02:00:00:00:00:02",
+            ),
+            (
+                &matched("!=", &field("ether", "daddr"), r#""02:00:00:00:00:01""#),
+                "drop in ether to not 02:00:00:00:00:01",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn limits_of_nft_are_read() {
+    let port = |ports: &str| matched("==", &field("tcp", "dport"), ports);
+    let slow = r#"{"limit": {"rate": 3, "burst": 7, "per": "minute"}}"#;
+    let one = format!("{}, {slow}", port("22"));
+    let (two, behind) = (
+        format!("{}, {slow}", port(r#"{"set": [22, 80]}"#)),
+        format!("{slow}, {}", port("22")),
+    );
+    let bytes = r#"{"limit": {"rate": 100, "burst": 2, "per": "second", "inv": true, "rate_unit": "kbytes",
+        "burst_unit": "mbytes"}}"#;
+    let both: &[(&str, &str)] = &[
+        (&one, "drop in proto tcp to any port 22 limit 3/m burst 7"),
+        // Here each of the two would have the limit for itself.
+        (&two, ""),
+        // Here what does not match takes nothing of a limit.
+        (&behind, ""),
+        (
+            r#"{"log": null}, {"limit": {"rate": 3, "burst": 5, "per": "minute"}}"#,
+            "",
+        ),
+        (r#"{"limit": {"rate": 3, "burst": 5, "per": "week"}}"#, ""),
+    ];
+    check_nft("inet", &Wanted::default(), both);
+    check_nft("inet", &on("eth0"), both);
+    // At the IP layer nothing else comes by; on an interface it would be a limit for each family.
+    check_nft(
+        "inet",
+        &Wanted::default(),
+        &[
+            (
+                r#"{"limit": {"rate": 10, "per": "second"}}"#,
+                "drop in limit 10/s",
+            ),
+            (bytes, "drop in limit over 102400/s bytes burst 2199552"),
+        ],
+    );
+    check_nft("inet", &on("eth0"), &[(bytes, "")]);
+    check(
+        "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p udp -m multiport --dports 53,123 -m limit --limit 5/min -j ACCEPT\n\
+         -A INPUT -p tcp -j DROP\nCOMMIT\n",
+        &on("eth0"),
+        "drop in inet proto tcp
+         default pass",
+        &[MANY_LIMITS],
     );
 }
 
