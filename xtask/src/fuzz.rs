@@ -1,7 +1,7 @@
 //! The long form of the packet filter's fuzzers, which the tests run for seconds:
 //!
 //! - the parsers (`nke-user/src/filter/fuzz.rs`), for a quarter of the time;
-//! - packets through the filter's program in the kernel (`tests/tests/packet_filter/fuzz`), for the
+//! - packets through the filter's program in the kernel (`tests/tests/packet_filter/fuzz`), with named sets and without, for the
 //!   rest of it;
 //! - and then rule sets as firewalls have them, a million packets in all (`shapes.rs`).
 //!

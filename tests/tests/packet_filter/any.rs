@@ -28,8 +28,43 @@ const V6_LENGTHS: [usize; 8] = [0, 1, 8, 63, 64, 65, 127, 128];
 pub(crate) const PORTS: [u16; 8] = [0, 1, 22, 53, 80, 1024, 65534, 65535];
 pub(crate) const PROTOCOLS: [u8; 10] = [1, 6, 6, 17, 17, 33, 58, 59, 132, 136];
 
-/// A line of the rule language.
+/// Named sets of addresses, and of addresses with ports; and one of ports.
+pub(crate) const ADDRESS_SETS: [&str; 2] = ["few", "many"];
+pub(crate) const PAIRS: &str = "ends";
+pub(crate) const PORT_SET: &str = "web";
+
+/// A line of the rule language, which asks for no named set.
 pub(crate) fn rule(dice: &mut Dice) -> String {
+    line(dice, false)
+}
+
+/// A line of the rule language, which may ask for named sets.
+pub(crate) fn rule_of_sets(dice: &mut Dice) -> String {
+    line(dice, true)
+}
+
+/// A short line that asks for a named set: the kind that fast paths are made for.
+pub(crate) fn plain_rule_of_sets(dice: &mut Dice) -> String {
+    let action = dice.pick(&["pass", "drop"]);
+    let proto = dice.pick(&["", "", "proto 6 ", "proto 17 "]);
+    let host = match dice.once_in(4) {
+        true => prefix(dice, false),
+        false => {
+            let not = dice.pick(&["", "", "not "]);
+            format!("{not}@{}", dice.pick(&ADDRESS_SETS))
+        }
+    };
+    let port = match dice.once_in(3) {
+        true => format!(" port {}", ports(dice)),
+        false => String::new(),
+    };
+    format!(
+        "{action} {proto}{} {host}{port}",
+        dice.pick(&["from", "to"])
+    )
+}
+
+fn line(dice: &mut Dice, asks_sets: bool) -> String {
     let mut words = vec![dice.pick(&["pass", "drop"]).to_owned()];
     words.push(dice.pick(&["", "", "in", "out"]).to_owned());
     let v6 = dice.once_in(2);
@@ -50,9 +85,19 @@ pub(crate) fn rule(dice: &mut Dice) -> String {
         if dice.once_in(3) {
             continue;
         }
-        words.push(format!("{end} {}", host(dice, v6)));
+        let in_set = asks_sets && dice.once_in(3);
+        let host = if in_set {
+            set(dice, v6)
+        } else {
+            host(dice, v6)
+        };
+        words.push(format!("{end} {host}"));
         if with_ports && dice.once_in(2) {
-            words.push(format!("port {}", ports(dice)));
+            let in_set = asks_sets && dice.once_in(3);
+            words.push(match in_set {
+                true => format!("port {}@{PORT_SET}", dice.pick(&["", "not "])),
+                false => format!("port {}", ports(dice)),
+            });
         }
     }
     if dice.once_in(3) {
@@ -134,6 +179,19 @@ fn host(dice: &mut Dice, v6: bool) -> String {
         }
         1 => format!("not {}", some_prefix(dice, v6)),
         _ => prefix(dice, v6),
+    }
+}
+
+/// Who is in a named set, or in none of some.
+fn set(dice: &mut Dice, v6: bool) -> String {
+    let [few, many] = ADDRESS_SETS;
+    let one = dice.pick(&[few, few, many, PAIRS]);
+    match dice.below(6) {
+        0 => format!("not {{ {}, @{one} }}", some_prefix(dice, v6)),
+        1 => format!("not {{ @{few}, @{many} }}"),
+        2 => format!("{{ {}, @{one} }}", some_prefix(dice, v6)),
+        3 => format!("not @{one}"),
+        _ => format!("@{one}"),
     }
 }
 

@@ -99,10 +99,15 @@ fn with_frames(mut rules: RuleSet, dice: &mut Dice) -> RuleSet {
 }
 
 fn any_rules(dice: &mut Dice) -> RuleSet {
+    rules_of(dice, &[0, 1, 2, 3, 5, 10, 20, 40], any::rule)
+}
+
+/// As many lines as one of these counts says, each drawn so.
+fn rules_of(dice: &mut Dice, counts: &[usize], line: fn(&mut Dice) -> String) -> RuleSet {
     let default = dice.pick(&[Action::Pass, Action::Drop]);
-    let count = dice.pick(&[0, 1, 2, 3, 5, 10, 20, 40]);
+    let count = dice.pick(counts);
     let rules = (0..count).flat_map(|_| {
-        let line = any::rule(dice);
+        let line = line(dice);
         parse_rules(&line).unwrap_or_else(|error| nke_tests::fail(format!("{line}: {error}")))
     });
     RuleSet {

@@ -69,6 +69,8 @@ pub struct Trial {
     /// The fast path of its rules, and what that hands packets over by.
     fast: Option<(OwnedFd, OwnedFd)>,
     maps: Maps,
+    /// Whether none of its named sets is another's.
+    own_sets: bool,
 }
 
 /// What became of a packet.
@@ -150,7 +152,16 @@ impl Trial {
             program,
             fast: None,
             maps,
+            own_sets: false,
         })
+    }
+
+    /// Has what a fast path knows of its named sets follow their edits, as that of an attachment does. None of them may be
+    /// [taken over](Sets::adopt) then.
+    #[must_use]
+    pub fn with_own_sets(self) -> Self {
+        let own_sets = true;
+        Self { own_sets, ..self }
     }
 
     /// The rules that it goes by.
@@ -210,7 +221,11 @@ impl Trial {
     #[must_use]
     pub fn sets(&self) -> Option<Sets> {
         let map = self.maps.get(SETS_MAP)?;
-        map.try_clone().ok().map(Sets::on_trial)
+        let sets = match self.own_sets {
+            true => Sets::new,
+            false => Sets::on_trial,
+        };
+        map.try_clone().ok().map(sets)
     }
 
     /// Runs a packet, which begins with its Ethernet header; of one that is longer than [`Trial::LONGEST`] its beginning.

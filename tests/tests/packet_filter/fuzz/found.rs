@@ -4,8 +4,9 @@
 //! # why it was so
 //! hook interface/xdp
 //! packet 020000000002020000000001…
+//! set few addresses { 10.0.0.0/8 }
 //! default drop
-//! pass proto 6 flags S/SA
+//! pass proto 6 from @few flags S/SA
 //! ```
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nke::filter::RuleSet;
+use nke::filter::{Dialect, RuleSet, StatedSet};
 
 /// A packet, and the rules by which it was judged wrongly.
 pub(super) struct Found<H> {
@@ -22,6 +23,8 @@ pub(super) struct Found<H> {
     pub(super) hook: H,
     pub(super) packet: Vec<u8>,
     pub(super) rules: RuleSet,
+    /// What is in the sets that they ask for.
+    pub(super) sets: Vec<StatedSet>,
 }
 
 fn directory() -> PathBuf {
@@ -47,6 +50,7 @@ impl Found<String> {
             hook: String::new(),
             packet: Vec::new(),
             rules: RuleSet::default(),
+            sets: Vec::new(),
         };
         let mut rules = String::new();
         for line in text.lines() {
@@ -59,7 +63,9 @@ impl Found<String> {
                 rules.push('\n');
             }
         }
-        found.rules = rules.parse().expect("the rules are right");
+        let source = Dialect::Packets.source(&rules);
+        let source = source.expect("the rules are right");
+        (found.rules, found.sets) = (source.rules, source.sets);
         found
     }
 }
@@ -71,9 +77,11 @@ impl Found<&str> {
             hook,
             packet,
             rules,
+            sets,
         } = self;
+        let sets: String = sets.iter().map(ToString::to_string).collect();
         let digits: String = packet.iter().map(|byte| format!("{byte:02x}")).collect();
-        let text = format!("hook {hook}\npacket {digits}\n{rules}");
+        let text = format!("hook {hook}\npacket {digits}\n{sets}{rules}");
         let mut hash = DefaultHasher::new();
         text.hash(&mut hash);
         let path = directory().join(format!("{:016x}.txt", hash.finish()));

@@ -4,6 +4,8 @@
 //! Whatever is done to it, what comes out is bytes. Where they stand in the headers is found out
 //! anew before each step, so that one step builds upon another.
 
+use std::net::IpAddr;
+
 use nke_tests::Dice;
 
 use crate::any::{PORTS, PROTOCOLS, V4, V6};
@@ -177,6 +179,20 @@ fn addresses(dice: &mut Dice, bytes: &mut [u8]) {
             }
         }
         None => {}
+    }
+}
+
+/// Has a packet come from this address, or go there, if it is of that family.
+pub(crate) fn meet(dice: &mut Dice, bytes: &mut [u8], address: IpAddr) {
+    let second = dice.below(2);
+    match (Layers::of(bytes).ip, address) {
+        (Some((start, false)), IpAddr::V4(address)) => {
+            put(bytes, start + 12 + second * 4, &address.octets());
+        }
+        (Some((start, true)), IpAddr::V6(address)) => {
+            put(bytes, start + 8 + second * 16, &address.octets());
+        }
+        (Some(_) | None, _) => {}
     }
 }
 
