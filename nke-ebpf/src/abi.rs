@@ -71,6 +71,10 @@ pub mod map {
     pub const LEFT_OUT: &str = "LEFT_OUT";
 }
 
+/// The target of log lines that begin with two numbers: the time, in nanoseconds of `CLOCK_BOOTTIME`, and the index of the
+/// interface that the packet comes in by, or goes out by if it only goes out; 0 of none.
+pub const STAMPED: &str = "nke-stamped";
+
 /// What is known of a packet or a socket call, one bit each. A rule asks for some of them.
 pub mod facts {
     /// The packet is IPv4; the address of the call is.

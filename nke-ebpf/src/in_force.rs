@@ -133,7 +133,7 @@ impl<'a> InForce<'a> {
             packet.set_mark(case.mark());
         }
         if outcome & Rule::LOG != 0 {
-            F::log(case);
+            F::log(case, packet.interface());
         }
         if outcome & Rule::KEEP_STATE != 0 {
             packet.ask_flow::<S>(&case.subject, case.rule);
@@ -332,7 +332,7 @@ pub trait Functions {
     fn ask_set_v4(slot: u32, address: u64) -> u32;
 
     /// See [`logs!`](crate::logs).
-    fn log(case: *const Case) -> u32;
+    fn log(case: *const Case, interface: u32) -> u32;
 }
 
 /// A packet or a socket call before the rules, and what they say of it.
@@ -568,16 +568,17 @@ macro_rules! asks_v4 {
     };
 }
 
-/// Makes `line`, a function that takes a [`Case`], the global function `log`: `logs!(log => line)`.
+/// Makes `line`, a function that takes a [`Case`] and the index of the interface that its packet comes in by, or goes out
+/// by if it only goes out, the global function `log`: `logs!(log => line)`.
 #[macro_export]
 macro_rules! logs {
     ($log:ident => $line:path) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $log(case: *const $crate::Case) -> u32 {
+        extern "C" fn $log(case: *const $crate::Case, interface: u32) -> u32 {
             // SAFETY: null, or a case of the caller's: the verifier knows its size.
             if let Some(case) = unsafe { case.as_ref() } {
-                $line(case);
+                $line(case, interface);
             }
             0
         }

@@ -103,7 +103,7 @@ pub use flow::{EXTENSION_HEADERS, Family, Flow, Obscured, REACH, VLAN_TAGS};
 #[cfg(feature = "bpf")]
 pub use in_force::{Case, Functions, InForce, Judge, RuleSets, judge};
 #[cfg(feature = "bpf")]
-pub use limit::{Limit, Window};
+pub use limit::{Limit, Window, since_start};
 #[cfg(feature = "bpf")]
 pub use netfilter::IpPacket;
 #[cfg(feature = "bpf")]

@@ -1,6 +1,9 @@
 //! Doing something at most so many times a second: what a filter logs must not drown its reader.
 
-use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_ns};
+use aya_ebpf::{
+    btf_maps::PerCpuArray,
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_ns},
+};
 
 /// A second, and how often something was done in it.
 #[derive(Clone, Copy, Debug)]
@@ -8,6 +11,15 @@ use aya_ebpf::{btf_maps::PerCpuArray, helpers::generated::bpf_ktime_get_ns};
 pub struct Window {
     start: u64,
     times: u64,
+}
+
+/// Nanoseconds since the machine was started, time of sleep included (`CLOCK_BOOTTIME`).
+#[inline(always)]
+#[must_use]
+#[expect(unsafe_code, reason = "the kernel's helper is a foreign function")]
+pub fn since_start() -> u64 {
+    // SAFETY: the helper takes nothing and cannot fail.
+    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 const SECOND: u64 = 1_000_000_000;

@@ -568,6 +568,17 @@ pub enum Error {
         holders: Vec<String>,
     },
 
+    /// Another process reads an extension's lines and records.
+    #[error(
+        "extension {name}: log: {reader} reads it already, and would miss what is read here; end that first"
+    )]
+    BeingRead {
+        /// The name.
+        name: String,
+        /// Who, in words.
+        reader: String,
+    },
+
     /// An extension's init program does not want it loaded.
     #[error(
         "extension {name}: load: its init program {program} answered {answer}; nothing of it is \

@@ -46,6 +46,7 @@ pub mod declare;
 pub mod left_out;
 pub mod lockout;
 pub mod maps;
+pub mod reading;
 pub mod records;
 mod routine;
 pub mod value;

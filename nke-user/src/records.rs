@@ -1,7 +1,7 @@
 //! Records that extensions send: a ring buffer's reader, and the count of what did not fit.
 //!
 //! An extension whose manifest says `records = …` has them ([`crate::object::Manifest`]). A ring
-//! buffer has one reader: two share its records out between them. This module must never keep a
+//! buffer has one reader: two share its records out between them (see [`crate::reading`]). This module must never keep a
 //! lock, and never says that nothing was lost when something was.
 //!
 //! ```no_run

@@ -329,7 +329,7 @@ fn a_rule_can_log() {
     let check = |line: Option<String>, from: &str, to: &str, bytes: usize| {
         let line = line.unwrap_or_default();
         let start = format!("rule 1: drop in proto 17 from {from} port ");
-        let end = format!(" to {to} port 53, {bytes} bytes");
+        let end = format!(" to {to} port 53, {bytes} bytes, on {IFACE}");
         assert!(line.contains(&start) && line.ends_with(&end), "{line}");
     };
     check(first, "10.1.0.1", "10.1.0.2", 50);

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    time::{Duration, SystemTime},
 };
 
 use nke::{
@@ -11,7 +12,7 @@ use nke::{
     filter::{RuleSet, Table},
     order::Selector,
 };
-use nke_tests::{Deadline, Hook, Ran, World, binaries, fail, stranger, trail, udp_arrives};
+use nke_tests::{Deadline, Hook, IFACE, Ran, World, binaries, fail, stranger, trail, udp_arrives};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -174,6 +175,73 @@ fn a_line_says_when_and_who_and_what() {
         line.contains("rule 1: pass in proto 17 from 10.1.0.1 port "),
         "{line}"
     );
+    assert!(
+        line.ends_with(&format!(" bytes, on {IFACE}\n")),
+        "it came in by an interface: {line}"
+    );
+}
+
+#[test]
+fn the_time_is_the_packets_and_not_the_readers() {
+    let world = World::with_addresses();
+    attach_logging(&world, "packet-filter");
+    let before = SystemTime::now();
+    send(&world);
+    let after = SystemTime::now();
+    // The line waits in its ring till then.
+    let mut log = Log::start(&world, &["--json"]);
+    let told: Value = serde_json::from_str(&log.line()).expect("it is JSON");
+    let time = told["time"].as_str().expect("a time");
+    let time = humantime::parse_rfc3339(time).expect("a time");
+    let rounded = Duration::from_millis(2);
+    assert!(
+        before - rounded <= time && time <= after + rounded,
+        "{before:?} {time:?} {after:?}"
+    );
+    assert_eq!(told["interface"], IFACE, "{told}");
+    assert!(told["ifindex"].is_u64(), "{told}");
+    let message = told["message"].as_str().expect("text");
+    assert!(message.starts_with("rule 1: pass in proto 17"), "{told}");
+}
+
+#[test]
+fn at_the_ip_layer_a_line_says_the_interface_too() {
+    let world = World::with_addresses();
+    let words = ["attach", "packet-filter", "--hook", "ip/in"];
+    let netns = ["--netns", world.inside.name()];
+    world.nke(&[&words[..], &netns].concat()).ok();
+    let rule = "pass log proto udp to any port 53";
+    world
+        .nke(&[&["filter", "add", rule][..], &netns].concat())
+        .ok();
+    let mut log = Log::start(&world, &[]);
+    send(&world);
+    let line = log.line();
+    assert!(line.ends_with(&format!(", on {IFACE}\n")), "{line}");
+}
+
+#[test]
+fn one_reads_at_a_time() {
+    let world = World::with_addresses();
+    attach_logging(&world, "packet-filter");
+    let mut first = Log::start(&world, &["packet-filter"]);
+    send(&world);
+    drop(first.line());
+    let refused = world.nke(&["log", "packet-filter"]);
+    assert_eq!(refused.code, Some(33), "{refused:?}");
+    let who = format!("process {} (nke) reads it already", first.child.id());
+    assert!(refused.stderr.contains(&who), "{refused:?}");
+    // Who reads all is told so, and waits.
+    let mut second = Log::start(&world, &[]);
+    let error = BufReader::new(second.child.stderr.take().expect("it is read"));
+    let told = error.lines().next().expect("it is told");
+    let told = told.expect("it is text");
+    assert!(told.contains(&who), "{told}");
+    send(&world);
+    assert!(first.line().contains("packet-filter: rule 1"));
+    drop(first);
+    send(&world);
+    assert!(second.line().contains("packet-filter: rule 1"));
 }
 
 #[test]

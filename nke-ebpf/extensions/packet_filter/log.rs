@@ -3,9 +3,9 @@
 use aya_log_ebpf::info;
 use nke_ebpf::{
     Case, Limit, Window,
-    abi::{Rule, facts, field},
+    abi::{Rule, STAMPED, facts, field},
     aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map},
-    lose,
+    lose, since_start,
 };
 
 nke_ebpf::setting!(
@@ -20,12 +20,13 @@ static LOG_LIMIT: PerCpuArray<Window, 1> = PerCpuArray::new();
 #[btf_map]
 static LEFT_OUT: PerCpuArray<u64, 1> = PerCpuArray::new();
 
-/// Writes one line for a packet.
-pub(crate) fn line(case: &Case) {
+/// Writes one line for a packet, which has come by this interface, with the time in front.
+pub(crate) fn line(case: &Case, interface: u32) {
     if !LOG_LIMIT.allows(0, LOG_LINES.get().into()) {
         lose(&LEFT_OUT);
         return;
     }
+    let time = since_start();
     let (subject, decision) = (case.subject(), case.decision());
     let known = subject.word(field::FACTS);
     // Both of one length: the verifier knows how much is copied.
@@ -49,7 +50,10 @@ pub(crate) fn line(case: &Case) {
         let first = |[first, _]: [u64; 2]| (first as u32).to_ne_bytes();
         info!(
             case,
-            "rule {}: {} {} proto {} from {:i} port {} to {:i} port {}, {} bytes",
+            target: STAMPED,
+            "{} {} rule {}: {} {} proto {} from {:i} port {} to {:i} port {}, {} bytes",
+            time,
+            interface,
             number,
             action,
             way,
@@ -63,7 +67,10 @@ pub(crate) fn line(case: &Case) {
     } else if known & facts::V6 != 0 {
         info!(
             case,
-            "rule {}: {} {} proto {} from {:i} port {} to {:i} port {}, {} bytes",
+            target: STAMPED,
+            "{} {} rule {}: {} {} proto {} from {:i} port {} to {:i} port {}, {} bytes",
+            time,
+            interface,
             number,
             action,
             way,
@@ -77,7 +84,14 @@ pub(crate) fn line(case: &Case) {
     } else {
         info!(
             case,
-            "rule {}: {} {} not IP, {} bytes", number, action, way, length
+            target: STAMPED,
+            "{} {} rule {}: {} {} not IP, {} bytes",
+            time,
+            interface,
+            number,
+            action,
+            way,
+            length
         );
     }
 }

@@ -72,8 +72,8 @@ impl Functions for Judging {
         nke_set_has_v4(slot, address)
     }
 
-    fn log(case: *const Case) -> u32 {
-        nke_log(case)
+    fn log(case: *const Case, interface: u32) -> u32 {
+        nke_log(case, interface)
     }
 }
 

@@ -80,6 +80,7 @@ use crate::{
     hook::Hook,
     left_out::LeftOut,
     loader::Maps,
+    reading::Reading,
     records::Tail,
     seal::{Level, admit, refuse_from},
     state::State,
@@ -342,6 +343,19 @@ fn keep_all(chain: &Chain) -> Vec<Change> {
 }
 
 impl Control {
+    /// The right to read an extension's lines and records.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BeingRead`] if another process has it, [`Error::NotLoaded`], [`Error::State`].
+    pub fn reading(&self, kmid: u32) -> Result<Reading> {
+        let extension = self.known(kmid).ok_or_else(|| Error::NotLoaded {
+            name: kmid.to_string(),
+            stage: "log",
+        })?;
+        Reading::of(&extension.name, &extension.directory(&self.state))
+    }
+
     /// A reader of an extension's records; `None` if it sends none.
     ///
     /// # Errors

@@ -97,6 +97,7 @@ codes! { Error:
     30 "name-clash" NameClash,
     31 "not-loaded" NotLoaded,
     32 "in-use" InUse,
+    33 "being-read" BeingRead,
     // 40 to 59: attachments and chains.
     40 "no-attachment" NoAttachment,
     41 "many-attachments" ManyAttachments,

@@ -13,7 +13,7 @@ use std::{
     process::Stdio,
 };
 
-use nke_tests::{Deadline, Node, Objects, stranger};
+use nke_tests::{Deadline, IFACE, Node, Objects, stranger};
 use router::{FILTER, HOOKS, Router, far, own};
 
 /// Telling apart what is sent to port 53, and other datagrams.
@@ -269,7 +269,7 @@ fn lines_say_which_way() {
         ("out", 56),
     ] {
         let start = format!("rule 1: pass {way} proto 17 from ");
-        let end = format!(" port 54, {bytes} bytes");
+        let end = format!(" port 54, {bytes} bytes, on {IFACE}");
         let is_it = |line: &&String| line.contains(&start) && line.ends_with(&end);
         assert_eq!(found.iter().filter(is_it).count(), 1, "{way}: {found:#?}");
     }

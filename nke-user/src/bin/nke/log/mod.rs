@@ -4,25 +4,26 @@
 //! sockets through another. The lock is held only while looking for extensions, never while waiting
 //! for lines.
 
+mod lines;
 mod records;
 
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     os::fd::AsFd as _,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::ExitCode,
     rc::Rc,
+    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context as _, bail};
-use aya_log::EbpfLogger;
-use log::{Log, Metadata, Record};
+use anyhow::Context as _;
 use nke::{
-    control::{NodeStatus, Scope},
+    control::{Control, NodeStatus, Scope},
+    error::Error,
     left_out::{LeftOut, Lines},
+    reading::Reading,
     records::Tail,
 };
 use serde_json::json;
@@ -33,44 +34,11 @@ use tokio::{
     time,
 };
 
+use self::lines::{Known, Places};
 use crate::{failure, open, output};
 
 /// How often new extensions are looked for.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// Prints an extension's lines.
-struct Printer {
-    extension: String,
-    json: bool,
-}
-
-impl Log for Printer {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let now = humantime::format_rfc3339_millis(SystemTime::now());
-        let (level, extension) = (record.level(), &self.extension);
-        if self.json {
-            let line = json!({
-                "record": "line",
-                "time": now.to_string(),
-                "extension": extension,
-                "level": level.as_str(),
-                "message": record.args().to_string(),
-            });
-            output::line(format_args!("{line}"));
-            return;
-        }
-        output::line(format_args!(
-            "{now} {level:<5} {extension}: {}",
-            record.args()
-        ));
-    }
-
-    fn flush(&self) {}
-}
 
 /// The records of an extension, which its reader waits for; the loop reads the rest of them when the
 /// extension goes.
@@ -81,6 +49,10 @@ struct Reader {
     tasks: Vec<AbortHandle>,
     records: Option<Records>,
     left_out: Option<LeftOut>,
+    /// Where it is attached.
+    places: Known,
+    /// That nobody else reads it.
+    _reading: Reading,
 }
 
 impl Reader {
@@ -88,6 +60,11 @@ impl Reader {
     fn end(&mut self, json: bool) -> anyhow::Result<()> {
         self.tasks.iter().for_each(AbortHandle::abort);
         self.drain(json)
+    }
+
+    /// Knows where the extension is attached now.
+    fn follow(&self, places: Places) {
+        *self.places.lock().unwrap_or_else(PoisonError::into_inner) = places;
     }
 
     fn drain(&mut self, json: bool) -> anyhow::Result<()> {
@@ -99,13 +76,23 @@ impl Reader {
     }
 }
 
-/// An extension that is attached, and what is read of it besides its lines.
+/// An extension that is attached.
 struct Found {
     node: NodeStatus,
-    /// Nothing if they are read already.
+    places: Places,
+    /// Nothing if it is read already, or by another process.
+    new: Option<New>,
+}
+
+/// What is read of an extension besides its lines.
+struct New {
     records: Option<Tail>,
     left_out: Option<LeftOut>,
+    reading: Reading,
 }
+
+/// Who reads an extension already: said once of each.
+type Others = BTreeSet<u32>;
 
 /// Streams until interrupted.
 pub(crate) fn run(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<()> {
@@ -124,6 +111,7 @@ async fn stream(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<
     }
     // A reader that has ended stays here, so that its extension is not tried again and again.
     let mut open: BTreeMap<u32, Reader> = BTreeMap::new();
+    let mut others = Others::new();
     let mut readers = JoinSet::new();
     let mut look = time::interval(LOOK);
     // From here on, an interrupt loses nothing that is there to be read.
@@ -131,7 +119,7 @@ async fn stream(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<
     while output::is_read() {
         tokio::select! {
             _ = look.tick() => {
-                let nodes = attached(state, name, &open)?;
+                let nodes = attached(state, name, &open, &mut others)?;
                 // What is detached would be kept alive by its reader.
                 let gone: Vec<_> = open.keys().copied().filter(|kmid| !nodes.contains_key(kmid)).collect();
                 for mut reader in gone.iter().filter_map(|kmid| open.remove(kmid)) {
@@ -139,14 +127,12 @@ async fn stream(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<
                 }
                 // A loss wakes nobody.
                 open.values_mut().for_each(|reader| report(reader.drain(json)));
-                for (kmid, Found { node, records, left_out }) in nodes {
-                    if let Entry::Vacant(entry) = open.entry(kmid) {
-                        let mut tasks = vec![readers.spawn_local(read(node, json))];
-                        let records = records.map(|tail| Rc::new(RefCell::new(tail)));
-                        if let Some(records) = records.clone() {
-                            tasks.push(readers.spawn_local(follow(records, json)));
-                        }
-                        entry.insert(Reader { tasks, records, left_out });
+                for (kmid, Found { node, places, new }) in nodes {
+                    match open.entry(kmid) {
+                        Entry::Occupied(entry) => entry.get().follow(places),
+                        Entry::Vacant(entry) => if let Some(new) = new {
+                            entry.insert(start(&mut readers, node, places, new, json));
+                        },
                     }
                 }
             }
@@ -163,6 +149,30 @@ async fn stream(state: &Path, name: Option<&str>, json: bool) -> anyhow::Result<
         }
     }
     Ok(())
+}
+
+/// Begins to read an extension.
+fn start(
+    readers: &mut JoinSet<anyhow::Result<()>>,
+    node: NodeStatus,
+    places: Places,
+    new: New,
+    json: bool,
+) -> Reader {
+    let places = Known::new(Mutex::new(places));
+    let lines = lines::read(node, Known::clone(&places), json);
+    let mut tasks = vec![readers.spawn_local(lines)];
+    let records = new.records.map(|tail| Rc::new(RefCell::new(tail)));
+    if let Some(records) = records.clone() {
+        tasks.push(readers.spawn_local(follow(records, json)));
+    }
+    Reader {
+        tasks,
+        records,
+        left_out: new.left_out,
+        places,
+        _reading: new.reading,
+    }
 }
 
 /// An extension can be attached later. Who has its name wrong would wait for ever.
@@ -215,31 +225,65 @@ fn tell_left_out(left_out: &mut LeftOut, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An attachment of each extension that is attached, by kmid, and the records of those that are not
-/// read yet.
+/// An attachment of each extension that is attached, by kmid, and what is to be read of those that are not read yet.
 fn attached(
     state: &Path,
     name: Option<&str>,
     open: &BTreeMap<u32, Reader>,
+    others: &mut Others,
 ) -> anyhow::Result<BTreeMap<u32, Found>> {
     let control = open::look(state)?;
-    let chains = control.chains(&Scope::default())?;
-    let nodes = chains.into_iter().flat_map(|chain| chain.nodes);
-    let wanted = nodes.filter(|node| name.is_none_or(|name| name == node.extension));
-    let mut found = BTreeMap::new();
-    for node in wanted {
-        if let Entry::Vacant(entry) = found.entry(node.kmid) {
-            let new = !open.contains_key(&node.kmid);
-            let records = new.then(|| control.records(node.kmid)).transpose()?;
-            let left_out = new.then(|| control.left_out(node.kmid)).transpose()?;
-            entry.insert(Found {
-                node,
-                records: records.flatten(),
-                left_out: left_out.flatten(),
-            });
+    let mut found: BTreeMap<u32, Found> = BTreeMap::new();
+    for chain in control.chains(&Scope::default())? {
+        for node in &chain.nodes {
+            if name.is_some_and(|name| name != node.extension) {
+                continue;
+            }
+            let found = match found.entry(node.kmid) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    let is_new = !open.contains_key(&node.kmid);
+                    let new = is_new.then(|| New::of(&control, node.kmid)).transpose();
+                    entry.insert(Found {
+                        node: node.clone(),
+                        places: Places::default(),
+                        new: if_free(new, name, node.kmid, others)?,
+                    })
+                }
+            };
+            found.places.note(&chain);
         }
     }
     Ok(found)
+}
+
+/// What is to be read, unless another process reads it. Who has asked for that by name is refused; who reads all is told
+/// so, and reads it when the other one has ended.
+fn if_free(
+    new: Result<Option<New>, Error>,
+    name: Option<&str>,
+    kmid: u32,
+    others: &mut Others,
+) -> Result<Option<New>, Error> {
+    match new {
+        Err(error @ Error::BeingRead { .. }) if name.is_none() => {
+            if others.insert(kmid) {
+                output::note(format_args!("note: {error}"));
+            }
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+impl New {
+    fn of(control: &Control, kmid: u32) -> Result<Self, Error> {
+        Ok(Self {
+            reading: control.reading(kmid)?,
+            records: control.records(kmid)?,
+            left_out: control.left_out(kmid)?,
+        })
+    }
 }
 
 /// Prints one extension's records, while anybody reads them.
@@ -253,37 +297,6 @@ async fn follow(records: Records, json: bool) -> anyhow::Result<()> {
     while output::is_read() {
         let mut ready = ring.readable().await?;
         records::drain(&mut records.borrow_mut(), json)?;
-        ready.clear_ready();
-    }
-    Ok(())
-}
-
-/// Prints one extension's lines, while anybody reads them.
-async fn read(node: NodeStatus, json: bool) -> anyhow::Result<()> {
-    let printer = Printer {
-        extension: node.extension.clone(),
-        json,
-    };
-    // Most extensions have no log.
-    let Ok(logger) = EbpfLogger::init_from_id_with_logger(node.program_id, printer) else {
-        return Ok(());
-    };
-    #[expect(
-        deprecated,
-        reason = "what replaces it is unsafe; a logger keeps its descriptor"
-    )]
-    let mut logger = AsyncFd::new(logger)?;
-    while output::is_read() {
-        let mut ready = logger.readable_mut().await?;
-        // aya-log panics on records that are not its own.
-        let flushed = catch_unwind(AssertUnwindSafe(|| ready.get_inner_mut().flush()));
-        if flushed.is_err() {
-            bail!(
-                "extension {} ({}): log: its records are not aya-log's; rebuild it with aya-log 0.2",
-                node.extension,
-                node.kmid
-            );
-        }
         ready.clear_ready();
     }
     Ok(())
