@@ -425,3 +425,54 @@ fn an_apply_to_nothing_goes_back_to_nothing() {
     apply(&world, "1").ok();
     assert!(Deadline::generous().until(|| !world.is_mounted()));
 }
+
+/// A declaration of a filter with these rules on the interface.
+fn filter(world: &World, file: &str, rules: &str) {
+    let netns = world.inside.name();
+    let text = format!(
+        "[[attach]]\nextension = 'packet-filter'\nhook = 'interface/in'\ninterface = '{IFACE}'\nnetns = '{netns}'\n\
+         rules = '''\n{rules}\n'''\n"
+    );
+    fs::write(world.directory().join(file), text).expect("the directory is the test's");
+}
+
+#[test]
+fn an_apply_goes_back_to_rules_whose_interface_is_gone() {
+    // Rules that stay with their attachment, and rules of one that comes again.
+    for comes_again in [false, true] {
+        let world = World::new();
+        world.inside.ip("link add gone0 type veth peer name gone1");
+        let before = "redirect to gone0 in proto 98\ndrop in on gone0 proto 99\ndrop in proto 97";
+        filter(&world, "before.toml", before);
+        world.nke(&["apply", "before.toml"]).ok();
+        let rules = || {
+            let listed: Value = world.on(&["filter", "list", "--json"]).json();
+            let rules = listed["filters"][0]["rules"].as_array().cloned();
+            let text = |rule: &Value| rule["rule"].as_str().unwrap_or_default().to_owned();
+            rules
+                .unwrap_or_default()
+                .iter()
+                .map(text)
+                .collect::<Vec<_>>()
+        };
+        let old = rules();
+        assert_eq!(old.len(), 3, "{old:?}");
+        if comes_again {
+            let netns = world.inside.name();
+            let text = format!(
+                "[[policy]]\nhook = 'interface/in'\ninterface = '{IFACE}'\nnetns = '{netns}'\npolicy = 'drop'\n"
+            );
+            fs::write(world.directory().join("after.toml"), text).expect("it is the test's");
+        } else {
+            filter(&world, "after.toml", "drop in");
+        }
+        world.nke(&["apply", "after.toml", "--confirm", "2"]).ok();
+        world.inside.ip("link del gone0");
+        gone_back(&world);
+        assert_eq!(rules(), old);
+        // They mean nobody, and that is said.
+        let listed = world.on(&["filter", "list"]).ok().stdout;
+        let told = "there is no interface gone0 now\n";
+        assert_eq!(listed.matches(told).count(), 2, "{listed}");
+    }
+}

@@ -231,6 +231,17 @@ impl Table {
         }
     }
 
+    /// The same, of rules that were in force before: those that name an interface which has gone since mean nobody, as they
+    /// would if they had stayed.
+    #[must_use]
+    pub fn with_gone_interfaces(self) -> Self {
+        let interfaces = match self.interfaces {
+            Interfaces::Of(namespace) => Interfaces::Once(namespace),
+            other @ (Interfaces::Unknown | Interfaces::Once(_) | Interfaces::Tried(_)) => other,
+        };
+        Self { interfaces, ..self }
+    }
+
     /// Has rules that are written from now on take packets of the kernel's test runs for packets of this interface, and
     /// no others. It need not be there.
     pub fn try_on(&mut self, interface: InterfaceName) {

@@ -80,6 +80,7 @@ impl Apply {
         let terms = Terms {
             prune: *prune,
             force: self.force,
+            back: false,
         };
         let (plan, pending) = match self.within.seconds {
             Some(seconds) => {

@@ -271,6 +271,7 @@ impl Control {
                 let terms = Terms {
                     prune: true,
                     force: true,
+                    back: true,
                 };
                 self.apply_now(&before, terms).map(drop)
             }

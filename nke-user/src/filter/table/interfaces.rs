@@ -10,6 +10,8 @@ pub(super) enum Interfaces {
     Unknown,
     /// In this network namespace.
     Of(Namespace),
+    /// In this network namespace; those that are not there any more are nowhere.
+    Once(Namespace),
     /// Packets are the kernel's test runs, and taken for packets of this one.
     Tried(InterfaceName),
 }
@@ -24,6 +26,7 @@ impl Interfaces {
         match self {
             Self::Unknown => None,
             Self::Of(namespace) => namespace.index(name.as_str()).ok(),
+            Self::Once(namespace) => Some(namespace.index(name.as_str()).unwrap_or(NOWHERE)),
             Self::Tried(one) if *one == name => Some(LOOPBACK),
             Self::Tried(_) => Some(NOWHERE),
         }
@@ -32,14 +35,14 @@ impl Interfaces {
     /// Whether there is an interface of this index, as far as that can be asked.
     pub(super) fn has(&self, index: u32) -> bool {
         match self {
-            Self::Of(namespace) => namespace.interface(index).is_some(),
+            Self::Of(namespace) | Self::Once(namespace) => namespace.interface(index).is_some(),
             Self::Unknown | Self::Tried(_) => true,
         }
     }
 
     pub(super) fn namespace(&self) -> Option<&Namespace> {
         match self {
-            Self::Of(namespace) => Some(namespace),
+            Self::Of(namespace) | Self::Once(namespace) => Some(namespace),
             Self::Unknown | Self::Tried(_) => None,
         }
     }
