@@ -96,6 +96,38 @@ fn sets_become_what_is_stated_and_stay() {
     assert!(!world.is_mounted());
 }
 
+/// How often the filter was asked for by name.
+fn loads(world: &World) -> u64 {
+    let listed: Value = world.nke(&["list", "--json"]).json();
+    let count = listed["extensions"][0]["loads"].as_u64();
+    count.unwrap_or_else(|| nke_tests::fail(listed.to_string()))
+}
+
+#[test]
+fn a_set_that_was_made_by_hand_and_stays_keeps_its_extension() {
+    let world = World::new();
+    world
+        .nke(&["filter", "set", "create", "hand", "addresses"])
+        .ok();
+    world
+        .nke(&["filter", "set", "add", "hand", "192.0.2.1"])
+        .ok();
+    declare(&world, "a.toml", &filter("drop in from @hand"));
+    world.nke(&["apply", "--prune", "a.toml"]).ok();
+    assert_eq!(loads(&world), 1);
+    let unchanged = world.nke(&["diff", "--prune", "a.toml"]);
+    assert_eq!(unchanged.code, Some(0), "{unchanged:#?}");
+    // So it outlives the attachment, as `set create` has promised.
+    world.nke(&["detach", "packet-filter"]).ok();
+    assert_eq!(members(&world, "hand"), ["192.0.2.1"]);
+
+    // One that is stated comes with its file again, and holds nothing; nor does one that goes.
+    let stated = "set hand addresses { 192.0.2.1 }\ndrop in from @hand";
+    declare(&world, "b.toml", &filter(stated));
+    world.nke(&["apply", "--prune", "b.toml"]).ok();
+    assert_eq!(loads(&world), 0);
+}
+
 #[test]
 fn what_is_refused_has_changed_no_set() {
     let world = World::new();

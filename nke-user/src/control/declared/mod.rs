@@ -156,6 +156,13 @@ impl Control {
         }
         covered.sort_by_cached_key(|c| (c.plan.place.clone(), c.plan.hook));
         plan.sets = self.plan_sets(declaration, &mut bodies, &covered, prune)?;
+        let mut release = Vec::new();
+        for name in std::mem::take(&mut plan.release) {
+            if !self.asks_sets_of_hands(&name, declaration, &mut bodies, &covered)? {
+                release.push(name);
+            }
+        }
+        plan.release = release;
         self.plan_settings(declaration, &mut bodies, &mut plan, prune)?;
         self.check_elsewhere(&bodies, &covered)?;
         plan.upgrades = bodies.upgrades();

@@ -155,6 +155,24 @@ impl Control {
         Ok(running)
     }
 
+    /// Whether rules of an extension ask for a set that nothing states: it was made by hand, stays, and would go with
+    /// the extension.
+    pub(super) fn asks_sets_of_hands(
+        &self,
+        extension: &str,
+        declaration: &Declaration,
+        bodies: &mut Bodies,
+        covered: &[Covered],
+    ) -> Result<bool> {
+        let mut asked = self.asked_of(extension, covered)?;
+        for Declared { what, origin } in &declaration.attachments {
+            if self.body(bodies, &what.extension, origin)?.0 == extension {
+                asked.retain(|name| what.sets.iter().all(|set| set.about.name != *name));
+            }
+        }
+        Ok(!asked.is_empty())
+    }
+
     /// The sets that rules of an extension ask for, in the chains that there are to be.
     fn asked_of(&self, extension: &str, covered: &[Covered]) -> Result<BTreeSet<SetName>> {
         let mut asked = BTreeSet::new();
