@@ -98,10 +98,29 @@ impl Target for FilterTarget {
     const EXTENSION: &'static str = "packet-filter";
     const DIALECT: Dialect = Dialect::Packets;
     const SYNTAX: &'static str = "Add a rule behind the others, or at a place among them\n\n\
-        RULE is: pass|drop|count|mark N [in|out] [log [1/N]] [inet|inet6] [proto P] [from ADDRESS [port N]] \
-        [to ADDRESS [port N]]. A list in braces stands for a rule each.";
-    const EXAMPLE: &'static str =
-        "Example: nke filter add -i eth0 'drop in proto tcp from 10.0.0.0/8 to any port 22'";
+        RULE is an action, and what a packet must be, in this order (docs/filter-language.md has all of it):\n\n  \
+        pass|drop|reject [with ERROR]|redirect to IFACE|count|mark N[/MASK]\n  \
+        [in|out] [log [1/N]] [on IFACE] [arp|inet|inet6] [proto P]\n  \
+        [from ADDRESS|@SET [port PORT|@SET]] [to ADDRESS|@SET [port PORT|@SET]]\n\n\
+        and behind that, in any order:\n\n  \
+        flags F/G   icmp-type T [code C]   icmp6-type T [code C]\n  \
+        fragment [none|first|later]   dscp D   vlan N|any|none   length N[-M]\n  \
+        mark N[/MASK]   ether from|to MAC   expr 'TCPDUMP EXPRESSION'\n  \
+        limit [over] N/s|m|h|d [bytes] [burst B] [per source]\n\n\
+        and `keep state` last, of `pass`. `not` may stand in front of most values. A list in braces stands for a rule each.";
+    const EXAMPLE: &'static str = "Examples:\n  \
+        nke filter add -i eth0 'drop in proto tcp from 10.0.0.0/8 to any port 22'\n  \
+        nke filter add -i eth0 'pass proto { tcp, udp } to any port { 53, 8000-8080 }'\n  \
+        nke filter add -i eth0 'pass in proto tcp to any port 443 flags S/SA keep state'\n  \
+        nke filter add -i eth0 'drop in log 1/100 from not { 10.0.0.0/8, @partners }'\n  \
+        nke filter add -i eth0 'reject with admin-prohibited in proto tcp to any port @web'\n  \
+        nke filter add -i eth0 'redirect to ids0 in proto udp to any port domain'\n  \
+        nke filter add -i eth0 'count in icmp-type echo-request length 1000-65535'\n  \
+        nke filter add -i eth0 'mark 0x10/0xf0 in vlan 100 dscp ef'\n  \
+        nke filter add -i eth0 'drop in arp ether from not 02:00:00:00:00:01'\n  \
+        nke filter add -i eth0 'drop in proto tcp to any port 22 limit over 3/m burst 5 per source'\n  \
+        nke filter add -i eth0 \"drop in expr 'udp[8:4] = 0x53414d50'\"\n  \
+        nke filter add 'drop in on eth0 fragment'";
     const OPTIONS: [&'static str; 2] = ["--hook or --id", "--id"];
     const NONE: &'static str = "no packet filter is attached";
 
@@ -233,9 +252,11 @@ impl Target for GuardTarget {
     const SYNTAX: &'static str = "Add a rule behind the others, or at a place among them\n\n\
         RULE is: pass|drop [out|connect|sendmsg|bind] [inet|inet6] [proto P] [to ADDRESS] \
         [port N]. `out` is connect and sendmsg; the address of bind is the socket's own. A list \
-        in braces stands for a rule each.";
-    const EXAMPLE: &'static str = "Example: nke guard add --cgroup /sys/fs/cgroup/web \
-        'drop out proto tcp to 10.0.0.0/8 port 22'";
+        in braces stands for a rule each; ADDRESS and port can be a named set, @SET, and have `not` in front.";
+    const EXAMPLE: &'static str = "Examples:\n  \
+        nke guard add --cgroup /sys/fs/cgroup/web 'drop out proto tcp to 10.0.0.0/8 port 22'\n  \
+        nke guard add --cgroup /sys/fs/cgroup/web 'pass connect to @databases port { 443, 5432 }'\n  \
+        nke guard add --cgroup /sys/fs/cgroup/web 'drop bind port not 8080'";
     const OPTIONS: [&'static str; 2] = ["--hook"; 2];
     const NONE: &'static str = "no connection guard is attached";
 
@@ -283,5 +304,35 @@ impl Target for GuardTarget {
         let hook = self.hook.as_ref();
         let hook = hook.map_or_else(String::new, |hook| format!(" --hook {hook}"));
         format!("--cgroup {}{hook}", self.place())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rules that examples of `--help` have, in quotes behind all other words.
+    fn rules(examples: &str) -> Vec<&str> {
+        let lines = examples.lines().filter(|line| line.contains("nke "));
+        lines
+            .filter_map(|line| {
+                let start = line.find(['\'', '"'])?;
+                line[start + 1..].strip_suffix(&line[start..=start])
+            })
+            .collect()
+    }
+
+    #[test]
+    fn examples_of_help_are_rules() {
+        for (examples, dialect, count) in [
+            (FilterTarget::EXAMPLE, Dialect::Packets, 12),
+            (GuardTarget::EXAMPLE, Dialect::Calls, 3),
+        ] {
+            let rules = rules(examples);
+            assert_eq!(rules.len(), count, "{examples}");
+            for rule in rules {
+                assert!(dialect.rules(rule).is_ok(), "{rule}");
+            }
+        }
     }
 }

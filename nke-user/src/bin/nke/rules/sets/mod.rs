@@ -51,6 +51,7 @@ pub(crate) struct NamedSets<T: Target> {
 enum Verb {
     /// Make a set
     Create {
+        /// Its name: a letter, and letters, digits, `-` and `_`
         name: SetName,
         /// What its members are
         kind: Type,
@@ -63,6 +64,7 @@ enum Verb {
     },
     /// Add members, or change how long they last
     Add {
+        /// The set
         name: SetName,
         #[command(flatten)]
         members: Members,
@@ -74,6 +76,7 @@ enum Verb {
     },
     /// Delete members
     Delete {
+        /// The set
         name: SetName,
         #[command(flatten)]
         members: Members,
@@ -82,12 +85,14 @@ enum Verb {
     },
     /// Say whether an address, a port or both are in a set; fails if not
     Test {
+        /// The set
         name: SetName,
         /// An address, a prefix that must be in it as a whole, a port, an address with a port
         member: String,
     },
     /// Print the members of a set, as `replace` reads them
     Show {
+        /// The set
         name: SetName,
         #[command(flatten)]
         format: Format,
@@ -99,6 +104,7 @@ enum Verb {
     },
     /// Put the members of a file in the place of all that a set has, at once
     Replace {
+        /// The set
         name: SetName,
         /// The file, as `create` takes it; - for standard input
         file: PathBuf,
@@ -107,12 +113,16 @@ enum Verb {
     },
     /// Delete all members of a set
     Flush {
+        /// The set
         name: SetName,
         #[command(flatten)]
         force: Force,
     },
     /// Remove a set that no rule asks for
-    Remove { name: SetName },
+    Remove {
+        /// The set
+        name: SetName,
+    },
 }
 
 /// What the members of a set are.
@@ -137,11 +147,11 @@ impl From<Type> for SetKind {
 }
 
 #[derive(Args, Debug)]
-#[group(required = true, multiple = false)]
 struct Members {
     /// The members
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
     member: Vec<String>,
-    /// A file of members, as `create` takes it; - for standard input
+    /// A file of members, as `create` takes it, in their place; - for standard input
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
 }
