@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Display};
 
-use super::{Action, Asked, Error, KnownSets, Rule, RuleSet, Way};
+use super::{Action, Asked, Error, KnownSets, Rule, RuleSet, Vlan, Way};
 use crate::hook::{Hook, Kind};
 
 /// The ways that things go which a hook sees: both where packets are forwarded.
@@ -81,6 +81,13 @@ fn lacks(hook: Hook, asked: &Asked) -> Option<&'static str> {
     }
 }
 
+/// The same of what is asked beside the tests.
+fn lacks_tags(hook: Hook, rule: &Rule) -> Option<&'static str> {
+    // A netfilter program sees the packet from its IP header on.
+    let asks = matches!(rule.conditions.vlan, Some(Vlan::Id(_) | Vlan::Tagged));
+    (asks && hook.row().name.starts_with("ip/")).then_some("VLAN tag")
+}
+
 /// What of a rule's action cannot be done at a hook.
 fn cannot(hook: Hook, action: Action) -> Option<&'static str> {
     // Netfilter programs change nothing of a packet, and send none.
@@ -116,7 +123,8 @@ pub fn refuse_what_never_matches(
         .flat_map(|rule| hooks.iter().map(move |it| (rule, *it)))
     {
         let mut lacking = rule.tests.iter().filter_map(|test| lacks(hook, &test.what));
-        if let Some(what) = cannot(hook, rule.action).or_else(|| lacking.next()) {
+        let what = cannot(hook, rule.action).or_else(|| lacking.next());
+        if let Some(what) = what.or_else(|| lacks_tags(hook, rule)) {
             return Err(Error::NotThere {
                 place: place.to_string(),
                 rule: Box::new(rule.clone()),
