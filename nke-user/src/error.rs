@@ -31,7 +31,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The caller lacks the privilege.
-    #[error("host: start: changing the kernel's packet path needs root; run it with sudo")]
+    #[error("host: start: it takes root, with CAP_BPF and CAP_NET_ADMIN; run it with sudo")]
     NotRoot,
 
     /// Kernel lockdown forbids BPF.

@@ -14,7 +14,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr},
     os::fd::AsFd,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -193,6 +193,19 @@ impl World {
     #[must_use = "say what is expected of it: ok, fails, json"]
     pub fn nke(&self, words: &[&str]) -> Ran {
         Ran::of(&mut self.command(words))
+    }
+
+    /// What somebody sees at a terminal who types these words, which must succeed.
+    #[track_caller]
+    #[must_use]
+    pub fn seen(&self, words: &[&str]) -> String {
+        let mut command = Command::new("script");
+        self.dress(&mut command);
+        let line = format!("{} {}", binaries::nke().display(), words.join(" "));
+        command
+            .args(["-q", "-e", "-c", &line, "/dev/null"])
+            .stdin(Stdio::null());
+        Ran::of(&mut command).ok().stdout.replace('\r', "")
     }
 
     /// Runs `nke` with these words on the inside's interface.

@@ -8,6 +8,7 @@ use std::{
 
 use nke_tests::{Hook, IFACE, World, fail, trail, udp_arrives};
 use serde::Deserialize;
+use serde_json::Value;
 
 const EXTENSION: &str = "packet-filter";
 
@@ -31,7 +32,7 @@ struct Filter {
     known_hits: Hits,
     obscured_hits: Hits,
     evicted_sources: u64,
-    gone_interfaces: Vec<serde_json::Value>,
+    gone_interfaces: Vec<Value>,
     rules: Vec<Rule>,
 }
 
@@ -334,4 +335,33 @@ fn a_rule_can_log() {
     };
     check(first, "10.1.0.1", "10.1.0.2", 50);
     check(second, "fd01::1", "fd01::2", 70);
+}
+
+#[test]
+fn a_row_is_one_line_where_nobody_looks() {
+    let world = World::new();
+    world.attach(Hook::Xdp, EXTENSION, &[]);
+    let rule = "drop in proto tcp from 2001:db8:1234:5678::/64 to 2001:db8:8765:4321::1 port 1024-65535 flags S/SA";
+    add(&world, rule);
+    let listed = world.on(&["filter", "list"]).ok().stdout;
+    let whole = |line: &str| line.ends_with(&format!(" {rule}"));
+    assert!(listed.lines().any(whole), "{listed}");
+}
+
+#[test]
+fn no_tags_are_at_the_ip_layer() {
+    let world = World::new();
+    let layer = ["--netns", world.inside.name()];
+    let nke = |words: &[&str]| world.nke(&[words, &layer].concat());
+    nke(&["attach", EXTENSION, "--hook", "ip/in"]).ok();
+    for rule in ["drop in vlan 7", "drop in vlan any", "drop in vlan not 7"] {
+        let told = nke(&["filter", "add", rule]).fails("rule-not-there");
+        assert!(told.contains("there is no VLAN tag at ip/in"), "{told}");
+    }
+    nke(&["filter", "add", "drop in vlan none"]).ok();
+    let listed: Value = nke(&["filter", "list", "--json"]).json();
+    assert_eq!(
+        listed["filters"][0]["rules"][0]["rule"],
+        "drop in vlan none"
+    );
 }

@@ -213,7 +213,7 @@ fn every_hook_is_shown_in_80_columns() {
     let ways = found["ways"].as_array().expect("it is one");
     let names: Vec<_> = ways.iter().map(|way| &way["way"]).collect();
     assert_eq!(names, ["in", "forward", "out", "call"]);
-    let text = world.nke(&words).ok().stdout;
+    let text = world.seen(&words);
     assert!(
         text.lines().all(|line| line.chars().count() <= 80),
         "{text}"

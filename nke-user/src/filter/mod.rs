@@ -122,7 +122,7 @@ pub use set::{
 pub use sets::{Added, NamedSet, Restated, Sets, now};
 pub(crate) use sets::{Instead, MAP as SETS_MAP};
 pub use source::Source;
-pub use stated::{StatedMembers, StatedSet, kind_word};
+pub use stated::{StatedMembers, StatedSet, kind_word, span_word};
 pub(crate) use stated::{head, lasting};
 pub use states::{DEFAULT_LIMIT, FlowState, Followed, KnownFlows, LARGEST_LIMIT, Numbers, States};
 pub use table::{GoneInterface, Hits, Listing, Prepared, Table};

@@ -22,9 +22,7 @@ use nke_ebpf::set::Kind;
 
 use super::cursor::Cursor;
 use super::parse_error::{ParseError, Problem};
-use super::set::{
-    About, Lasting, Member, MemberProblem, NoSetName, Set, SetName, TooLarge, time, time_word,
-};
+use super::set::{About, Lasting, Member, MemberProblem, NoSetName, Set, SetName, TooLarge, time};
 
 /// A set that a file states.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +85,27 @@ pub const fn kind_word(kind: Kind) -> &'static str {
     }
 }
 
+/// A time in whole seconds as one types it, in days at most: `40d`, `1h30m`. A month is of no certain length.
+#[must_use]
+pub fn span_word(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let parts = [
+        (seconds / 86400, 'd'),
+        (seconds / 3600 % 24, 'h'),
+        (seconds / 60 % 60, 'm'),
+        (seconds % 60, 's'),
+    ];
+    let there = parts.iter().filter(|(count, _)| *count > 0);
+    let words: String = there
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if words.is_empty() {
+        "0s".to_owned()
+    } else {
+        words
+    }
+}
+
 /// A set's name, type and timeout, as one types them behind `set`.
 pub(crate) fn head(about: &About) -> impl fmt::Display {
     let About {
@@ -97,7 +116,7 @@ pub(crate) fn head(about: &About) -> impl fmt::Display {
     fmt::from_fn(move |f| {
         write!(f, "{name} {}", kind_word(kind))?;
         timeout.map_or(Ok(()), |timeout| {
-            write!(f, " timeout {}", time_word(timeout))
+            write!(f, " timeout {}", span_word(timeout))
         })
     })
 }
@@ -109,7 +128,7 @@ pub(crate) fn lasting(Lasting { member, until }: &Lasting) -> impl fmt::Display 
         write!(f, "{member}")?;
         until.map_or(Ok(()), |until| {
             let left = Duration::from_secs(until.div_ceil(1_000_000_000));
-            write!(f, " timeout {}", time_word(left))
+            write!(f, " timeout {}", span_word(left))
         })
     })
 }
@@ -274,4 +293,25 @@ impl Open {
 pub(super) fn stated_before(all: &[StatedSet], name: SetName) -> Option<usize> {
     let mut all = all.iter();
     all.find_map(|set| (set.about.name == name).then_some(set.line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_read_again() {
+        const DAY: u64 = 86400;
+        for (seconds, word) in [
+            (1, "1s"),
+            (90, "1m30s"),
+            (3600, "1h"),
+            (40 * DAY, "40d"),
+            (400 * DAY + 61, "400d1m1s"),
+        ] {
+            let span = Duration::from_secs(seconds);
+            assert_eq!(span_word(span), word);
+            assert_eq!(time(word), Some(span));
+        }
+    }
 }

@@ -37,7 +37,7 @@ fn not_root() {
         let error = Ran::of(&mut command).fails("not-root");
         assert_eq!(
             error,
-            "nke: host: start: changing the kernel's packet path needs root; run it with sudo\n",
+            "nke: host: start: it takes root, with CAP_BPF and CAP_NET_ADMIN; run it with sudo\n",
             "of {words:?}"
         );
     }

@@ -1,8 +1,8 @@
-//! All that is printed: lines, tables, JSON. Plain text when not on a terminal, 80 columns wide.
+//! All that is printed: lines, tables, JSON. Tables are 80 columns wide on a terminal; elsewhere each row is one line.
 
 use std::{
     fmt,
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     sync::OnceLock,
 };
 
@@ -79,9 +79,13 @@ pub(crate) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
 
 pub(crate) fn table<'a>(headings: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
+    let arrangement = match io::stdout().is_terminal() {
+        true => ContentArrangement::Dynamic,
+        false => ContentArrangement::Disabled,
+    };
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_content_arrangement(arrangement)
         .set_width(WIDTH)
         .set_header(headings);
     table

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use nke::filter::{About, Lasting, NamedSet, SetName, kind_word, time_word};
+use nke::filter::{About, Lasting, NamedSet, SetName, kind_word, span_word};
 use serde_json::{Value, json};
 
 use crate::output;
@@ -22,7 +22,7 @@ fn left(until: u64, now: u64) -> Duration {
 pub(super) fn lasting(member: &Lasting, now: u64) -> impl fmt::Display {
     let Lasting { member, until } = *member;
     fmt::from_fn(move |f| match until {
-        Some(until) => write!(f, "{member} timeout {}", time_word(left(until, now))),
+        Some(until) => write!(f, "{member} timeout {}", span_word(left(until, now))),
         None => write!(f, "{member}"),
     })
 }
@@ -127,7 +127,7 @@ pub(super) fn list(
         table.add_row([
             name.to_string(),
             kind_word(*kind).to_owned(),
-            timeout.map_or_else(|| "-".to_owned(), time_word),
+            timeout.map_or_else(|| "-".to_owned(), span_word),
             members.to_string(),
             output::bytes(set.memory()),
             rules.join("\n"),
