@@ -27,12 +27,17 @@ pub(super) fn write(path: &FastPath, start: &mut Start) {
         let Some(mut differs) = differences(&rule, known, &mut start.code) else {
             continue;
         };
+        let mut can_match = true;
         if let Some(test) = set::test_of(&path.set, &rule) {
             // There is none that cannot be asked: see `FastPath::can_ask`.
             let index = &path.asked[&test.slot];
-            differs.extend(set::ask(index, &test, start));
+            let (outside, can_hold) = set::ask(index, &test, start);
+            differs.extend(outside);
+            can_match = can_hold;
         }
-        decide(start, rule.outcome, rule.number);
+        if can_match {
+            decide(start, rule.outcome, rule.number);
+        }
         if differs.is_empty() {
             // The kernel takes no instruction that is never reached.
             return;

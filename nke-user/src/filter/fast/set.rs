@@ -56,8 +56,9 @@ struct Question<'a> {
     to_slow: &'a mut ToSlow,
 }
 
-/// Asks: the jumps that are taken where the test does not hold.
-pub(super) fn ask(index: &Index, test: &Test, start: &mut Start) -> Vec<Jump> {
+/// Asks: the jumps that are taken where the test does not hold, and whether an index can tell that it does. Where not, the next
+/// instruction is reached by these jumps alone.
+pub(super) fn ask(index: &Index, test: &Test, start: &mut Start) -> (Vec<Jump>, bool) {
     let Start { code, to_slow, .. } = start;
     let at = if test.field == field::SOURCE {
         SOURCE
@@ -83,10 +84,11 @@ pub(super) fn ask(index: &Index, test: &Test, start: &mut Start) -> Vec<Jump> {
     } else {
         (within, outside)
     };
+    let can_hold = !holds.is_empty();
     for jump in holds {
         start.code.land(jump);
     }
-    differs
+    (differs, can_hold)
 }
 
 impl Question<'_> {
