@@ -93,6 +93,28 @@ fn check_reads_the_files_of_members() {
 }
 
 #[test]
+fn files_of_other_editors_are_read_or_refused_clearly() {
+    let world = World::new();
+    let check = |bytes: &[u8]| {
+        let path = world.directory().join("rules");
+        fs::write(&path, bytes).expect("the directory is the test's");
+        let path = path.into_os_string().into_string().expect("it is ASCII");
+        world.nke(&["filter", "check", &path])
+    };
+    check(b"\xef\xbb\xbfdefault drop\r\npass in\r\n").ok();
+    let told = check(b"drop in\npass # caf\xe9\n").fails("malformed-rule");
+    assert!(told.contains("line 2, column 11: the byte 0xe9"), "{told}");
+    let told = check(b"\xff\xfed\0r\0o\0p\0").fails("malformed-rule");
+    assert!(told.contains("UTF-16"), "{told}");
+    let told = check(b"pass in tcp dport 22\n").fails("malformed-rules");
+    let meant = "did you mean `pass in proto tcp to any port 22`?\n";
+    assert!(told.contains(meant), "{told}");
+    let long = format!("drop {}\n", "x".repeat(100_000));
+    let told = check(long.as_bytes()).fails("malformed-rules");
+    assert!(told.len() < 1000, "{}", told.len());
+}
+
+#[test]
 fn check_refuses_what_load_would_refuse_anywhere() {
     let world = World::new();
     let check = |text: &str| {

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use super::dialect::Dialect;
+use super::guess;
 use super::hint::{self, Hint};
+use super::parse;
 use super::parse_error::{Expected, Found, ParseError, Problem};
 use super::words::{USUAL, Word, words};
 
@@ -19,6 +21,8 @@ pub(super) struct Cursor<'a> {
     next: usize,
     /// What could have stood at the next word.
     expected: Vec<Expected>,
+    /// Whether what was meant is to be guessed where the line goes wrong.
+    guesses: bool,
 }
 
 /// Something, and the word that said it (or began to).
@@ -38,6 +42,7 @@ impl<'a> Cursor<'a> {
             words: words(line),
             next: 0,
             expected: Vec::with_capacity(USUAL),
+            guesses: true,
         }
     }
 
@@ -152,7 +157,7 @@ impl<'a> Cursor<'a> {
                 expected,
                 found: Found::Word(word.text.to_owned()),
             };
-            return self.problem(problem, Some(word), hint(word.text));
+            return self.problem(problem, Some(word), self.guessed(hint(word.text)));
         }
         ParseError {
             line: self.number,
@@ -168,6 +173,24 @@ impl<'a> Cursor<'a> {
             },
             hint: None,
         }
+    }
+
+    /// The whole line as it may have been meant, if that is a rule and the hint says less.
+    fn guessed(&self, hint: Option<Hint>) -> Option<Hint> {
+        if !self.guesses || hint.as_ref().is_some_and(|hint| !hint.is_vague()) {
+            return hint;
+        }
+        let reads = |line: &str| {
+            let cursor = Cursor::new(self.dialect, self.number, line).on(self.own);
+            let mut cursor = Cursor {
+                guesses: false,
+                ..cursor
+            };
+            parse::rules(&mut cursor).is_ok()
+        };
+        let meant = guess::guessed(&self.words, self.next, self.dialect);
+        let meant = meant.filter(|meant| reads(&meant.line));
+        meant.map(Box::new).map(Hint::Write).or(hint)
     }
 
     /// Something is wrong with a word; or with all of them.

@@ -6,10 +6,10 @@
 use std::fmt;
 
 use super::dialect::Dialect;
-use super::names;
+use super::{guess, names};
 
 /// A way out of a [`ParseError`](super::ParseError).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// It looks like a misspelling of this word.
     DidYouMean(&'static str),
@@ -43,12 +43,50 @@ pub enum Hint {
     ResetsTcp,
     /// A default is a line of a file, or a command of its own.
     DefaultIsNoRule,
+    /// A port stands behind an address.
+    AddressInFront,
+    /// There are no variables.
+    NoVariables,
+    /// There are no ranges of addresses.
+    NoAddressRanges,
+    /// Flags are those that are set, of those that are looked at.
+    FlagsAmong,
+    /// The whole line, as it may have been meant.
+    Write(Box<Meant>),
+}
+
+/// A line as it may have been meant: a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meant {
+    /// What was wrong, where that is worth a word; else nothing.
+    pub because: &'static str,
+    /// The line.
+    pub line: String,
+}
+
+impl Hint {
+    /// Whether a whole line, where one can be guessed, says more.
+    pub(super) const fn is_vague(&self) -> bool {
+        matches!(
+            self,
+            Self::Order(_)
+                | Self::Called(_)
+                | Self::NoHostNames
+                | Self::NoNegation
+                | Self::WriteARange
+                | Self::AddressInFront
+                | Self::NoVariables
+                | Self::NoAddressRanges
+                | Self::FlagsAmong
+        )
+    }
 }
 
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::DidYouMean(word) => return write!(f, "did you mean `{word}`?"),
+            Self::Write(meant) => return meant.fmt(f),
             Self::Called(word) => return write!(f, "it is called `{word}` here"),
             Self::FirstMatchDecides => "leave it out: the first rule that matches always decides",
             Self::InterfaceIsAnOption => {
@@ -69,8 +107,22 @@ impl fmt::Display for Hint {
             Self::NoHostNames => "names of hosts are not looked up: write the address",
             Self::FourNumbers => "write all four numbers, as in `10.0.0.0/8`",
             Self::ResetsTcp => "`reject` alone answers TCP by a RST, and all else by port-unreachable",
+            Self::AddressInFront => "an address stands in front of the port, as in `to any port 22`",
+            Self::NoVariables => "there are no variables: write the address, or ask for a named set, as in `from @office`",
+            Self::NoAddressRanges => "there are no ranges of addresses: write prefixes, as in `{ 10.0.0.1, 10.0.0.2/31 }`",
+            Self::FlagsAmong => "it must be said which flags are looked at, as in `flags S/SA`",
             Self::DefaultIsNoRule => "use `default` in the place of `add`, or a file and `load`",
         })
+    }
+}
+
+impl fmt::Display for Meant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { because, line } = self;
+        match *because {
+            "" => write!(f, "did you mean `{line}`?"),
+            because => write!(f, "{because}: write `{line}`"),
+        }
     }
 }
 
@@ -80,7 +132,13 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
     if expected.contains(&",") {
         return None;
     }
+    let word = found;
     let found = found.to_ascii_lowercase();
+    // Capitals are all that is wrong with it.
+    let same = expected.iter().find(|word| **word == found);
+    if let Some(same) = same.filter(|_| word != found) {
+        return Some(Hint::DidYouMean(same));
+    }
     let called = |word: &'static str| expected.contains(&word).then_some(Hint::Called(word));
     if found.starts_with('!') || found == "not" {
         return Some(Hint::NoNegation);
@@ -137,6 +195,12 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
     foreign.or_else(|| nearest(&found, expected.iter().copied()).map(Hint::DidYouMean))
 }
 
+/// What to say of a word that is no flags.
+pub(super) fn for_flags(found: &str) -> Option<Hint> {
+    let letters = found.bytes().all(|byte| byte.is_ascii_alphabetic());
+    letters.then_some(Hint::FlagsAmong)
+}
+
 /// What to say of a word that is no protocol.
 pub(super) fn for_protocol(found: &str) -> Option<Hint> {
     if found == "not" {
@@ -158,6 +222,15 @@ pub(super) fn for_port(found: &str) -> Option<Hint> {
 pub(super) fn for_address(found: &str) -> Option<Hint> {
     if found.starts_with('!') {
         return Some(Hint::NoNegation);
+    }
+    if found == "port" {
+        return Some(Hint::AddressInFront);
+    }
+    if found.starts_with(['$', '<']) {
+        return Some(Hint::NoVariables);
+    }
+    if guess::range(found).is_some() {
+        return Some(Hint::NoAddressRanges);
     }
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let front = found.split('/').next().unwrap_or(found);
@@ -194,7 +267,7 @@ pub(super) fn nearest_of<'a>(
     known
         .into_iter()
         .map(|word| (distance(found, word), word))
-        .filter(|&(distance, word)| distance > 0 && distance <= 2 && distance * 2 <= word.len())
+        .filter(|&(distance, word)| distance <= 2 && distance * 2 <= word.len())
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, word)| word)
 }

@@ -40,6 +40,7 @@ mod display;
 mod dialect;
 
 mod cursor;
+mod guess;
 mod hint;
 mod options;
 mod parse;
@@ -97,8 +98,8 @@ pub use explain::Miss;
 pub use expression::{Expression, Frame, LONGEST_TEXT, Malformed, Program, Refused};
 pub(crate) use fast::MadeOf;
 pub use further::{Asked, LengthRange, Mac, Mark, Membership, Net, Side, Test};
-pub use hint::Hint;
 pub(crate) use hint::nearest;
+pub use hint::{Hint, Meant};
 pub use interface_name::{InterfaceName, NoInterfaceName};
 pub use judge::{Decider, Judgement};
 pub use known::KnownSets;
@@ -121,7 +122,7 @@ pub use set::{
 };
 pub use sets::{Added, NamedSet, Restated, Sets, now};
 pub(crate) use sets::{Instead, MAP as SETS_MAP};
-pub use source::Source;
+pub use source::{Source, text_of};
 pub use stated::{StatedMembers, StatedSet, kind_word, span_word};
 pub(crate) use stated::{head, lasting};
 pub use states::{DEFAULT_LIMIT, FlowState, Followed, KnownFlows, LARGEST_LIMIT, Numbers, States};

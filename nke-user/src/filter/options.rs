@@ -274,15 +274,11 @@ fn or_none<T: Copy>(list: &[Said<'_, T>]) -> impl Iterator<Item = Option<T>> {
 
 fn flags(cursor: &mut Cursor<'_>) -> Result<TcpFlags, ParseError> {
     let what = "flags that are set, `/`, and those that are looked at, as in `S/SA`";
-    cursor.thing(
-        what,
-        |_| None,
-        |text| {
-            let (set, among) = text.split_once('/')?;
-            let flags = TcpFlags::new(letters(set)?, letters(among)?);
-            Some(flags.ok_or(Problem::FlagsNever))
-        },
-    )
+    cursor.thing(what, hint::for_flags, |text| {
+        let (set, among) = text.split_once('/')?;
+        let flags = TcpFlags::new(letters(set)?, letters(among)?);
+        Some(flags.ok_or(Problem::FlagsNever))
+    })
 }
 
 /// The flags that letters stand for.

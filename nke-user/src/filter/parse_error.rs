@@ -20,6 +20,15 @@ use super::interface_name::NoInterfaceName;
 use super::rule::Protocol;
 use super::set::MemberProblem;
 
+/// So many characters of a line are shown.
+const SHOWN: usize = 160;
+
+/// And of a longer one so many in front of what is wrong.
+const IN_FRONT: usize = 60;
+
+/// So many characters of a word are named.
+const NAMED: usize = 60;
+
 /// A line that is no rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
@@ -182,6 +191,15 @@ pub enum Problem {
         /// What the rule takes them for.
         wanted: &'static str,
     },
+    /// Bytes that are no text.
+    #[error("the byte 0x{byte:02x} is none of a text in UTF-8: save the file as UTF-8")]
+    NotText {
+        /// The first of them.
+        byte: u8,
+    },
+    /// Text in another form.
+    #[error("this is text in UTF-16: save the file as UTF-8")]
+    Utf16,
     /// Two sets of one name.
     #[error("there is a set of this name already, on line {earlier}")]
     SecondSet {
@@ -233,7 +251,7 @@ pub enum Found {
 }
 
 impl ParseError {
-    /// The line with a mark below what is wrong.
+    /// The line with a mark below what is wrong. Of a long line, what is around that.
     #[must_use]
     pub fn marked(&self) -> String {
         let Self {
@@ -244,14 +262,33 @@ impl ParseError {
             problem: _,
             hint: _,
         } = self;
+        let length = text.chars().count();
+        let wrong = column.saturating_sub(1);
+        let first = if length > SHOWN {
+            wrong.saturating_sub(IN_FRONT)
+        } else {
+            0
+        };
+        let behind = (first + SHOWN).min(length);
+        // What the terminal would obey is not shown, and takes one place.
+        let plain = |character: char| match character {
+            '\t' => '\t',
+            other if other.is_control() => '\u{fffd}',
+            other => other,
+        };
+        let shown = text.chars().map(plain).take(behind).skip(first);
+        let (before, after) = (first > 0, behind < length);
+        let mut line = String::from(if before { "…" } else { "" });
+        line.extend(shown.clone());
+        line.push_str(if after { "…" } else { "" });
         // A tab stays one, so that the mark stands below its word however wide tabs are.
-        let indent: String = text
-            .chars()
-            .chain(std::iter::repeat(' '))
-            .take(column - 1)
-            .map(|character| if character == '\t' { '\t' } else { ' ' })
-            .collect();
-        format!("{text}\n{indent}{}", "^".repeat(*width))
+        let indent = shown.chain(std::iter::repeat(' ')).take(wrong - first);
+        let indent = indent.map(|character| if character == '\t' { '\t' } else { ' ' });
+        let mut mark = String::from(if before { " " } else { "" });
+        mark.extend(indent);
+        let room = (behind.max(wrong + 1) - wrong).max(1);
+        mark.push_str(&"^".repeat((*width).min(room)));
+        format!("{line}\n{mark}")
     }
 }
 
@@ -287,7 +324,10 @@ impl fmt::Display for Expected {
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Word(word) => write!(f, "`{word}`"),
+            Self::Word(word) => match word.char_indices().nth(NAMED) {
+                Some((end, _)) => write!(f, "`{}…`", word.get(..end).unwrap_or_default()),
+                None => write!(f, "`{word}`"),
+            },
             Self::End => f.write_str("the end of the line"),
         }
     }
@@ -308,5 +348,61 @@ impl fmt::Display for Alternatives<'_> {
             write!(f, "{between}{one}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::filter::parse_rules;
+
+    /// What is above the mark, in a line of which only a part is shown.
+    #[track_caller]
+    fn marked(line: &str) -> (String, String) {
+        let marked = parse_rules(line).unwrap_err().marked();
+        let (shown, mark) = marked.split_once('\n').unwrap();
+        let above = shown
+            .chars()
+            .zip(mark.chars().chain(std::iter::repeat(' ')));
+        let above = above
+            .filter(|(_, mark)| *mark == '^')
+            .map(|(shown, _)| shown);
+        (shown.to_owned(), above.collect())
+    }
+
+    #[test]
+    fn of_a_long_line_the_spot_is_shown() {
+        let ports: Vec<_> = (1..400).map(|port| port.to_string()).collect();
+        let list = |end: &str| format!("drop to any port {{ {} }}{end}", ports.join(", "));
+        let (shown, above) = marked(&list(" frm any"));
+        assert!(
+            shown.starts_with('…') && shown.ends_with("399 } frm any"),
+            "{shown}"
+        );
+        assert!(shown.chars().count() < 165, "{shown}");
+        assert_eq!(above, "frm");
+        let (shown, above) = marked(&list("").replacen("drop", "drp", 1));
+        assert!(
+            shown.starts_with("drp to any port") && shown.ends_with('…'),
+            "{shown}"
+        );
+        assert_eq!(above, "drp");
+        let (shown, above) = marked(&list("").replacen(" 200,", " 2oo,", 1));
+        assert!(shown.starts_with('…') && shown.ends_with('…'), "{shown}");
+        assert_eq!(above, "2oo");
+        let (shown, above) = marked(&format!("drop {}", "é".repeat(1000)));
+        assert!(shown.chars().count() < 165, "{shown}");
+        assert!(
+            above.chars().count() < 165 && above.starts_with('é'),
+            "{above}"
+        );
+        let error = parse_rules(&"x".repeat(9999)).unwrap_err().to_string();
+        assert!(error.contains("xxx…`") && error.len() < 300, "{error}");
+        // What is missing at its end.
+        let (shown, above) = marked(&format!("{} port", list("")));
+        assert!(shown.ends_with("port"), "{shown}");
+        assert_eq!(above, "port");
+        let error = parse_rules(&list("").replace(" }", "")).unwrap_err();
+        assert!(error.marked().ends_with(" ^"), "{}", error.marked());
+        assert_eq!(marked("dr\u{1b}p\tin").0, "dr\u{fffd}p\tin");
     }
 }

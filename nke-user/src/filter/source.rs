@@ -34,6 +34,41 @@ pub struct Source {
     pub sets: Vec<StatedSet>,
 }
 
+/// The bytes of a file as text, without the mark that some editors put in front (U+FEFF).
+///
+/// # Errors
+///
+/// Where the first byte is that is none of UTF-8.
+pub fn text_of(bytes: Vec<u8>) -> Result<String, ParseError> {
+    let utf_16 = [[0xff, 0xfe], [0xfe, 0xff]]
+        .iter()
+        .any(|mark| bytes.starts_with(mark));
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let (before, from) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+        let begun = before
+            .rsplit(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        let rest = from.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let byte = from.first().copied().unwrap_or_default();
+        ParseError {
+            line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
+            column: String::from_utf8_lossy(begun).chars().count() + 1,
+            width: 1,
+            text: String::from_utf8_lossy(&[begun, rest].concat()).into_owned(),
+            problem: match utf_16 {
+                true => Problem::Utf16,
+                false => Problem::NotText { byte },
+            },
+            hint: None,
+        }
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
 impl Dialect {
     /// The rules, the default and the sets of a file, and the lines that they stand on.
     ///
@@ -335,6 +370,18 @@ mod tests {
         }
         let calls = format!("{sets}drop port @here");
         assert!(Dialect::Calls.source(&calls).is_err());
+    }
+
+    #[test]
+    fn what_is_no_text_is_shown_where_it_is() {
+        assert_eq!(text_of(b"\xef\xbb\xbfdrop".to_vec()).as_deref(), Ok("drop"));
+        let wrong = |bytes: &[u8]| text_of(bytes.to_vec()).unwrap_err();
+        let error = wrong(b"drop\npass # \xc3\xa4 caf\xe9 x\ndrop");
+        assert_eq!((error.line, error.column), (2, 13));
+        assert_eq!(error.marked(), "pass # \u{e4} caf\u{fffd} x\n            ^");
+        assert!(error.to_string().contains("the byte 0xe9"), "{error}");
+        let error = wrong(b"\xff\xfed\0r\0o\0p\0");
+        assert_eq!((error.line, error.problem), (1, Problem::Utf16));
     }
 
     #[test]

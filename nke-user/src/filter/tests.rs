@@ -2,6 +2,7 @@
 
 mod calls;
 mod goes_on;
+mod hints;
 mod mistakes;
 mod properties;
 mod shadows;
@@ -214,7 +215,7 @@ fn addresses_can_be_all_but_some() {
     check_error("drop from not any", 15, "no address is left");
     check_error("drop from not { 10.0.0.1, ::/0 }", 27, "no address is left");
     check_error("drop inet6 from not 10.0.0.1", 21, "both IPv4 and IPv6");
-    check_error("drop from !10.0.0.1", 11, "write `not`");
+    check_error("drop from !10.0.0.1", 11, "`drop from not 10.0.0.1`");
     let many: Vec<_> = (0..33).map(|low| format!("10.0.0.{low}")).collect();
     let many = format!("drop from not {{ {} }}", many.join(", "));
     check_error(&many, 1, "can ask 32 at most");

@@ -22,7 +22,7 @@ mod limits;
 mod line;
 mod nft;
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use self::line::Line;
 
@@ -124,6 +124,12 @@ pub fn from_text(text: &str, wanted: &Wanted) -> Result<Imported, Foreign> {
         return Err(Foreign::Unknown);
     }
     iptables::read(text, wanted)
+}
+
+/// The prefixes that a range of addresses is made of, as one writes them. Nothing if it is none.
+pub(super) fn prefixes(first: IpAddr, last: IpAddr) -> Option<Vec<String>> {
+    let nets = line::Net::range(first, last)?;
+    Some(nets.iter().map(ToString::to_string).collect())
 }
 
 impl Imported {

@@ -147,12 +147,15 @@ fn report(origin: &str, mistake: &ParseError) -> Value {
         "width": width,
         "text": text,
         "problem": problem.to_string(),
-        "hint": hint.map(|hint| hint.to_string()),
+        "hint": hint.as_ref().map(ToString::to_string),
     })
 }
 
 /// The first mistake of a file of members, in the same form; or what else is in the way, of no line.
 fn report_of_others(error: &anyhow::Error) -> Value {
+    if let Some(Error::Malformed { origin, error }) = error.downcast_ref() {
+        return report(origin, error);
+    }
     let Some(Error::MalformedMember { origin, error }) = error.downcast_ref() else {
         return json!({
             "file": null, "line": null, "column": null, "width": null, "text": null,

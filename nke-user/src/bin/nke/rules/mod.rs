@@ -15,7 +15,7 @@ use clap::Subcommand;
 use nke::{
     control::{Control, Scope},
     error,
-    filter::{Action, Dialect, Error, ParseError, Rule, RuleSet, Source},
+    filter::{self, Action, Dialect, Error, ParseError, Rule, RuleSet, Source},
     interface::Namespace,
 };
 
@@ -344,23 +344,24 @@ fn own(text: &str, scope: &Scope) -> Result<Vec<IpAddr>, error::Error> {
 }
 
 /// The text of a file that can be one of rules.
-fn text_of(file: &Path) -> Result<String, error::Error> {
-    let mut text = String::new();
+fn text_of(file: &Path) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        io::stdin().take(LARGEST_FILE + 1).read_to_string(&mut text)
+        io::stdin().take(LARGEST_FILE + 1).read_to_end(&mut bytes)
     } else {
-        File::open(file).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
+        File::open(file).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
     };
     let fits = read.and_then(|length| {
         let fits = u64::try_from(length).is_ok_and(|length| length <= LARGEST_FILE);
         fits.then_some(())
             .ok_or_else(|| io::Error::other("it is larger than any rule set"))
     });
-    let fits = fits.map_err(|source| error::Error::Read {
+    fits.map_err(|source| error::Error::Read {
         path: file.to_owned(),
         source,
-    });
-    fits.map(|()| text)
+    })?;
+    let text = filter::text_of(bytes);
+    Ok(text.map_err(|error| malformed(&file.display().to_string(), error))?)
 }
 
 fn malformed(origin: &str, error: ParseError) -> Error {

@@ -2,7 +2,7 @@
 
 use std::{io::Read as _, path::Path, time::Duration};
 
-use nke::filter::{Error, Lasting, MemberError, SetKind, SetText, now};
+use nke::filter::{self, Error, Lasting, MemberError, SetKind, SetText, now};
 
 use super::Members;
 
@@ -17,20 +17,22 @@ pub(super) struct Text {
 
 impl Text {
     pub(super) fn of_file(path: &Path) -> anyhow::Result<Self> {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let read = if path == Path::new("-") {
-            std::io::stdin()
-                .take(LARGEST_FILE)
-                .read_to_string(&mut text)
+            std::io::stdin().take(LARGEST_FILE).read_to_end(&mut bytes)
         } else {
             std::fs::File::open(path)
-                .and_then(|file| file.take(LARGEST_FILE).read_to_string(&mut text))
+                .and_then(|file| file.take(LARGEST_FILE).read_to_end(&mut bytes))
         };
         read.map_err(|source| nke::error::Error::Read {
             path: path.to_owned(),
             source,
         })?;
         let origin = path.display().to_string();
+        let text = filter::text_of(bytes).map_err(|error| Error::Malformed {
+            origin: origin.clone(),
+            error: Box::new(error),
+        })?;
         Ok(Self { origin, text })
     }
 
