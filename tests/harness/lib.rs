@@ -58,7 +58,7 @@ pub use sockets::{tcp_exchange, told, udp_arrives, udp_exchange};
 pub use standing::Standing;
 pub use stream::{Report, Stream};
 pub use sys::socket;
-pub use tracer::{Call, End, Traced, trace, trace_failing};
+pub use tracer::{Call, End, Traced, trace, trace_failing, trace_interrupting};
 pub use tree::tree;
 pub use wait::Deadline;
 pub use wire::Tap;

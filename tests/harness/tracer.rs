@@ -1,6 +1,7 @@
 //! Runs a command and kills it at the entry of a chosen system call, or has that call fail.
 
 use std::{
+    collections::BTreeMap,
     io::Read,
     process::{Command, Stdio},
 };
@@ -38,8 +39,8 @@ pub struct Traced {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Happens,
-    /// It fails with `ENOSYS`.
-    Fails,
+    /// It never happens, and fails with this error.
+    Fails(i32),
     /// It never happens, and the process is killed there.
     Kills,
 }
@@ -53,7 +54,24 @@ enum Fate {
 #[cfg(target_arch = "x86_64")]
 pub fn trace_failing(command: &mut Command, mut fail: impl FnMut(&Call) -> bool) -> Traced {
     run(command, |call| match fail(call) {
-        true => Fate::Fails,
+        true => Fate::Fails(libc::ENOSYS),
+        false => Fate::Happens,
+    })
+}
+
+/// The same with `EAGAIN`: as of a call that a signal has interrupted.
+///
+/// # Panics
+///
+/// As [`trace`].
+#[must_use]
+#[cfg(target_arch = "x86_64")]
+pub fn trace_interrupting(
+    command: &mut Command,
+    mut interrupt: impl FnMut(&Call) -> bool,
+) -> Traced {
+    run(command, |call| match interrupt(call) {
+        true => Fate::Fails(libc::EAGAIN),
         false => Fate::Happens,
     })
 }
@@ -85,6 +103,7 @@ fn run(command: &mut Command, mut decide: impl FnMut(&Call) -> Fate) -> Traced {
     let main = child.id().cast_signed();
     let mut calls = Vec::new();
     let mut end = None;
+    let mut failing = BTreeMap::new();
     ptrace::go_on(main, 0).expect("the command can be resumed");
     while let Ok((who, stop)) = ptrace::wait(-1) {
         match stop {
@@ -99,13 +118,23 @@ fn run(command: &mut Command, mut decide: impl FnMut(&Call) -> Fate) -> Traced {
                         ptrace::kill(main);
                         continue;
                     }
-                    Fate::Fails => ptrace::fail(who).expect("a stopped thread can be changed"),
+                    Fate::Fails(errno) => {
+                        failing.insert(who, errno);
+                        ptrace::fail(who).expect("a stopped thread can be changed");
+                    }
                     Fate::Happens | Fate::Kills => {}
                 }
                 calls.push(call);
                 ptrace::go_on(who, 0).expect("a thread can be resumed");
             }
-            Stop::Exit | Stop::Event => ptrace::go_on(who, 0).expect("a thread can be resumed"),
+            Stop::Exit | Stop::Event => {
+                if stop == Stop::Exit
+                    && let Some(errno) = failing.remove(&who)
+                {
+                    ptrace::answer(who, errno).expect("a stopped thread can be changed");
+                }
+                ptrace::go_on(who, 0).expect("a thread can be resumed");
+            }
             // How new threads, and threads of a traced process in general, first stop.
             Stop::Signal(libc::SIGSTOP | libc::SIGTRAP) => {
                 ptrace::go_on(who, 0).expect("a thread can be resumed");
@@ -138,6 +167,14 @@ impl Call {
     #[must_use]
     pub const fn number(&self) -> i64 {
         self.number
+    }
+
+    /// Whether the call has the verifier look at a program.
+    #[must_use]
+    pub const fn loads_a_program(&self) -> bool {
+        let [first, ..] = self.arguments;
+        let load = aya_obj::generated::bpf_cmd::BPF_PROG_LOAD as u64;
+        self.number == libc::SYS_bpf && first == load
     }
 
     /// Whether the call shares memory with others, by which the contents of maps can be changed.

@@ -1,6 +1,6 @@
 //! `nke load` and `nke unload`: extensions held by name, and counted.
 
-use nke_tests::{Extension, Hook, IFACE, World, trail};
+use nke_tests::{End, Extension, Hook, IFACE, World, trace_interrupting, trail};
 
 fn only(world: &World) -> Extension {
     let mut list = world.list();
@@ -154,4 +154,17 @@ fn all_its_objects_go_with_it() {
     assert!(objects.count() > 14, "{objects:?}");
     world.nke(&["unload", "maps"]).ok();
     objects.assert_gone();
+}
+
+#[test]
+fn a_verifier_that_a_signal_has_interrupted_is_asked_again() {
+    let world = World::new();
+    let words = world.target(&["attach", "packet-filter"]);
+    let mut loads = 0;
+    let ran = trace_interrupting(&mut world.command(&words), |call| {
+        loads += usize::from(call.loads_a_program());
+        call.loads_a_program() && loads % 4 != 0
+    });
+    assert_eq!(ran.end, End::Exited(0), "{}", ran.stderr);
+    assert!(loads >= 4, "{loads}");
 }

@@ -108,14 +108,28 @@ fn attribute(load: &Load<'_>) -> LoadAttribute {
     }
 }
 
+/// The verifier gives up when a signal comes (`do_check`, kernel/bpf/verifier.c), be it only one that stops and continues the
+/// process. So often it is asked again.
+const INTERRUPTIONS: usize = 8;
+
+/// Has the verifier look at a program.
+fn verified(attribute: &mut LoadAttribute) -> io::Result<OwnedFd> {
+    let mut left = INTERRUPTIONS;
+    loop {
+        match bpf_fd(Command::ProgramLoad, attribute) {
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) && left > 0 => left -= 1,
+            loaded => return loaded,
+        }
+    }
+}
+
 /// Loads a program. A refused one is tried again with the verifier's log, which may be long.
 ///
 /// # Errors
 ///
 /// [`Refused`] with the kernel's errno and the verifier's log.
 pub fn load(load: &Load<'_>) -> Result<OwnedFd, Refused> {
-    let mut plain = attribute(load);
-    let error = match bpf_fd(Command::ProgramLoad, &mut plain) {
+    let error = match verified(&mut attribute(load)) {
         Ok(program) => return Ok(program),
         Err(error) => error,
     };
@@ -131,7 +145,7 @@ pub fn load(load: &Load<'_>) -> Result<OwnedFd, Refused> {
         told.log_level = 1;
         told.log_size = count(&log);
         told.log_buf = address_mut(&mut log);
-        match bpf_fd(Command::ProgramLoad, &mut told) {
+        match verified(&mut told) {
             Ok(program) => return Ok(program),
             Err(full) if full.raw_os_error() == Some(libc::ENOSPC) && log.len() < 1 << 26 => {
                 log = vec![0; log.len() * 8];

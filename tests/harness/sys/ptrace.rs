@@ -121,6 +121,13 @@ pub(crate) fn fail(pid: i32) -> io::Result<()> {
     request(libc::PTRACE_POKEUSER as _, pid, number, usize::MAX).map(drop)
 }
 
+/// Has the system call from which a thread returns have failed with this error.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn answer(pid: i32, errno: i32) -> io::Result<()> {
+    let result = std::mem::offset_of!(libc::user_regs_struct, rax);
+    request(libc::PTRACE_POKEUSER as _, pid, result, -errno as usize).map(drop)
+}
+
 /// Kills a process with all its threads, wherever they are.
 pub(crate) fn kill(pid: i32) {
     // SAFETY: no pointers; the process is our child and not yet reaped.
