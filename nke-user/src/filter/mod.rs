@@ -118,7 +118,7 @@ pub use rule::{
 pub use safeguard::Caller;
 pub use set::{
     About, Inserted, Lasting, Member, MemberError, MemberProblem, NoMember, NoSetName, Set,
-    SetName, SetText, TooLarge, time, time_word,
+    SetName, SetText, TooLarge, time,
 };
 pub use sets::{Added, NamedSet, Restated, Sets, now};
 pub(crate) use sets::{Instead, MAP as SETS_MAP};

@@ -46,7 +46,7 @@ pub use self::{
     about::{About, NoSetName, SetName},
     build::TooLarge,
     member::{Member, NoMember},
-    text::{MemberError, MemberProblem, SetText, time, time_word},
+    text::{MemberError, MemberProblem, SetText, time},
 };
 use super::rule::PortRange;
 

@@ -112,14 +112,6 @@ pub fn time(text: &str) -> Option<Duration> {
     (time >= Duration::from_secs(1)).then_some(time)
 }
 
-/// A time in one word, as it can be read again.
-#[must_use]
-pub fn time_word(time: Duration) -> String {
-    humantime::format_duration(time)
-        .to_string()
-        .replace(' ', "")
-}
-
 impl SetText {
     /// All members of a text.
     ///
