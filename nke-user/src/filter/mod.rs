@@ -40,6 +40,7 @@ mod display;
 mod dialect;
 
 mod cursor;
+mod excerpt;
 mod guess;
 mod hint;
 mod options;

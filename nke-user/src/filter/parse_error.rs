@@ -14,20 +14,12 @@
 
 use std::fmt;
 
+use super::excerpt;
 use super::expression::Refused;
 use super::hint::Hint;
 use super::interface_name::NoInterfaceName;
 use super::rule::Protocol;
 use super::set::MemberProblem;
-
-/// So many characters of a line are shown.
-const SHOWN: usize = 160;
-
-/// And of a longer one so many in front of what is wrong.
-const IN_FRONT: usize = 60;
-
-/// So many characters of a word are named.
-const NAMED: usize = 60;
 
 /// A line that is no rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,33 +254,7 @@ impl ParseError {
             problem: _,
             hint: _,
         } = self;
-        let length = text.chars().count();
-        let wrong = column.saturating_sub(1);
-        let first = if length > SHOWN {
-            wrong.saturating_sub(IN_FRONT)
-        } else {
-            0
-        };
-        let behind = (first + SHOWN).min(length);
-        // What the terminal would obey is not shown, and takes one place.
-        let plain = |character: char| match character {
-            '\t' => '\t',
-            other if other.is_control() => '\u{fffd}',
-            other => other,
-        };
-        let shown = text.chars().map(plain).take(behind).skip(first);
-        let (before, after) = (first > 0, behind < length);
-        let mut line = String::from(if before { "…" } else { "" });
-        line.extend(shown.clone());
-        line.push_str(if after { "…" } else { "" });
-        // A tab stays one, so that the mark stands below its word however wide tabs are.
-        let indent = shown.chain(std::iter::repeat(' ')).take(wrong - first);
-        let indent = indent.map(|character| if character == '\t' { '\t' } else { ' ' });
-        let mut mark = String::from(if before { " " } else { "" });
-        mark.extend(indent);
-        let room = (behind.max(wrong + 1) - wrong).max(1);
-        mark.push_str(&"^".repeat((*width).min(room)));
-        format!("{line}\n{mark}")
+        excerpt::marked(text, *column, *width)
     }
 }
 
@@ -324,10 +290,7 @@ impl fmt::Display for Expected {
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Word(word) => match word.char_indices().nth(NAMED) {
-                Some((end, _)) => write!(f, "`{}…`", word.get(..end).unwrap_or_default()),
-                None => write!(f, "`{word}`"),
-            },
+            Self::Word(word) => f.write_str(&excerpt::named(word)),
             Self::End => f.write_str("the end of the line"),
         }
     }

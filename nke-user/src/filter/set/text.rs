@@ -17,6 +17,7 @@ use std::{fmt, time::Duration};
 use nke_ebpf::set::Kind;
 
 use super::{Lasting, Member};
+use crate::filter::excerpt;
 
 /// How members are read.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +89,8 @@ impl fmt::Display for MemberError {
         } = self;
         write!(
             f,
-            "line {line}, column {column}: {problem}, found `{found}`"
+            "line {line}, column {column}: {problem}, found {}",
+            excerpt::named(found)
         )
     }
 }
@@ -96,12 +98,10 @@ impl fmt::Display for MemberError {
 impl std::error::Error for MemberError {}
 
 impl MemberError {
-    /// The line, and below it a mark where it is wrong.
+    /// The line, and below it a mark where it is wrong. Of a long line, what is around that.
     #[must_use]
     pub fn marked(&self) -> String {
-        let blanks = " ".repeat(self.column - 1);
-        let width = self.found.chars().count().max(1);
-        format!("{}\n{blanks}{}", self.text, "^".repeat(width))
+        excerpt::marked(&self.text, self.column, self.found.chars().count().max(1))
     }
 }
 
@@ -230,6 +230,17 @@ mod tests {
         };
         let error = error.read("80 timeout 1s").unwrap_err();
         assert_eq!(error.marked(), "80 timeout 1s\n   ^^^^^^^");
+    }
+
+    #[test]
+    fn of_a_long_line_the_part_that_tells_is_shown() {
+        let addresses = "192.0.2.1 ".repeat(1000);
+        let error = ADDRESSES.read(&format!("{addresses}here {addresses}"));
+        let marked = error.unwrap_err().marked();
+        assert!(marked.contains("192.0.2.1 here 192.0.2.1"), "{marked}");
+        assert!(marked.chars().count() < 400, "{marked}");
+        let error = ADDRESSES.read(&"x".repeat(9999)).unwrap_err();
+        assert!(error.to_string().len() < 300, "{error}");
     }
 
     proptest! {
