@@ -31,7 +31,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The caller lacks the privilege.
-    #[error("host: start: it takes root, with CAP_BPF and CAP_NET_ADMIN; run it with sudo")]
+    #[error(
+        "host: start: it takes root, with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN; run it with sudo"
+    )]
     NotRoot,
 
     /// Kernel lockdown forbids BPF.

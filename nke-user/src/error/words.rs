@@ -2,8 +2,10 @@
 
 use std::io;
 
+/// What `bpf` takes, what attaching to an interface does, and what mounting, and opening what is known by number, does
+/// (capabilities(7)).
 pub(crate) const CAPABILITIES: &str =
-    "it takes CAP_BPF and CAP_NET_ADMIN, which root in a container may lack";
+    "it takes CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN, which root in a container may lack";
 
 /// What helps against an errno: the one that means a lack of capabilities means it everywhere.
 pub(super) fn remedy_of(source: &io::Error, otherwise: &'static str) -> &'static str {

@@ -5,8 +5,8 @@ use std::process::Command;
 use aya_obj::generated::bpf_cmd::{self, BPF_LINK_CREATE, BPF_MAP_CREATE, BPF_PROG_LOAD};
 use nke_tests::{Hook, IFACE, Ran, World, binaries, look_old, refuse, trail};
 
-const CAPABILITIES: &str = "Operation not permitted (os error 1); it takes CAP_BPF and \
-    CAP_NET_ADMIN, which root in a container may lack";
+const CAPABILITIES: &str = "Operation not permitted (os error 1); it takes CAP_BPF, \
+    CAP_NET_ADMIN and CAP_SYS_ADMIN, which root in a container may lack";
 
 /// `nke attach counter` with these words fails with this line, on a kernel that refuses a kind of
 /// `bpf(2)`.

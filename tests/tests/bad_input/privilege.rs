@@ -37,7 +37,7 @@ fn not_root() {
         let error = Ran::of(&mut command).fails("not-root");
         assert_eq!(
             error,
-            "nke: host: start: it takes root, with CAP_BPF and CAP_NET_ADMIN; run it with sudo\n",
+            "nke: host: start: it takes root, with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN; run it with sudo\n",
             "of {words:?}"
         );
     }
