@@ -144,8 +144,10 @@ fn a_file_takes_the_place_of_all() {
         error.ends_with("\n    pass port 1\n         ^^^^\n"),
         "{error}"
     );
-    fs::write(file, [0xff, 0xfe]).expect("it is ours");
-    drop(world.on(&["filter", "load", file]).fails("read"));
+    fs::write(file, b"pass\npass # caf\xe9\n").expect("it is ours");
+    let error = world.on(&["filter", "load", file]).fails("malformed-rule");
+    let first = format!("nke: {file}: line 2, column 11: ");
+    assert!(error.starts_with(&first), "{error}");
     drop(world.on(&["filter", "load", "nowhere"]).fails("read"));
     fs::write(file, "drop to any port 1\n".repeat(1025)).expect("it is ours");
     let error = world.on(&["filter", "load", file]).fails("rules-full");
