@@ -5,15 +5,16 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _},
+    iter::successors,
     net::{IpAddr, SocketAddr},
 };
 
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
 use super::{Flow, route::Route};
-use crate::{cgroup::Cgroup, interface::Namespace};
+use crate::{cgroup::Cgroup, interface::Namespace, sys::process};
 
 /// `PEER PORT LOCAL PORT` (ssh(1)).
 const VARIABLE: &str = "SSH_CONNECTION";
@@ -45,28 +46,20 @@ pub(super) fn of_caller() -> Option<Flow> {
 }
 
 /// The process itself and those that it descends from.
-fn lineage() -> Vec<String> {
-    let mut line = vec!["self".to_owned()];
-    while line.len() < MOST_ANCESTORS
-        && let Some(parent) = line.last().and_then(|process| parent(process))
-    {
-        line.push(parent);
-    }
-    line
-}
-
-fn parent(process: &str) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Behind the command's closing parenthesis: state, then the parent's pid.
-    let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?;
-    (parent != "0").then(|| parent.to_owned())
+fn lineage() -> impl Iterator<Item = String> {
+    let above = |process: &String| {
+        let parent = process::parent(process).filter(|parent| *parent != 0);
+        parent.as_ref().map(ToString::to_string)
+    };
+    successors(Some("self".to_owned()), above).take(MOST_ANCESTORS)
 }
 
 /// What a process's environment says.
 fn word_of(process: &str) -> Option<String> {
     // Longer environments are possible, and none that a login makes.
     const MOST: u64 = 1 << 20;
-    let mut bytes = Vec::new();
+    // The kernel looks the other process up at each read.
+    let mut bytes = Vec::with_capacity(1 << 14);
     let file = File::open(format!("/proc/{process}/environ")).ok()?;
     file.take(MOST).read_to_end(&mut bytes).ok()?;
     let variables = bytes.split(|byte| *byte == 0);

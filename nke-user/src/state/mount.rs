@@ -7,7 +7,7 @@
 
 use std::{
     fs::{DirBuilder, File},
-    io::{self, Read as _},
+    io,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::fs::{DirBuilderExt as _, MetadataExt as _},
@@ -22,7 +22,10 @@ use rustix::{
     thread::LinkNameSpaceType,
 };
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    sys::process,
+};
 
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 /// How a mount of nke's shows: its type and its source.
@@ -34,7 +37,7 @@ fn outermost() -> Option<File> {
     let mut ancestors = vec![];
     let mut pid = std::process::id();
     while pid > 1 {
-        pid = parent(pid)?;
+        pid = process::parent(&pid.to_string())?;
         ancestors.push(pid);
     }
     let open = |pid: &u32| File::open(format!("/proc/{pid}/ns/mnt")).ok();
@@ -44,18 +47,6 @@ fn outermost() -> Option<File> {
         .filter(|pid| **pid != 0)
         .find_map(open)?;
     (outermost.metadata().ok()?.ino() != own).then_some(outermost)
-}
-
-/// A process's parent, from the front of its line in /proc.
-fn parent(pid: u32) -> Option<u32> {
-    let mut line = [0; 128];
-    let length = File::open(format!("/proc/{pid}/stat"))
-        .ok()?
-        .read(&mut line)
-        .ok()?;
-    let line = String::from_utf8_lossy(&line[..length]);
-    // Behind the command's closing parenthesis: state, then the parent's pid.
-    line.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 /// Runs `work` with the outermost mount namespace in view. A thread is used since entering a

@@ -1,7 +1,8 @@
 //! Starting a process that outlives its session, and telling whether it is still there.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
@@ -33,6 +34,19 @@ impl Process {
     pub fn is_alive(self) -> bool {
         Self::of(self.pid).is_ok_and(|found| found == self)
     }
+}
+
+/// The parent of a process, which is given by its number or as `self`, from the front of its line in /proc; 0 where that is not to be
+/// seen.
+pub(crate) fn parent(process: &str) -> Option<u32> {
+    let mut line = [0; 128];
+    let length = File::open(format!("/proc/{process}/stat"))
+        .ok()?
+        .read(&mut line)
+        .ok()?;
+    let line = String::from_utf8_lossy(&line[..length]);
+    // Behind the command's closing parenthesis: state, then the parent's pid.
+    line.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 /// When a process was started, from its line in /proc (proc_pid_stat(5)), unless it has ended.
