@@ -476,3 +476,29 @@ fn an_apply_goes_back_to_rules_whose_interface_is_gone() {
         assert_eq!(listed.matches(told).count(), 2, "{listed}");
     }
 }
+
+#[test]
+fn an_apply_means_the_interface_that_there_is_now() {
+    let world = World::new();
+    let make = || world.inside.ip("link add gone0 type veth peer name gone1");
+    make();
+    filter(&world, "rules.toml", "drop in on gone0 proto 99");
+    world.nke(&["apply", "rules.toml"]).ok();
+    drop(world.nke(&["diff", "rules.toml"]).ok());
+    world.inside.ip("link del gone0");
+    make();
+    let told = || world.on(&["filter", "list"]).ok().stdout;
+    assert!(
+        told().contains("gone0 is another interface now"),
+        "{}",
+        told()
+    );
+    assert_eq!(world.nke(&["diff", "rules.toml"]).code, Some(1));
+    world.nke(&["apply", "rules.toml"]).ok();
+    assert!(
+        !told().contains("gone0 is another interface now"),
+        "{}",
+        told()
+    );
+    drop(world.nke(&["diff", "rules.toml"]).ok());
+}

@@ -15,7 +15,7 @@ use nke_ebpf::abi::map;
 use self::{
     bodies::Bodies,
     draft::{Draft, wrong},
-    outline::outline,
+    outline::{outline, rules_that_mean},
 };
 pub(super) use self::{
     bodies::Named,
@@ -208,8 +208,8 @@ impl Control {
             let readable = slot.rules.is_some() && bodies.keeps(&slot.extension, map::RULES);
             if let (Step::Keep(at) | Step::Change(at), true, Some(chain)) = (step, readable, chain)
             {
-                let rules = rules_of(chain, &chain.nodes[*at]);
-                running.slots[*at].rules = Some(rules.map_err(|error| origin.blame(error))?);
+                let rules = rules_that_mean(chain, &chain.nodes[*at]);
+                running.slots[*at].rules = rules.map_err(|error| origin.blame(error))?;
             }
         }
         Ok(Covered {

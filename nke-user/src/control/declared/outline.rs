@@ -62,6 +62,17 @@ pub(in crate::control) fn rules_of(chain: &Chain, node: &Node) -> Result<RuleSet
         .map_err(|source| bad_rules(chain.hook, source))
 }
 
+/// The same as far as they mean what they say: nothing if they name an interface of whose name there is another one now.
+/// Written again, they mean that.
+pub(super) fn rules_that_mean(chain: &Chain, node: &Node) -> Result<Option<RuleSet>> {
+    let maps = chain.node_directory(node).join("maps");
+    let table = Table::open(&maps).map(|table| table.in_namespace(chain.target.namespace()));
+    let listing = table.and_then(|table| table.read());
+    let listing = listing.map_err(|source| bad_rules(chain.hook, source))?;
+    let mut gone = listing.gone_interfaces.iter();
+    Ok((!gone.any(|it| it.made_again)).then(|| listing.rules()))
+}
+
 pub(in crate::control) fn bad_rules(hook: Hook, source: crate::filter::Error) -> Error {
     Error::Rules {
         place: hook.to_string(),
