@@ -75,6 +75,34 @@ fn a_default_of_drop_lets_the_connection_live() {
     }
 }
 
+#[test]
+fn flows_that_the_connection_lives_by_are_not_forgotten() {
+    let world = World::with_addresses();
+    world.attach(Hook::In, "packet-filter", &[]);
+    let session = Session::open(&world, false);
+    let (from, port) = (session.peer.ip(), session.local.port());
+    // It began before, so that no flow is known of it: but whoever says what a connection begins with, means to keep it.
+    let rules = format!(
+        "default drop\npass arp\npass proto tcp from {from} to any port {port} flags S/SA keep state"
+    );
+    let file = world.directory().join("rules");
+    std::fs::write(&file, rules).expect("the directory is the test's");
+    let file = file.to_str().expect("it is text");
+    session
+        .run(&world, &["filter", "load", "--force", file])
+        .ok();
+    for change in [&["--flush"][..], &["--limit", "64"]] {
+        let words = [&["filter", "states"], change].concat();
+        let said = session.run(&world, &words).fails("lock-out");
+        assert!(said.contains("forget flows"), "{said}");
+        session
+            .run(&world, &[&words[..], &["--force"]].concat())
+            .ok();
+    }
+    session.run(&world, &["filter", "states"]).ok();
+    world.on(&["filter", "states", "--flush"]).ok();
+}
+
 /// What rules ask besides ends and ports: named sets, frames, lengths, limits.
 #[test]
 fn whatever_a_rule_asks_it_is_refused_if_the_connection_has_it() {

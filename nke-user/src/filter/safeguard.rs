@@ -48,7 +48,8 @@ const TRAFFIC_CLASSES: [u8; 4] = [0x10, 0x00, 0x20, 0x48];
 
 impl RuleSet {
     /// Rules that pass what the default would drop, for things that go these ways. `link` says
-    /// whether ARP and frames come by. What passes up to a limit does not pass for sure.
+    /// whether ARP and frames come by. What passes up to a limit does not pass for sure, nor does what drops by one
+    /// spare the default.
     #[must_use]
     pub fn lacking(
         &self,
@@ -57,7 +58,7 @@ impl RuleSet {
         caller: Option<&Caller>,
         known: &KnownSets,
     ) -> Vec<Rule> {
-        let surely = self.surely();
+        let surely = self.with_limits(|_| false);
         let mut lacking = Vec::new();
         for &way in ways {
             let mut wanted = Vec::new();
@@ -91,7 +92,8 @@ impl RuleSet {
         caller: &Caller,
         known: &KnownSets,
     ) -> Option<usize> {
-        let surely = self.surely();
+        // As if all limits stood the wrong way: what passes by one does not, what drops by one does.
+        let surely = self.with_limits(|rule| rule.action.drops());
         let named = self.rules.iter().flat_map(Rule::interfaces);
         let named = named.filter(|_| interface.is_none());
         let mut interfaces: Vec<_> = named.map(Some).chain([interface]).collect();
@@ -114,15 +116,15 @@ impl RuleSet {
         })
     }
 
-    /// The rules as if all limits stood the wrong way: what passes by one does not, what drops by one does.
-    fn surely(&self) -> Surely {
+    /// The rules as if limits held for some of those that have one, and never for the others.
+    fn with_limits(&self, hold: impl Fn(&Rule) -> bool) -> Surely {
         let is_limit = |test: &Test| matches!(test.what, Asked::Limit(_));
         let rules = self.rules.iter().enumerate();
         let rules = rules.filter_map(|(place, rule)| {
             let mut rule = rule.clone();
             let tests = rule.tests.len();
             rule.tests.retain(|test| !is_limit(test));
-            let stays = rule.action.drops() || rule.tests.len() == tests;
+            let stays = rule.tests.len() == tests || hold(&rule);
             stays.then_some((place, rule))
         });
         let (places, rules) = rules.unzip();
@@ -317,6 +319,13 @@ mod tests {
         check("default drop", &[Way::In], false, &all[1..]);
         check("pass", &[Way::In], true, &[]);
         check("default drop\ndrop arp\npass inet", &[Way::In], true, &ND);
+        // What is beyond a limit is dropped by a rule, and all else by the default.
+        check(
+            "default drop\ndrop in limit over 1k/s per source",
+            &[Way::In],
+            true,
+            &all,
+        );
         check(
             "default drop\npass arp\npass proto icmp6",
             &[Way::Out],

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt::Display};
 
+use super::rule::Addresses;
 use super::{Action, Asked, Error, KnownSets, Rule, RuleSet, Vlan, Way};
 use crate::hook::{Hook, Kind};
 
@@ -55,6 +56,16 @@ pub fn added_by_load(rules: &RuleSet, hooks: &[Hook], known: &KnownSets) -> Vec<
         added.extend(new.collect::<Vec<_>>());
     }
     added
+}
+
+/// Whether the default drops, at a hook of an interface, what the neighbours of a family are found by: ARP, or neighbour
+/// discovery. Who stays away from it is not reached any more as soon as one forgets the other's hardware address.
+pub fn shuts_out_neighbours(rules: &RuleSet, hook: Hook, v6: bool) -> bool {
+    let is_theirs = |rule: &Rule| (rule.addresses != Addresses::Arp) == v6;
+    let here = hook.row().kind == Kind::Interface;
+    here && added_by_load(rules, &[hook], &KnownSets::default())
+        .iter()
+        .any(is_theirs)
 }
 
 /// Which of the things that rules can ask packets have not got at a hook; nothing if it is there.

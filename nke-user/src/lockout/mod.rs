@@ -20,7 +20,11 @@ mod connection;
 pub(crate) mod packet;
 mod route;
 
-use std::{fmt, net::SocketAddr, os::fd::AsFd};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
+};
 
 use crate::{
     filter::{Caller, InterfaceName, Mac},
@@ -67,6 +71,14 @@ impl Flow {
             far: self.peer,
             near: self.local,
             hardware: self.hardware,
+        }
+    }
+
+    /// Whether it is IPv6 on the wire.
+    pub(crate) const fn is_v6(&self) -> bool {
+        match self.peer.ip() {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(address) => address.to_ipv4_mapped().is_none(),
         }
     }
 

@@ -179,8 +179,19 @@ fn rules_are_judged_as_they_are_to_be() {
         let cut = format!("default drop\npass in proto tcp to any port {}", port ^ 1);
         drop(filter("interface/in", &cut).fails("lock-out"));
         assert_eq!(world.nke(&["save"]).ok().stdout, before);
+        // Nobody would find the host any more, once it is forgotten where it is.
         let keeps = format!("default drop\npass proto tcp to any port {port}");
-        filter("interface/in", &keeps).ok();
+        let said = filter("interface/in", &keeps).fails("lock-out");
+        assert!(said.contains("neighbours find each other by"), "{said}");
+        assert_eq!(world.nke(&["save"]).ok().stdout, before);
+        let told = filter("interface/in", &format!("{keeps}\npass arp")).ok();
+        assert!(
+            told.stderr
+                .contains("what would pass it: `pass proto icmp6 "),
+            "{}",
+            told.stderr
+        );
+        assert!(!told.stderr.contains("`pass arp`"), "{}", told.stderr);
     }
     let cut = format!("drop out proto tcp from any port {port}");
     drop(filter("interface/out", &cut).fails("lock-out"));
@@ -195,6 +206,31 @@ fn rules_are_judged_as_they_are_to_be() {
     }
     drop(filter("ip/out", "drop out on eth0").fails("lock-out"));
     assert!(session.lives());
+}
+
+#[test]
+fn what_shuts_out_neighbours_is_told() {
+    let world = World::new();
+    for (hook, rules, told) in [
+        ("interface/in", "default drop\npass proto tcp", true),
+        (
+            "interface/in",
+            "default drop\npass arp\npass proto icmp6",
+            false,
+        ),
+        ("interface/in", "drop", false),
+        ("interface/xdp", "default drop\ndrop limit over 5/s", true),
+    ] {
+        declare(&world, "a.toml", &filter(hook, rules));
+        for words in [["diff", "a.toml"], ["apply", "a.toml"]] {
+            let said = world.nke(&words).stderr;
+            assert_eq!(
+                said.contains("would pass it: `pass arp`, `pass"),
+                told,
+                "{rules}: {said}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -266,7 +302,8 @@ fn sets_are_judged_as_they_are_to_be() {
 
         let friends = |members: &str, default: &str| {
             let rules = format!(
-                "default {default}\nset friends addresses {{ {members} }}\npass in from @friends"
+                "default {default}\nset friends addresses {{ {members} }}\npass in from @friends\npass arp\n\
+                 pass proto icmp6"
             );
             filter("interface/in", &rules)
         };

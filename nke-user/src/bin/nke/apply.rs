@@ -11,6 +11,8 @@ use nke::{
         report::{Becomes, ChainReport, Report},
     },
     error::Error,
+    filter::{KnownSets, added_by_load},
+    hook::Kind,
 };
 
 use crate::{
@@ -89,6 +91,7 @@ impl Apply {
             }
             None => (control.apply(&declaration, terms)?, None),
         };
+        tell_shut_out(&plan);
         if format.json {
             let mut printed = serde_json::to_value(Report::from(&plan))?;
             confirm::add(&mut printed, pending.as_ref());
@@ -110,6 +113,7 @@ impl Diff {
         } = &self.what;
         let declaration = Declaration::read(declaration)?;
         let plan = open::look(&arguments.state)?.plan(&declaration, *prune)?;
+        tell_shut_out(&plan);
         if format.json {
             output::print_json(&serde_json::to_value(Report::from(&plan))?)?;
         } else {
@@ -144,6 +148,26 @@ impl Save {
                 source,
             })?;
         Ok(())
+    }
+}
+
+/// Says of which declared rules the default drops what the neighbours find the host by. Nothing is added to them: what is in force is
+/// what was declared.
+fn tell_shut_out(plan: &Plan) {
+    for chain in &plan.chains {
+        let (hook, place) = (chain.hook, &chain.place);
+        // At the IP layer neighbours have been found.
+        let rules = chain.wanted.slots.iter().flat_map(|slot| &slot.rules);
+        for rules in rules.filter(|_| hook.row().kind == Kind::Interface) {
+            let lacking = added_by_load(rules, &[hook], &KnownSets::default());
+            if !lacking.is_empty() {
+                let lacking: Vec<_> = lacking.iter().map(|rule| format!("`{rule}`")).collect();
+                output::note(format_args!(
+                    "{hook} of {place}: the default drops what neighbours find this host by; what would pass it: {}",
+                    lacking.join(", ")
+                ));
+            }
+        }
     }
 }
 

@@ -17,12 +17,31 @@ use crate::{
         act::Act,
         declared::{Covered, Survey, bad_rules},
     },
-    declare::plan::Step,
+    declare::plan::{ChainPlan, Step},
     error::{Error, Result},
-    filter::Table,
+    filter::{self, RuleSet, Table},
     lockout::Flow,
     sys::program,
 };
+
+/// Why a connection is cut whose own packets pass.
+const NEIGHBOURS: &str = " (the default drops what neighbours find each other by)";
+
+/// Whether rules that a chain is to get have the default drop what the ends of a connection find each other by, and those
+/// that are there do not.
+fn shuts_out_neighbours(plan: &ChainPlan, flow: &Flow) -> bool {
+    let shuts_out = |rules: Option<&RuleSet>| {
+        rules.is_some_and(|rules| filter::shuts_out_neighbours(rules, plan.hook, flow.is_v6()))
+    };
+    let steps = plan.steps.iter().zip(&plan.wanted.slots);
+    let mut steps = steps.map(|(step, slot)| match step {
+        Step::New => (None, slot.rules.as_ref()),
+        Step::Keep(at) | Step::Change(at) => {
+            (plan.running.slots[*at].rules.as_ref(), slot.rules.as_ref())
+        }
+    });
+    steps.any(|(before, after)| shuts_out(after) && !shuts_out(before))
+}
 
 impl Control {
     /// Runs packets of the caller's own connection through the chains that it meets, as they are to
@@ -55,12 +74,14 @@ impl Control {
                 Some(origin) => origin.blame(error),
                 None => chain.blame(error),
             };
-            if self.cuts(chain, upgrades, &sets, &flow).map_err(blame)? {
+            let shut_out = shuts_out_neighbours(&chain.plan, &flow);
+            if shut_out || self.cuts(chain, upgrades, &sets, &flow).map_err(blame)? {
+                let why = if shut_out { NEIGHBOURS } else { "" };
                 return Err(blame(Error::LockOut {
                     hook: chain.plan.hook,
                     place: chain.plan.place.clone(),
                     stage: "apply",
-                    connection: flow.to_string(),
+                    connection: format!("{flow}{why}"),
                 }));
             }
         }

@@ -180,6 +180,25 @@ impl Found {
         Err(self.lock_out("change the set", &by))
     }
 
+    /// Refuses that flows are forgotten, if the caller's connection lives by one of them alone.
+    pub(super) fn refuse_to_forget(&self) -> anyhow::Result<()> {
+        let Some(caller) = &self.caller else {
+            return Ok(());
+        };
+        let rules = self.table.read()?.rules();
+        let known = self.known(&rules)?;
+        let link = self.interface.is_some();
+        let lacks = |caller| rules.lacking(&self.ways(), link, caller, &known).len();
+        let by = match self.cutting(&rules, &known) {
+            Some(rule) => format!("rule {}: {}", rule + 1, rules.rules[rule]),
+            None if rules.default.drops() && lacks(Some(caller)) > lacks(None) => {
+                format!("default {}", rules.default)
+            }
+            None => return Ok(()),
+        };
+        Err(self.lock_out("forget flows", &by))
+    }
+
     /// What the hooks are of.
     fn place(&self) -> String {
         match (&self.interface, &self.netns) {

@@ -31,6 +31,9 @@ pub(crate) struct States {
     /// Have room for so many flows from now on; forgets those that there are
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=i64::from(LARGEST_LIMIT)))]
     limit: Option<u32>,
+    /// Even if your own SSH connection lives by a flow that is forgotten
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     format: Format,
 }
@@ -47,6 +50,9 @@ impl States {
         };
         let mut tables: Vec<(u32, Found, Makers)> = Vec::new();
         for found in find::<FilterTarget>(&control, &target.scope())? {
+            if changes && !self.force {
+                found.refuse_to_forget()?;
+            }
             let id = found.table.states()?.id()?;
             let maker = (found.hooks.first().copied(), found.table.numbers()?);
             match tables.iter_mut().find(|(other, ..)| *other == id) {
