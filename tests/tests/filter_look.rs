@@ -125,6 +125,15 @@ fn check_refuses_what_load_would_refuse_anywhere() {
         .map(|at| format!("drop expr 'tcp[{at}] = 1'\n"))
         .collect();
     let alike: String = (0..700).map(|it| format!("drop length {it}\n")).collect();
+    let limits: String = (0..4097)
+        .map(|it| {
+            format!(
+                "drop in from 10.0.{}.{} limit over 5/s\n",
+                it / 256,
+                it % 256
+            )
+        })
+        .collect();
     let sets: String = (0..1025)
         .map(|it| format!("set s{it} ports {{ }}\n"))
         .collect();
@@ -133,6 +142,7 @@ fn check_refuses_what_load_would_refuse_anywhere() {
     for (text, code) in [
         (expressions.as_str(), "expressions-full"),
         (&alike, "rules-full"),
+        (&limits, "limits-full"),
         (&sets, "many-sets"),
         (&lengths, "set-too-large"),
         ("reject in proto tcp\ndrop out\n", "rule-never-matches"),

@@ -170,6 +170,7 @@ codes! { Error:
 
 codes! { filter::Error:
     60 "rules-full" Full,
+    36 "limits-full" LimitsFull,
     39 "expressions-full" ExpressionsFull,
     38 "no-expressions" NoExpressions,
     61 "no-rules-map" NoMap,

@@ -23,6 +23,18 @@ pub enum Error {
         limit: usize,
     },
 
+    /// There are more limits in the rules than there can be. Nothing was changed.
+    #[error(
+        "rules: write: {wanted} of them have a limit, and there can be {limit} rules with limits; nothing was \
+         changed: limits `per source` are not counted, as in `from @NAME limit over 5/s per source`"
+    )]
+    LimitsFull {
+        /// How many there would be.
+        wanted: usize,
+        /// How many there can be.
+        limit: usize,
+    },
+
     /// There are more expressions of tcpdump in the rules than there can be, or they are too long.
     #[error(
         "rules: write: they have {wanted} expressions, and {most} are the most, of 64 KiB together: say in \

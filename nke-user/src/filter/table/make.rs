@@ -12,6 +12,7 @@ use crate::filter::{
     InterfaceName, Revision, Rule, RuleSet, carry, edit, encode,
     error::Error,
     expression,
+    room::refuse_many_limits,
     seen::{Places, Seen},
     sets,
     states::{DEFAULT_LIMIT, Fresh},
@@ -107,6 +108,7 @@ impl Table {
         let cpus = sys::map::cpu_ids().map_err(failed("count the processors"))?;
         let (expressions, page) = expression::page::laid_out(&new.rules)?;
         let (mut encoded, mut tests) = encode::encode_all(&new.rules, &expressions);
+        refuse_many_limits(&tests)?;
         self.find_sets(new, &mut tests)?;
         self.find_interfaces(new, given, &mut tests)?;
         let per_source = carry::keys((&encoded, &mut tests), old.as_ref(), &staying);

@@ -266,7 +266,13 @@ pub(super) fn asks_for_order(rule: &Rule, own: &[Test], marks: bool) -> bool {
 }
 
 /// So many words of the first page are for limits at most.
-const LIMITS: usize = 4096;
+pub(super) const LIMITS: usize = 4096;
+
+/// How many words of the first page the limits among tests take.
+pub(super) fn limits(tests: &[Test]) -> usize {
+    let is_limit = |test: &&Test| test.kind == Test::LIMIT;
+    tests.iter().filter(is_limit).count()
+}
 
 /// Gives each limit among tests its word of the first page, and says how many words they take; nothing if they do
 /// not fit.
