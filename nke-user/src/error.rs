@@ -217,6 +217,15 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A file is larger than what it should be can be.
+    #[error("{}: read: it is larger than any {what}; check the path", path.display())]
+    FileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What it should be.
+        what: &'static str,
+    },
+
     /// A file cannot be written.
     #[error("{}: write: {source}; check the path, its permissions and the space left", path.display())]
     Write {

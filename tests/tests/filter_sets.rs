@@ -174,6 +174,12 @@ fn files_are_read_whole_or_not_at_all() {
         "{error}"
     );
     drop(set(&world, &["add", "services", "--from", "nowhere"]).fails("read"));
+    let large = world.directory().join("large");
+    let made = fs::File::create(&large).and_then(|file| file.set_len((1 << 30) + 1));
+    made.expect("it has nothing but a length");
+    let large = large.to_str().expect("it is text");
+    let error = set(&world, &["replace", "services", large]).fails("file-too-large");
+    assert!(error.contains("it is larger than any set"), "{error}");
     assert_eq!(lines(&world, "services").len(), 3);
     fs::write(file, "192.0.2.9:1\n").expect("it is ours");
     set(&world, &["replace", "services", file]).ok();

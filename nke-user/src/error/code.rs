@@ -93,6 +93,7 @@ codes! { Error:
     26 "many-programs" ManyPrograms,
     27 "verifier" Refused,
     28 "check-incomplete" CheckIncomplete,
+    29 "file-too-large" FileTooLarge,
     // 30 to 39: what is loaded.
     30 "name-clash" NameClash,
     31 "not-loaded" NotLoaded,

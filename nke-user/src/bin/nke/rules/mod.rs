@@ -345,28 +345,57 @@ fn own(text: &str, scope: &Scope) -> Result<Vec<IpAddr>, error::Error> {
 
 /// The text of a file that can be one of rules.
 fn text_of(file: &Path) -> anyhow::Result<String> {
+    let bytes = bytes_of(file, LARGEST_FILE, "rule set")?;
+    let text = filter::text_of(bytes);
+    Ok(text.map_err(|error| malformed(&file.display().to_string(), error))?)
+}
+
+/// What is in a file that has so many bytes at most.
+fn bytes_of(file: &Path, most: u64, what: &'static str) -> Result<Vec<u8>, error::Error> {
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        io::stdin().take(LARGEST_FILE + 1).read_to_end(&mut bytes)
+        io::stdin().take(most + 1).read_to_end(&mut bytes)
     } else {
-        File::open(file).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
+        File::open(file).and_then(|file| {
+            // What says that it is longer need not be read; a device says nothing of itself.
+            if file.metadata()?.len() > most {
+                return Ok(usize::MAX);
+            }
+            file.take(most + 1).read_to_end(&mut bytes)
+        })
     };
-    let fits = read.and_then(|length| {
-        let fits = u64::try_from(length).is_ok_and(|length| length <= LARGEST_FILE);
-        fits.then_some(())
-            .ok_or_else(|| io::Error::other("it is larger than any rule set"))
-    });
-    fits.map_err(|source| error::Error::Read {
+    let length = read.map_err(|source| error::Error::Read {
         path: file.to_owned(),
         source,
     })?;
-    let text = filter::text_of(bytes);
-    Ok(text.map_err(|error| malformed(&file.display().to_string(), error))?)
+    if u64::try_from(length).is_ok_and(|length| length <= most) {
+        return Ok(bytes);
+    }
+    Err(error::Error::FileTooLarge {
+        path: file.to_owned(),
+        what,
+    })
 }
 
 fn malformed(origin: &str, error: ParseError) -> Error {
     Error::Malformed {
         origin: origin.to_owned(),
         error: Box::new(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_is_read_beyond_what_it_can_be() {
+        let error = bytes_of(Path::new("/dev/zero"), 9, "rule set").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/dev/zero: read: it is larger than any rule set; check the path"
+        );
+        let nothing = bytes_of(Path::new("/dev/null"), 0, "rule set");
+        assert!(nothing.expect("it can be read").is_empty());
     }
 }

@@ -1,13 +1,13 @@
 //! Members as text, from the command line or from a file.
 
-use std::{io::Read as _, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use nke::filter::{self, Error, Lasting, MemberError, SetKind, SetText, now};
 
-use super::Members;
+use super::{super::bytes_of, Members};
 
-/// More than this is read of no file: a set of as many members would not fit into a map.
-const LARGEST_FILE: u64 = 4 << 30;
+/// A file that is larger is none of members: some ten millions of them.
+const LARGEST_FILE: u64 = 1 << 30;
 
 /// Members that were typed, or stand in a file, and not yet read.
 pub(super) struct Text {
@@ -17,17 +17,7 @@ pub(super) struct Text {
 
 impl Text {
     pub(super) fn of_file(path: &Path) -> anyhow::Result<Self> {
-        let mut bytes = Vec::new();
-        let read = if path == Path::new("-") {
-            std::io::stdin().take(LARGEST_FILE).read_to_end(&mut bytes)
-        } else {
-            std::fs::File::open(path)
-                .and_then(|file| file.take(LARGEST_FILE).read_to_end(&mut bytes))
-        };
-        read.map_err(|source| nke::error::Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let bytes = bytes_of(path, LARGEST_FILE, "set")?;
         let origin = path.display().to_string();
         let text = filter::text_of(bytes).map_err(|error| Error::Malformed {
             origin: origin.clone(),
