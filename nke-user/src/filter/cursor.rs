@@ -150,6 +150,15 @@ impl<'a> Cursor<'a> {
         self.unexpected(|found| hint::for_word(found, &keywords, self.dialect))
     }
 
+    /// The one keyword that could have stood here has been left out, or misspelt.
+    pub(super) fn left_out(&self) -> ParseError {
+        let error = self.unexpected(|_| Some(Hint::Order(self.dialect)));
+        match error.hint {
+            Some(Hint::Write(_)) => error,
+            _ => self.unexpected_word(),
+        }
+    }
+
     fn unexpected(&self, hint: impl Fn(&str) -> Option<Hint>) -> ParseError {
         let expected = self.expected.clone();
         if let Some(word) = self.words.get(self.next).copied() {

@@ -7,6 +7,7 @@
 //!
 //! What comes out is only said where it is a rule.
 
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
 
 use super::dialect::Dialect;
@@ -27,6 +28,7 @@ pub(super) fn guessed(words: &[Word<'_>], wrong: usize, dialect: Dialect) -> Opt
     let mut right = Right {
         dialect,
         words: Vec::new(),
+        moved: false,
     };
     let mut because = "";
     for (nth, word) in words.iter().enumerate() {
@@ -36,19 +38,27 @@ pub(super) fn guessed(words: &[Word<'_>], wrong: usize, dialect: Dialect) -> Opt
             because = why;
         }
     }
+    let written: Vec<_> = words.iter().map(|word| word.text).collect();
+    // What has been written already helps nobody.
+    let is_other = right.words != written;
     let line = right.words.join(" ").replace(" ,", ",");
-    (line.chars().count() <= LONGEST).then_some(Meant { because, line })
+    (is_other && line.chars().count() <= LONGEST).then_some(Meant { because, line })
 }
 
 /// The words that have been put right.
 struct Right {
     dialect: Dialect,
     words: Vec<String>,
+    /// Whether the next word stands in front of the last one already.
+    moved: bool,
 }
 
 impl Right {
     /// Adds a word, or what is meant by it; why it is not itself. Nothing if there is no guessing.
     fn put(&mut self, word: &str, next: &str) -> Option<&'static str> {
+        if mem::take(&mut self.moved) {
+            return Some("");
+        }
         let small = word.to_ascii_lowercase();
         let before = self.words.last().cloned().unwrap_or_default();
         let before = before.as_str();
@@ -64,6 +74,11 @@ impl Right {
                 self.add(&["to", "any", "port"]);
                 return Some("a port is that of one end");
             }
+            "not" | "!" if matches!(next, "from" | "to" | "proto" | "on" | "flags") => {
+                self.add(&[next, "not"]);
+                self.moved = true;
+            }
+            _ if self.words == ["redirect"] && small != "to" => self.add(&["to", word]),
             "dport" if calls => self.add(&["port"]),
             "dport" => self.add(&["to", "any", "port"]),
             "sport" => self.add(&["from", "any", "port"]),

@@ -31,6 +31,10 @@ pub enum Hint {
     Order(Dialect),
     /// There is no `!`.
     NoNegation,
+    /// `not` stands in front of what is not to be, and not of all that is said of it.
+    NotBehind,
+    /// A default is none of the actions that only rules have.
+    NoSuchDefault,
     /// Rules about calls have no `not` but of addresses and ports.
     NoNotOfCalls,
     /// There are no comparisons.
@@ -73,6 +77,7 @@ impl Hint {
                 | Self::Called(_)
                 | Self::NoHostNames
                 | Self::NoNegation
+                | Self::NotBehind
                 | Self::WriteARange
                 | Self::AddressInFront
                 | Self::NoVariables
@@ -102,6 +107,8 @@ impl fmt::Display for Hint {
             Self::GuardsWord => "calls of sockets are the connection guard's: use `nke guard`",
             Self::Order(dialect) => return write!(f, "the order is: {}", dialect.order()),
             Self::NoNegation => "there is no `!`: write `not`, as in `from not 10.0.0.0/8` or `port not 22`",
+            Self::NotBehind => "`not` stands behind the word, as in `from not 10.0.0.0/8` or `port not 22`",
+            Self::NoSuchDefault => "only a rule does that: add one that matches all, as the last",
             Self::NoNotOfCalls => "rules about calls have `not` of addresses and ports only: put a rule with the other action in front",
             Self::WriteARange => "there are no comparisons: write a range, as in `port 1024-65535`",
             Self::NoHostNames => "names of hosts are not looked up: write the address",
@@ -140,14 +147,20 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
         return Some(Hint::DidYouMean(same));
     }
     let called = |word: &'static str| expected.contains(&word).then_some(Hint::Called(word));
-    if found.starts_with('!') || found == "not" {
+    if found.starts_with('!') {
         return Some(Hint::NoNegation);
+    }
+    if found == "not" {
+        return Some(Hint::NotBehind);
     }
     if found.starts_with(['<', '>', '=']) {
         return Some(Hint::WriteARange);
     }
     let of_dialect = match (dialect, found.as_str()) {
         (Dialect::Packets, "connect" | "bind" | "sendmsg") => Some(Hint::GuardsWord),
+        (Dialect::Packets, "reject" | "redirect" | "count" | "mark") if is_default(expected) => {
+            Some(Hint::NoSuchDefault)
+        }
         (Dialect::Packets, _) => None,
         (Dialect::Calls, "listen" | "in" | "input" | "incoming") => called("bind"),
         (Dialect::Calls, "sendto" | "send" | "sendmmsg") => called("sendmsg"),
@@ -245,6 +258,11 @@ pub(super) fn for_address(found: &str) -> Option<Hint> {
     is_name.then_some(Hint::NoHostNames)
 }
 
+/// Whether it is packets' default that could have been said: a rule can do more.
+fn is_default(expected: &[&str]) -> bool {
+    expected.contains(&"drop") && !expected.contains(&"reject")
+}
+
 /// A word or a protocol that the language has, but not here.
 fn is_out_of_place(found: &str, expected: &[&str], dialect: Dialect) -> bool {
     (dialect.keywords().contains(&found) && !expected.contains(&found))
@@ -333,6 +351,8 @@ mod tests {
             let hint = hint(behind, &["proto", "keep", "or"]);
             assert_eq!(hint, Some(Hint::Order(Dialect::Packets)), "{behind}");
         }
+        assert_eq!(hint("not", &["from", "to"]), Some(Hint::NotBehind));
+        assert_eq!(hint("reject", &["pass", "drop"]), Some(Hint::NoSuchDefault));
         assert_eq!(hint("ct", &["keep"]), Some(Hint::Called("keep")));
         assert_eq!(hint("iif", &["on"]), Some(Hint::Called("on")));
         assert_eq!(

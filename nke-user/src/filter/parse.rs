@@ -240,7 +240,7 @@ fn rule_action(cursor: &mut Cursor<'_>) -> Result<Action, ParseError> {
         refusal(cursor).map(Action::Reject)
     } else if cursor.keyword("redirect") {
         if !cursor.keyword("to") {
-            return Err(cursor.unexpected_word());
+            return Err(cursor.left_out());
         }
         options::interface(cursor).map(Action::Redirect)
     } else if cursor.keyword("count") {

@@ -100,6 +100,36 @@ fn what_there_is_not_is_said_otherwise() {
 }
 
 #[test]
+fn words_are_put_where_they_belong() {
+    check_line("drop not from 10.0.0.1", (6, 3), "drop from not 10.0.0.1");
+    check_line("drop in ! proto tcp", (9, 1), "drop in proto not tcp");
+    check_line("redirect lo", (10, 2), "redirect to lo");
+    check_line(
+        "redirect eth0 in proto udp",
+        (10, 4),
+        "redirect to eth0 in proto udp",
+    );
+    let calls = Dialect::Calls.rules("drop not to 10.0.0.1 port 22");
+    let hint = calls.unwrap_err().hint.unwrap().to_string();
+    assert_eq!(hint, "did you mean `drop to not 10.0.0.1 port 22`?");
+}
+
+#[test]
+fn nobody_is_told_to_write_what_stands_there() {
+    for action in ["reject", "count"] {
+        let error = action.parse::<Action>().unwrap_err();
+        assert_eq!(error.hint, Some(Hint::NoSuchDefault), "{action}");
+        let error = format!("default {action}").parse::<RuleSet>().unwrap_err();
+        assert_eq!(error.hint, Some(Hint::NoSuchDefault), "{action}");
+    }
+    // A rule it is, and yet no default.
+    for action in ["pass in", "drop all"] {
+        let error = action.parse::<Action>().unwrap_err().to_string();
+        assert!(!error.contains(&format!("`{action}`")), "{error}");
+    }
+}
+
+#[test]
 fn where_nothing_can_be_guessed_the_way_is_told() {
     for (line, hint) in [
         ("drop to port", Hint::AddressInFront),
@@ -107,6 +137,8 @@ fn where_nothing_can_be_guessed_the_way_is_told() {
         ("drop from 10.0.0.1-10.9.9.9 to x", Hint::NoAddressRanges),
         ("drop from 10.0.0.9-10.0.0.1", Hint::NoAddressRanges),
         ("drop flags SYN to any", Hint::FlagsAmong),
+        ("drop proto tcp not tcp", Hint::NotBehind),
+        ("redirect too eth0", Hint::DidYouMean("to")),
         ("drop expr 'tcp' to port 22", Hint::Order(Dialect::Packets)),
     ] {
         let error = parse_rules(line).unwrap_err();
