@@ -137,6 +137,14 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// The sides by which most rules are told apart: destinations, sources, and the ports of both.
+    pub(super) const TELLING: [usize; 4] = [3, 2, 6, 5];
+
+    /// What it has of a side.
+    pub(super) const fn side(&self, side: usize) -> (u64, u64) {
+        (self.first[side], self.last[side])
+    }
+
     /// Whether regions that have these may meet.
     pub(super) fn meet(&self, other: &Self) -> bool {
         // Addresses tell most rules apart, ports many others.

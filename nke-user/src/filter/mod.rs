@@ -58,6 +58,7 @@ mod known;
 mod ways;
 
 mod cover;
+mod near;
 mod optimise;
 mod safeguard;
 

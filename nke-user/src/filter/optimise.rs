@@ -25,6 +25,7 @@
 use std::ops::Range;
 
 use super::cover::{Bounds, Region};
+use super::near::Filed;
 use super::rule::{Action, Rule, RuleSet};
 
 /// Of more rules that shadow another together it is not tried which could be left out.
@@ -62,10 +63,12 @@ impl RuleSet {
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let regions: Vec<_> = self.rules.iter().map(Region::of).collect();
+        let bounds: Vec<_> = regions.iter().map(Region::bounds).collect();
         let list = List {
             rules: &self.rules,
             default: self.default,
-            bounds: regions.iter().map(Region::bounds).collect(),
+            filed: Filed::new(&bounds),
+            bounds,
             regions,
         };
         let mut stays = vec![true; self.rules.len()];
@@ -81,8 +84,9 @@ struct List<'a> {
     rules: &'a [Rule],
     default: Action,
     regions: Vec<Region>,
-    /// Their corners: each rule is held against each other one.
+    /// Their corners: each rule is held against all others that may be near.
     bounds: Vec<Bounds>,
+    filed: Filed,
 }
 
 impl List<'_> {
@@ -101,6 +105,7 @@ impl List<'_> {
         stays: &[bool],
     ) -> impl Iterator<Item = usize> {
         let bounds = self.bounds[rule];
+        let others = self.filed.near(&bounds).among(others);
         others.filter(move |other| stays[*other] && bounds.meet(&self.bounds[*other]))
     }
 
