@@ -216,7 +216,8 @@ impl Reader<'_> {
         if mask.is_some() {
             return None;
         }
-        if let Some(key @ ("iifname" | "oifname")) = key {
+        // By index the kernel asks for; what is there is listed by its name.
+        if let Some(key @ ("iif" | "oif" | "iifname" | "oifname")) = key {
             return self.on(key, &right, not);
         }
         let protocols = word(&payload["protocol"]);
@@ -246,7 +247,7 @@ impl Reader<'_> {
 
     /// What is asked of an interface.
     fn on(&self, key: &str, right: &[Value], not: bool) -> Option<(Vec<Matches>, Vec<Test>)> {
-        let own = (self.way? == Way::In) == (key == "iifname");
+        let own = (self.way? == Way::In) == matches!(key, "iif" | "iifname");
         let names = each(right, |it| it.as_str().map(str::to_owned)).filter(|_| own)?;
         let Some(wanted) = self.interface else {
             let all: Option<Vec<_>> = names.iter().map(|name| name.parse().ok()).collect();

@@ -334,10 +334,25 @@ fn what_nft_negates_is_read() {
                 "drop in on not { lo, wg0 } inet; drop in on not { lo, wg0 } inet6",
             ),
             (&not(&meta("oifname"), r#""lo""#), ""),
+            (
+                &not(&meta("iif"), r#""lo""#),
+                "drop in on not lo inet; drop in on not lo inet6",
+            ),
+            (
+                &matched("==", &meta("iif"), r#""lo""#),
+                "drop in on lo inet; drop in on lo inet6",
+            ),
+            (&matched("==", &meta("oif"), r#""lo""#), ""),
+            // The interface is gone, and its index says nothing.
+            (&matched("==", &meta("iif"), "7"), ""),
             (&not(&field("tcp", "dport"), r#"{"range": [0, 65535]}"#), ""),
         ],
     );
     let here = [
+        (
+            &*not(&meta("iif"), r#""lo""#),
+            "drop in inet; drop in inet6",
+        ),
         (
             &*not(&meta("iifname"), r#""lo""#),
             "drop in inet; drop in inet6",
