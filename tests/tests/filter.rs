@@ -149,6 +149,20 @@ fn a_file_takes_the_place_of_all() {
     let first = format!("nke: {file}: line 2, column 11: ");
     assert!(error.starts_with(&first), "{error}");
     drop(world.on(&["filter", "load", "nowhere"]).fails("read"));
+    for (rule, code, what) in [
+        ("drop out", "rule-never-matches", "can never match"),
+        (
+            "drop on nosuch",
+            "rule-no-interface",
+            "there is no interface nosuch",
+        ),
+        ("drop from @nosuch", "no-set", "there is none of that name"),
+    ] {
+        fs::write(file, format!("pass\n\npass on lo\n{rule}\n")).expect("it is ours");
+        let error = world.on(&["filter", "load", file]).fails(code);
+        let first = format!("nke: {file}: line 4: ");
+        assert!(error.starts_with(&first) && error.contains(what), "{error}");
+    }
     fs::write(file, "drop to any port 1\n".repeat(1025)).expect("it is ours");
     let error = world.on(&["filter", "load", file]).fails("rules-full");
     assert!(error.contains("among 1025 rules, more than 640"), "{error}");

@@ -201,6 +201,7 @@ codes! { filter::Error:
     123 "many-sets" ManySets,
     124 "not-in-set" NotInSet,
     125 "set-map" SetMap,
+    as OfLine
 }
 
 /// All codes that the command can exit with, but 0.

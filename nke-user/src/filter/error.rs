@@ -102,6 +102,17 @@ pub enum Error {
         error: Box<ParseError>,
     },
 
+    /// A rule of a file cannot be put in force.
+    #[error("{origin}: line {line}: {source}")]
+    OfLine {
+        /// The file.
+        origin: String,
+        /// The line, counted from 1.
+        line: usize,
+        /// Why not.
+        source: Box<Self>,
+    },
+
     /// A file of rules has mistakes, which have been told.
     #[error(
         "{origin}: check: {lines} of its lines are no rules; docs/filter-language.md has the grammar"
@@ -358,6 +369,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// The rule that cannot be put in force, where it is one.
+    pub(super) fn rule(&self) -> Option<&Rule> {
+        if let Self::NotThere { rule, .. }
+        | Self::NoInterface { rule, .. }
+        | Self::NeverMatches { rule, .. }
+        | Self::SetKind { rule, .. } = self
+        {
+            Some(rule)
+        } else {
+            None
+        }
+    }
+
     /// The lines that show the place of what is wrong; none if there is no such place.
     #[must_use]
     pub fn marked(&self) -> String {

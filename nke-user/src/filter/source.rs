@@ -16,6 +16,7 @@ use std::str::FromStr;
 
 use super::cursor::Cursor;
 use super::dialect::Dialect;
+use super::error::Error;
 use super::further::Membership;
 use super::parse;
 use super::parse_error::{ParseError, Problem};
@@ -32,6 +33,54 @@ pub struct Source {
     pub lines: Vec<usize>,
     /// The sets that it states.
     pub sets: Vec<StatedSet>,
+}
+
+impl Source {
+    /// Its rules that name interfaces or sets, which may not be there.
+    #[must_use]
+    pub fn naming(&self) -> Self {
+        let Self {
+            rules,
+            lines,
+            sets: _,
+        } = self;
+        let names = |rule: &Rule| {
+            rule.named_interfaces().next().is_some() || rule.memberships().next().is_some()
+        };
+        let naming = rules.rules.iter().zip(lines);
+        let naming = naming.filter(|(rule, _)| names(rule));
+        let (all, lines) = naming.map(|(rule, line)| (rule.clone(), *line)).unzip();
+        Self {
+            rules: RuleSet {
+                default: rules.default,
+                rules: all,
+            },
+            lines,
+            sets: Vec::new(),
+        }
+    }
+
+    /// An error with the line of the rule that it is of, if it is of one of these.
+    #[must_use]
+    pub fn placed(&self, origin: &str, error: Error) -> Error {
+        let mut rules = self.rules.rules.iter();
+        let place = if let Error::NoSet { name, .. } = &error {
+            let asks = |rule: &Rule| rule.memberships().any(|it| it.set.as_str() == name);
+            rules.position(asks)
+        } else {
+            error
+                .rule()
+                .and_then(|wrong| rules.position(|rule| rule == wrong))
+        };
+        match place.and_then(|place| self.lines.get(place)) {
+            Some(line) => Error::OfLine {
+                origin: origin.to_owned(),
+                line: *line,
+                source: Box::new(error),
+            },
+            None => error,
+        }
+    }
 }
 
 /// The bytes of a file as text, without the mark that some editors put in front (U+FEFF).

@@ -160,7 +160,10 @@ fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> anyhow::Res
         Rules::Delete { target, numbers } => (target, Change::Delete(numbers)),
         Rules::Load { target, file } => (
             target,
-            Change::Load(sets::Stated::read(T::DIALECT, file, &target.scope())?),
+            Change::Load {
+                file,
+                stated: sets::Stated::read(T::DIALECT, file, &target.scope())?,
+            },
         ),
         Rules::Default { target, action } => (target, Change::Default(*action)),
         Rules::Flush { target } => (target, Change::Flush),
@@ -168,7 +171,8 @@ fn run<T: Target>(state: &Path, rules: &Rules<T>, manner: Manner) -> anyhow::Res
     // Held until the rules are written: nobody else edits them in between.
     let mut control = open::open(state)?;
     let mut found = one(&control, target, change.new_rules())?;
-    found.refuse_what_never_matches::<T>(change.new_rules())?;
+    let never = found.refuse_what_never_matches::<T>(change.new_rules());
+    never.map_err(|error| change.placed(error))?;
     carry_out(&control, target, &mut found, change)?;
     control.hasten();
     Ok(())
@@ -181,7 +185,14 @@ fn carry_out<T: Target>(
     change: Change<'_>,
 ) -> anyhow::Result<()> {
     match change {
-        Change::Load(stated) => load(control, target, found, stated),
+        Change::Load { file, stated } => {
+            let (naming, origin) = (stated.source.naming(), file.display().to_string());
+            let loaded = load(control, target, found, stated);
+            loaded.map_err(|error| match error.downcast::<Error>() {
+                Ok(error) => naming.placed(&origin, error).into(),
+                Err(other) => other,
+            })
+        }
         Change::Add { at, rules } => add(target, found, at, &rules),
         Change::Delete(numbers) => delete(target, found, numbers),
         Change::Default(default) => {
@@ -217,7 +228,10 @@ enum Change<'a> {
         rules: Vec<Rule>,
     },
     Delete(&'a [NonZeroUsize]),
-    Load(sets::Stated),
+    Load {
+        file: &'a Path,
+        stated: sets::Stated,
+    },
     Default(Action),
     Flush,
 }
@@ -226,8 +240,16 @@ impl Change<'_> {
     fn new_rules(&self) -> &[Rule] {
         match self {
             Self::Add { rules, at: _ } => rules,
-            Self::Load(sets::Stated { source, sets: _ }) => &source.rules.rules,
+            Self::Load { stated, file: _ } => &stated.source.rules.rules,
             Self::Delete(_) | Self::Default(_) | Self::Flush => &[],
+        }
+    }
+
+    /// An error with the line of the file that has the rule, if there is one.
+    fn placed(&self, error: Error) -> Error {
+        match self {
+            Self::Load { stated, file } => stated.source.placed(&file.display().to_string(), error),
+            Self::Add { .. } | Self::Delete(_) | Self::Default(_) | Self::Flush => error,
         }
     }
 }
