@@ -348,6 +348,13 @@ fn what_nft_negates_is_read() {
             (&not(&field("tcp", "dport"), r#"{"range": [0, 65535]}"#), ""),
         ],
     );
+}
+
+#[test]
+fn what_nft_negates_is_read_for_an_interface() {
+    let not = |left: &str, right: &str| matched("!=", left, right);
+    let net = r#"{"prefix": {"addr": "10.0.0.0", "len": 8}}"#;
+    let meta = |key: &str| format!(r#"{{"meta": {{"key": "{key}"}}}}"#);
     let here = [
         (
             &*not(&meta("iif"), r#""lo""#),
