@@ -75,6 +75,17 @@ impl Region {
         }
     }
 
+    /// The sides by which most rules are told apart: destinations, sources, and the ports of both.
+    pub(super) const TELLING: [usize; 4] = [3, 2, 6, 5];
+
+    /// What it has of a side, from the first to the last; the first is behind if it has nothing.
+    pub(super) fn side(&self, side: usize) -> (u128, u128) {
+        let all = self.cuboids.iter();
+        all.fold((u128::MAX, 0), |(first, last), one| {
+            (first.min(one.first[side]), last.max(one.last[side]))
+        })
+    }
+
     /// The corners of all that is in it.
     pub(super) fn bounds(&self) -> Bounds {
         let nothing = Bounds {
@@ -137,14 +148,6 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// The sides by which most rules are told apart: destinations, sources, and the ports of both.
-    pub(super) const TELLING: [usize; 4] = [3, 2, 6, 5];
-
-    /// What it has of a side.
-    pub(super) const fn side(&self, side: usize) -> (u64, u64) {
-        (self.first[side], self.last[side])
-    }
-
     /// Whether regions that have these may meet.
     pub(super) fn meet(&self, other: &Self) -> bool {
         // Addresses tell most rules apart, ports many others.

@@ -11,14 +11,14 @@
 
 use std::ops::Range;
 
-use super::cover::Bounds;
+use super::cover::Region;
 
 /// Of a larger part of all rules than one in so many, it is as well to look at each.
 const FEW: usize = 8;
 
 /// All rules of a list, by their numbers.
 pub(super) struct Filed {
-    sides: [Side; Bounds::TELLING.len()],
+    sides: [Side; Region::TELLING.len()],
     /// Those that fix nothing of any side.
     nowhere: Vec<usize>,
     length: usize,
@@ -29,26 +29,26 @@ pub(super) struct Filed {
 struct Side {
     /// For each rule, the smallest block of 2^level values, at a multiple of that, which holds all that it has of the
     /// side: its level and its first value, in order.
-    blocks: Vec<(u32, u64, usize)>,
+    blocks: Vec<(u32, u128, usize)>,
     /// Where those of each level are.
     levels: Vec<(u32, Range<usize>)>,
 }
 
 impl Filed {
-    pub(super) fn new(all: &[Bounds]) -> Self {
+    pub(super) fn new(all: &[Region]) -> Self {
         let mut filed = Self {
             sides: Default::default(),
             nowhere: Vec::new(),
             length: all.len(),
         };
-        for (rule, bounds) in all.iter().enumerate() {
-            let sides = Bounds::TELLING.into_iter().enumerate();
-            let fixed = sides.map(|(nth, side)| (fixed(nth, bounds.side(side)), nth, side));
+        for (rule, region) in all.iter().enumerate() {
+            let sides = Region::TELLING.into_iter().enumerate();
+            let fixed = sides.map(|(nth, side)| (fixed(nth, region.side(side)), nth, side));
             // Of equals, the first.
             let most = fixed.rev().max_by_key(|(fixed, ..)| *fixed);
             match most.filter(|(fixed, ..)| *fixed > 0) {
                 Some((_, nth, side)) => {
-                    let (first, last) = bounds.side(side);
+                    let (first, last) = region.side(side);
                     let level = level(first, last);
                     filed.sides[nth]
                         .blocks
@@ -61,11 +61,11 @@ impl Filed {
         filed
     }
 
-    /// The rules that may meet one that has these bounds, in the order of the list; and maybe others.
-    pub(super) fn near(&self, bounds: &Bounds) -> Near {
-        let sides = self.sides.iter().zip(Bounds::TELLING);
+    /// The rules that may meet one of this region, in the order of the list; and maybe others.
+    pub(super) fn near(&self, region: &Region) -> Near {
+        let sides = self.sides.iter().zip(Region::TELLING);
         let parts: Vec<_> = sides
-            .flat_map(|(side, of)| side.near(bounds.side(of)))
+            .flat_map(|(side, of)| side.near(region.side(of)))
             .collect();
         let count = parts.iter().map(|part| part.len()).sum::<usize>() + self.nowhere.len();
         if count > self.length / FEW {
@@ -109,7 +109,7 @@ impl Side {
     }
 
     /// The rules of which the blocks have some of these values.
-    fn near(&self, (first, last): (u64, u64)) -> impl Iterator<Item = &[(u32, u64, usize)]> {
+    fn near(&self, (first, last): (u128, u128)) -> impl Iterator<Item = &[(u32, u128, usize)]> {
         self.levels.iter().map(move |(level, of_level)| {
             let of_level = &self.blocks[of_level.clone()];
             let from = of_level.partition_point(|block| block.1 < begin(first, *level));
@@ -120,12 +120,12 @@ impl Side {
 }
 
 /// How many bits of a value tell nothing apart of these.
-const fn level(first: u64, last: u64) -> u32 {
-    u64::BITS - (first ^ last).leading_zeros()
+const fn level(first: u128, last: u128) -> u32 {
+    u128::BITS - (first ^ last).leading_zeros()
 }
 
 /// The first value of the block of this level that has a value.
-const fn begin(value: u64, level: u32) -> u64 {
+const fn begin(value: u128, level: u32) -> u128 {
     match value.checked_shr(level) {
         Some(block) => block << level,
         None => 0,
@@ -133,11 +133,11 @@ const fn begin(value: u64, level: u32) -> u64 {
 }
 
 /// How many bits are fixed of one of the sides that tell rules apart.
-fn fixed(nth: usize, (first, last): (u64, u64)) -> u32 {
+fn fixed(nth: usize, (first, last): (u128, u128)) -> u32 {
     let bits: u32 = match nth {
-        // An address of IPv4, or the first half of one of IPv6.
-        0 | 1 if last <= u64::from(u32::MAX) => 32,
-        0 | 1 => 64,
+        // An address of IPv4, or one of IPv6.
+        0 | 1 if last <= u128::from(u32::MAX) => 32,
+        0 | 1 => 128,
         // A port, or none.
         _ => 17,
     };
@@ -157,13 +157,13 @@ mod tests {
         fn whatever_meets_is_found(
             rules in prop::collection::vec(arbitrary::rule(), 1..80),
         ) {
-            let all: Vec<_> = rules.iter().map(|rule| Region::of(rule).bounds()).collect();
+            let all: Vec<_> = rules.iter().map(Region::of).collect();
             let filed = Filed::new(&all);
-            for bounds in &all {
-                let near: Vec<_> = filed.near(bounds).among(0..all.len()).collect();
+            for region in &all {
+                let near: Vec<_> = filed.near(region).among(0..all.len()).collect();
                 prop_assert!(near.is_sorted());
                 for (rule, other) in all.iter().enumerate() {
-                    prop_assert!(near.contains(&rule) || !bounds.meet(other), "{:?}", rules[rule]);
+                    prop_assert!(near.contains(&rule) || !region.meets(other), "{:?}", rules[rule]);
                 }
             }
         }
@@ -177,13 +177,11 @@ mod tests {
                 let drawn = shape.draw(&mut dice, 600, six);
                 let text: String = drawn.iter().map(|rule| format!("{rule}\n")).collect();
                 let rules: RuleSet = text.parse().expect("rules");
-                let all: Vec<_> = (rules.rules.iter())
-                    .map(|rule| Region::of(rule).bounds())
-                    .collect();
+                let all: Vec<_> = rules.rules.iter().map(Region::of).collect();
                 let filed = Filed::new(&all);
-                for bounds in &all {
-                    let meets = |rule: &usize| bounds.meet(&all[*rule]);
-                    let near = filed.near(bounds).among(0..all.len()).filter(meets);
+                for region in &all {
+                    let meets = |rule: &usize| region.meets(&all[*rule]);
+                    let near = filed.near(region).among(0..all.len()).filter(meets);
                     assert!(near.eq((0..all.len()).filter(meets)), "{shape:?}");
                 }
             }
@@ -197,8 +195,7 @@ mod tests {
             .collect();
         let text = format!("{text}drop from 11.0.7.0/24 to 10.0.0.0/8\npass proto udp\n");
         let rules: RuleSet = text.parse().expect("rules");
-        let all = rules.rules.iter();
-        let all: Vec<_> = all.map(|rule| Region::of(rule).bounds()).collect();
+        let all: Vec<_> = rules.rules.iter().map(Region::of).collect();
         let filed = Filed::new(&all);
         let near = |rule: usize| -> Vec<_> { filed.near(&all[rule]).among(0..all.len()).collect() };
         assert_eq!(near(5), [5, 4097]);
@@ -207,5 +204,13 @@ mod tests {
         assert_eq!(near(4097).len(), all.len());
         let behind: Vec<_> = filed.near(&all[5]).among(6..all.len()).collect();
         assert_eq!(behind, [4097]);
+
+        let text: String = (0..99)
+            .map(|it| format!("drop to fd00::{it:x}\n"))
+            .collect();
+        let six: RuleSet = text.parse().expect("rules");
+        let all: Vec<_> = six.rules.iter().map(Region::of).collect();
+        let near = Filed::new(&all).near(&all[7]).among(0..99);
+        assert_eq!(near.collect::<Vec<_>>(), [7]);
     }
 }

@@ -63,12 +63,11 @@ impl RuleSet {
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let regions: Vec<_> = self.rules.iter().map(Region::of).collect();
-        let bounds: Vec<_> = regions.iter().map(Region::bounds).collect();
         let list = List {
             rules: &self.rules,
             default: self.default,
-            filed: Filed::new(&bounds),
-            bounds,
+            bounds: regions.iter().map(Region::bounds).collect(),
+            filed: Filed::new(&regions),
             regions,
         };
         let mut stays = vec![true; self.rules.len()];
@@ -105,7 +104,7 @@ impl List<'_> {
         stays: &[bool],
     ) -> impl Iterator<Item = usize> {
         let bounds = self.bounds[rule];
-        let others = self.filed.near(&bounds).among(others);
+        let others = self.filed.near(&self.regions[rule]).among(others);
         others.filter(move |other| stays[*other] && bounds.meet(&self.bounds[*other]))
     }
 
