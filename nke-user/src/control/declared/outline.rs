@@ -10,7 +10,7 @@ use crate::{
         plan::{Outline, Slot},
     },
     error::{Error, Result},
-    filter::{RuleSet, Table},
+    filter::{Listing, RuleSet, Table},
     hook::Hook,
     target::Spot,
 };
@@ -56,21 +56,22 @@ pub(in crate::control) fn outline(chain: &Chain) -> Outline {
 
 /// The rules of an attachment that has some.
 pub(in crate::control) fn rules_of(chain: &Chain, node: &Node) -> Result<RuleSet> {
-    let maps = chain.node_directory(node).join("maps");
-    let read = Table::open(&maps).and_then(|table| table.read());
-    read.map(|listing| listing.rules())
-        .map_err(|source| bad_rules(chain.hook, source))
+    listing_of(chain, node).map(|listing| listing.rules())
 }
 
 /// The same as far as they mean what they say: nothing if they name an interface of whose name there is another one now.
 /// Written again, they mean that.
 pub(super) fn rules_that_mean(chain: &Chain, node: &Node) -> Result<Option<RuleSet>> {
+    let listing = listing_of(chain, node)?;
+    let mut gone = listing.gone_interfaces.iter();
+    Ok((!gone.any(|it| it.made_again)).then(|| listing.rules()))
+}
+
+fn listing_of(chain: &Chain, node: &Node) -> Result<Listing> {
     let maps = chain.node_directory(node).join("maps");
     let table = Table::open(&maps).map(|table| table.in_namespace(chain.target.namespace()));
     let listing = table.and_then(|table| table.read());
-    let listing = listing.map_err(|source| bad_rules(chain.hook, source))?;
-    let mut gone = listing.gone_interfaces.iter();
-    Ok((!gone.any(|it| it.made_again)).then(|| listing.rules()))
+    listing.map_err(|source| bad_rules(chain.hook, source))
 }
 
 pub(in crate::control) fn bad_rules(hook: Hook, source: crate::filter::Error) -> Error {

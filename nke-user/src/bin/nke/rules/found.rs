@@ -125,7 +125,7 @@ impl Found {
         if self.cutting(&before, &self.known(&before)?).is_some() {
             return Ok(());
         }
-        let by = format!("rule {}: {}", rule + 1, rules.rules[rule]);
+        let by = named(rules, rule);
         Err(self.lock_out("write rules", &by))
     }
 
@@ -169,9 +169,7 @@ impl Found {
             rules.lacking(&self.ways(), link, Some(caller), known).len()
         };
         let by = match self.cutting(&rules, &after) {
-            Some(rule) if self.cutting(&rules, &before).is_none() => {
-                format!("rule {}: {}", rule + 1, rules.rules[rule])
-            }
+            Some(rule) if self.cutting(&rules, &before).is_none() => named(&rules, rule),
             None if rules.default.drops() && lacks(&after) > lacks(&before) => {
                 format!("default {}", rules.default)
             }
@@ -190,7 +188,7 @@ impl Found {
         let link = self.interface.is_some();
         let lacks = |caller| rules.lacking(&self.ways(), link, caller, &known).len();
         let by = match self.cutting(&rules, &known) {
-            Some(rule) => format!("rule {}: {}", rule + 1, rules.rules[rule]),
+            Some(rule) => named(&rules, rule),
             None if rules.default.drops() && lacks(Some(caller)) > lacks(None) => {
                 format!("default {}", rules.default)
             }
@@ -208,6 +206,11 @@ impl Found {
             (None, None) => "this namespace".to_owned(),
         }
     }
+}
+
+/// A rule as the reason of something.
+fn named(rules: &RuleSet, rule: usize) -> String {
+    format!("rule {}: {}", rule + 1, rules.rules[rule])
 }
 
 /// Says which rules have been put behind the others.
