@@ -13,6 +13,7 @@ use std::{
         unix::fs::{DirBuilderExt as _, MetadataExt as _},
     },
     path::Path,
+    sync::OnceLock,
     thread,
 };
 
@@ -31,8 +32,14 @@ const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 /// How a mount of nke's shows: its type and its source.
 const OWN: &str = "bpf nke ";
 
-/// The mount namespace to work in: `None` if it is the caller's own.
-fn outermost() -> Option<File> {
+/// The mount namespace to work in: `None` if it is the caller's own. It is looked for once: a process does not change
+/// its own, and nobody above it matters more than the outermost.
+fn outermost() -> Option<&'static File> {
+    static OUTERMOST: OnceLock<Option<File>> = OnceLock::new();
+    OUTERMOST.get_or_init(find_outermost).as_ref()
+}
+
+fn find_outermost() -> Option<File> {
     let own = std::fs::metadata("/proc/self/ns/mnt").ok()?.ino();
     let mut ancestors = vec![];
     let mut pid = std::process::id();
