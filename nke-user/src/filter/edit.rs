@@ -101,8 +101,11 @@ pub(super) fn prepare(set: &Set, places: &Places, new: &New<'_>) -> Option<Edit>
         // The list first: it is where an edit that was interrupted is seen.
         let listed = set.listed(rule.number);
         set.write(listed + UNTIL, &[join(edition, rule.place[0])]);
-        for copy in tree::copies(rule, &old.roots, &|at| set.word(at)) {
-            set.write(copy + UNTIL, &[join(edition, 0)]);
+        // Those of rules that have come later are in trees of their own, which are made anew.
+        if rule.number <= old.built {
+            for copy in tree::copies(rule, &old.roots, (set.length(), &|at| set.word(at))) {
+                set.write(copy + UNTIL, &[join(edition, 0)]);
+            }
         }
     }
     for (place, number) in (1..).zip(&coming.numbers) {

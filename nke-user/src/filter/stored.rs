@@ -120,9 +120,14 @@ impl Set {
         self.map.as_raw_fd()
     }
 
+    /// How many words it has.
+    pub(super) fn length(&self) -> usize {
+        self.memory.words().len()
+    }
+
     /// How many bytes it takes.
     pub(super) fn bytes(&self) -> u64 {
-        self.memory.words().len() as u64 * 8
+        self.length() as u64 * 8
     }
 
     /// A word; nothing outside of the set.

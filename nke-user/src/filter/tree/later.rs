@@ -1,6 +1,5 @@
 //! Trees for rules that come later, and where the rules lie that go.
 
-use std::collections::HashSet;
 use std::ops::Range;
 
 use nke_ebpf::abi::{At, MOST_BITS, PAGE_WORDS, ROOTS, RULE_WORDS, Root, Rule, Test};
@@ -70,11 +69,11 @@ pub(in crate::filter) fn later(
     })
 }
 
-/// The words of a set where copies of a rule begin that has been there since its trees were built.
+/// Where copies of a rule begin that has been there since its trees were built, in a set of so many words.
 pub(in crate::filter) fn copies(
     rule: &Rule,
     roots: &[[Root; ROOTS]; 4],
-    word: &dyn Fn(usize) -> Option<u64>,
+    (words, word): (usize, &dyn Fn(usize) -> Option<u64>),
 ) -> Vec<usize> {
     /// The word of a rule that ends with its number.
     const NUMBER: usize = 12;
@@ -85,14 +84,15 @@ pub(in crate::filter) fn copies(
         .filter(|root| !root.is_later())
         .map(|root| root.at)
         .collect();
-    let mut seen = HashSet::new();
+    // A bit for each word: a rule that leaves much open is in many thousand places.
+    let mut seen = vec![0_u64; words.div_ceil(64)];
     let mut copies = Vec::new();
     while let Some(at) = left.pop() {
+        let page = at.page() as usize * PAGE_WORDS;
         // Entries share what lies behind them, and what is read here might lead in circles.
-        if !seen.insert(at.0) {
+        if !is_first(&mut seen, page + at.word()) {
             continue;
         }
-        let page = at.page() as usize * PAGE_WORDS;
         if at.is_table() {
             let split = Split::of(at);
             let span = spans.get(split.field).copied();
@@ -110,4 +110,15 @@ pub(in crate::filter) fn copies(
         }
     }
     copies
+}
+
+/// Whether a bit was not set until now; it is from now on. One that is not there never was.
+fn is_first(bits: &mut [u64], bit: usize) -> bool {
+    let Some(word) = bits.get_mut(bit / 64) else {
+        return false;
+    };
+    let mask = 1 << (bit % 64);
+    let is_first = *word & mask == 0;
+    *word |= mask;
+    is_first
 }
