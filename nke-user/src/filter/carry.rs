@@ -3,11 +3,12 @@
 //! Which they are is seen from the rules themselves: an edit is written as the list that shall be, and a
 //! rule of it that was there before is the same rule, wherever it moves.
 //!
-//! Nothing here does I/O.
+//! The only I/O is that of sets, whose pages are mapped where they are first asked for.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque, hash_map::RandomState},
     hash::BuildHasher as _,
+    io,
 };
 
 use nke_ebpf::abi::{self, PAGE_WORDS, Test, limit, sources};
@@ -44,10 +45,14 @@ pub(super) fn in_order(staying: &[Option<usize>]) -> bool {
 
 /// Has the limits of rules that stay go on in another set from what has come by; each is there with the number that it
 /// had in the old one.
-pub(super) fn limits(old: &Set, new: &Set, staying: &[Option<u32>]) {
+///
+/// # Errors
+///
+/// The kernel's if it has no room to map a set.
+pub(super) fn limits(old: &Set, new: &Set, staying: &[Option<u32>]) -> io::Result<()> {
     let tests = new.tests();
     if !tests.iter().any(|test| test.kind == Test::LIMIT) {
-        return;
+        return Ok(());
     }
     let old_tests = old.tests();
     for (number, before) in (1..).zip(staying) {
@@ -56,9 +61,10 @@ pub(super) fn limits(old: &Set, new: &Set, staying: &[Option<u32>]) {
         if let (Some(from), Some(to)) = (from.and_then(|word| old.word(word)), word)
             && new.word(to).is_some_and(|word| word < from)
         {
-            new.write(to, &[from]);
+            new.write(to, &[from])?;
         }
     }
+    Ok(())
 }
 
 /// The word of the limit of the rule of this number, if it has one.
@@ -103,22 +109,26 @@ pub(super) fn keys(
 
 /// Has sources of limits be known in another set with what has come by of them. Where both know one, or there is no room,
 /// what is further over its limit stays. Where no limit stays, none of them would ever be asked for.
-pub(super) fn sources(old: &Set, new: &Set) {
+///
+/// # Errors
+///
+/// As [`limits`].
+pub(super) fn sources(old: &Set, new: &Set) -> io::Result<()> {
     if new.sources(0).is_none() {
-        return;
+        return Ok(());
     }
-    new.write(sources::EVICTED_BEFORE, &[evicted(old)]);
+    new.write(sources::EVICTED_BEFORE, &[evicted(old)])?;
     let keys = |set: &Set| -> HashSet<u64> {
         let tests = set.tests().into_iter();
         let limits = tests.filter(|test| test.kind == Test::LIMIT_PER_SOURCE);
         limits.map(|test| test.more[limit::WORD]).collect()
     };
     if keys(old).is_disjoint(&keys(new)) {
-        return;
+        return Ok(());
     }
     for bucket in 0..sources::BUCKETS {
         let (Some(from), Some(to)) = (old.sources(bucket), new.sources(bucket)) else {
-            return;
+            return Ok(());
         };
         let places = |set: &Set, at: usize| -> Vec<(u64, u64)> {
             let words: Vec<u64> = set.words(at, sources::PLACES * 2).collect();
@@ -135,11 +145,12 @@ pub(super) fn sources(old: &Set, new: &Set) {
             if taken[place].1 < time {
                 taken[place] = (key, time);
                 // The time first, as packets write it.
-                new.write(to + place * 2 + 1, &[time]);
-                new.write(to + place * 2, &[key]);
+                new.write(to + place * 2 + 1, &[time])?;
+                new.write(to + place * 2, &[key])?;
             }
         }
     }
+    Ok(())
 }
 
 /// How many sources of limits went for want of room, though not all of what had come by of them had come by at the rate.

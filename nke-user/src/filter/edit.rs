@@ -15,7 +15,7 @@
 //! An edit that was interrupted has changed nothing. What it has told rules that go may be taken for the next
 //! edit's, and so that one writes the set anew.
 
-use std::slice;
+use std::{io, slice};
 
 use nke_ebpf::abi::{self, FEW, HEADERS, Header, ROOTS, Root, Rule, Test, join};
 
@@ -92,24 +92,16 @@ pub(super) fn prepare(set: &Set, places: &Places, new: &New<'_>) -> Option<Edit>
         .collect::<Option<_>>()?;
 
     for rule in &coming.new {
-        set.write(set.listed(rule.number), &rule.to_words());
+        set.write(set.listed(rule.number), &rule.to_words()).ok()?;
     }
     let words: Vec<u64> = coming.tests.iter().flat_map(Test::to_words).collect();
-    set.write(set.test(old.tested), &words);
-    set.write(later.from, &later.words);
+    set.write(set.test(old.tested), &words).ok()?;
+    set.write(later.from, &later.words).ok()?;
     for rule in &gone {
-        // The list first: it is where an edit that was interrupted is seen.
-        let listed = set.listed(rule.number);
-        set.write(listed + UNTIL, &[join(edition, rule.place[0])]);
-        // Those of rules that have come later are in trees of their own, which are made anew.
-        if rule.number <= old.built {
-            for copy in tree::copies(rule, &old.roots, (set.length(), &|at| set.word(at))) {
-                set.write(copy + UNTIL, &[join(edition, 0)]);
-            }
-        }
+        take_away(set, rule, edition).ok()?;
     }
     for (place, number) in (1..).zip(&coming.numbers) {
-        number_in_log(set, *number, place, edition);
+        number_in_log(set, *number, place, edition).ok()?;
     }
     let asked = RuleSet {
         default: new.default,
@@ -126,7 +118,8 @@ pub(super) fn prepare(set: &Set, places: &Places, new: &New<'_>) -> Option<Edit>
         ..*old
     };
     let behind = set.front.current + 1;
-    set.write(behind as usize * abi::HEADER_WORDS, &header.to_words());
+    set.write(behind as usize * abi::HEADER_WORDS, &header.to_words())
+        .ok()?;
     Some(Edit {
         before: set.front.current,
         behind,
@@ -224,14 +217,30 @@ fn orders(old: &[u32], staying: &[Option<usize>]) -> Option<Vec<u32>> {
     Some(orders)
 }
 
+/// Has a rule be there no more from an edition on.
+fn take_away(set: &Set, rule: &Rule, edition: u32) -> io::Result<()> {
+    // The list first: it is where an edit that was interrupted is seen.
+    let listed = set.listed(rule.number);
+    set.write(listed + UNTIL, &[join(edition, rule.place[0])])?;
+    // Those that have come later are in trees of their own, which are made anew.
+    if rule.number > set.header.built {
+        return Ok(());
+    }
+    let word = |at| set.word(at);
+    for copy in tree::copies(rule, &set.header.roots, (set.length(), &word)) {
+        set.write(copy + UNTIL, &[join(edition, 0)])?;
+    }
+    Ok(())
+}
+
 /// Has log lines name the rule of this number by its place, from an edition on.
-fn number_in_log(set: &Set, number: u32, place: u32, edition: u32) {
+fn number_in_log(set: &Set, number: u32, place: u32, edition: u32) -> io::Result<()> {
     let at = set.listed(number) + UNTIL;
     if edition.is_multiple_of(2) {
-        set.write(at, &[join(u32::MAX, place)]);
+        set.write(at, &[join(u32::MAX, place)])
     } else {
         let listed = set.rule(set.listed(number)).map_or(0, |rule| rule.listed);
-        set.write(at + 1, &[join(place, listed)]);
+        set.write(at + 1, &[join(place, listed)])
     }
 }
 

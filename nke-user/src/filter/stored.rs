@@ -3,10 +3,11 @@
 //! What a map says is not believed: whatever is outside of it is not there.
 
 use std::{
+    cell::OnceCell,
     io,
     ops::Range,
     os::fd::{AsRawFd as _, OwnedFd, RawFd},
-    sync::atomic::Ordering,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use nke_ebpf::abi::{
@@ -23,10 +24,61 @@ use crate::sys::{
 /// take the place of another.
 const FLAGS: u32 = 1 << 10 | 1 << 12;
 
+/// How many bytes a page has.
+const PAGE_BYTES: usize = PAGE_WORDS * 8;
+
+/// The words of a map of pages. A page is mapped when it is first asked for: the kernel takes its time for each, and an
+/// edit meets few.
+struct Pages {
+    map: OwnedFd,
+    first: Memory,
+    /// All pages; the first of them is never asked for here.
+    all: Box<[OnceCell<Memory>]>,
+}
+
+impl Pages {
+    fn of(map: OwnedFd, count: usize) -> io::Result<Self> {
+        Ok(Self {
+            first: Memory::of(&map, 0, PAGE_BYTES)?,
+            all: (0..count).map(|_| OnceCell::new()).collect(),
+            map,
+        })
+    }
+
+    /// How many words there are.
+    fn length(&self) -> usize {
+        self.all.len() * PAGE_WORDS
+    }
+
+    /// The words of the first page.
+    fn front(&self) -> &[AtomicU64] {
+        self.first.words()
+    }
+
+    /// The words from this one on, up to the end of its page.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if it is not there; the kernel's if it has no room.
+    fn from(&self, word: usize) -> io::Result<&[AtomicU64]> {
+        let (page, word) = (word / PAGE_WORDS, word % PAGE_WORDS);
+        let beyond = || io::Error::from(io::ErrorKind::InvalidInput);
+        let cell = self.all.get(page).ok_or_else(beyond)?;
+        let memory = match (page, cell.get()) {
+            (0, _) => &self.first,
+            (_, Some(memory)) => memory,
+            (_, None) => {
+                let memory = Memory::of(&self.map, page * PAGE_BYTES, PAGE_BYTES)?;
+                cell.get_or_init(|| memory)
+            }
+        };
+        memory.words().get(word..).ok_or_else(beyond)
+    }
+}
+
 /// A rule set's own map.
 pub(super) struct Set {
-    map: OwnedFd,
-    memory: Memory,
+    pages: Pages,
     /// The header in force when it was opened.
     pub(super) header: Box<Header>,
     /// What said so.
@@ -47,15 +99,13 @@ impl Set {
         };
         let map = sys::map::create(shape)?;
         header.stamp = sys::map::describe(&map)?.id;
-        let memory = Memory::map_all(&map)?;
         let set = Self {
-            map,
-            memory,
+            pages: Pages::of(map, pages as usize)?,
             header: Box::new(header),
             front: Front::from_word(words.first().copied().unwrap_or_default()),
         };
-        set.write(0, words);
-        set.write(HEADER_WORDS, &set.header.to_words());
+        set.write(0, words)?;
+        set.write(HEADER_WORDS, &set.header.to_words())?;
         set.hasten();
         Ok(set)
     }
@@ -67,13 +117,17 @@ impl Set {
     /// The kernel's.
     pub(super) fn open(id: u32) -> io::Result<Option<Self>> {
         let map = sys::map::open(id)?;
-        let memory = Memory::map_all(&map)?;
-        Ok(Self::over(map, memory))
+        let described = sys::map::describe(&map)?;
+        if described.value_size as usize != PAGE_BYTES {
+            return Ok(None);
+        }
+        let pages = Pages::of(map, described.max_entries as usize)?;
+        Ok(Self::over(pages))
     }
 
-    /// The set that lies in this memory.
-    fn over(map: OwnedFd, memory: Memory) -> Option<Self> {
-        let words = memory.words();
+    /// The set that lies in these pages.
+    fn over(pages: Pages) -> Option<Self> {
+        let words = pages.front();
         let front = Front::from_word(words.first()?.load(Ordering::Acquire));
         let place = front.current as usize;
         if front.format != FORMAT || !(1..=HEADERS).contains(&place) {
@@ -82,8 +136,7 @@ impl Set {
         let header = words.get(place * HEADER_WORDS..)?.first_chunk()?;
         let header = header.each_ref().map(|word| word.load(Ordering::Relaxed));
         Some(Self {
-            map,
-            memory,
+            pages,
             header: Box::new(Header::from_words(&header)),
             front,
         })
@@ -94,20 +147,20 @@ impl Set {
     pub(super) fn in_memory(pages: u32, words: &[u64]) -> Self {
         use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
-        let bytes = pages as usize * PAGE_WORDS * 8;
         let file = memfd_create("set", MemfdFlags::CLOEXEC).expect("memory");
+        let bytes = pages as usize * PAGE_BYTES;
         ftruncate(&file, bytes as u64).expect("memory");
-        let memory = Memory::of(&file, 0, bytes).expect("memory");
-        for (place, word) in memory.words().iter().zip(words) {
-            place.store(*word, Ordering::Relaxed);
+        let pages = Pages::of(file, pages as usize).expect("memory");
+        for (at, word) in words.iter().enumerate() {
+            pages.from(at).expect("memory")[0].store(*word, Ordering::Relaxed);
         }
-        Self::over(file, memory).expect("it is a set")
+        Self::over(pages).expect("it is a set")
     }
 
     /// The same set as it is now.
     #[cfg(test)]
     pub(super) fn again(self) -> Self {
-        Self::over(self.map, self.memory).expect("it is a set")
+        Self::over(self.pages).expect("it is a set")
     }
 
     /// The descriptor's number, which puts the set into a map of maps.
@@ -117,12 +170,12 @@ impl Set {
 
     /// The descriptor.
     pub(super) fn descriptor(&self) -> RawFd {
-        self.map.as_raw_fd()
+        self.pages.map.as_raw_fd()
     }
 
     /// How many words it has.
     pub(super) fn length(&self) -> usize {
-        self.memory.words().len()
+        self.pages.length()
     }
 
     /// How many bytes it takes.
@@ -132,30 +185,36 @@ impl Set {
 
     /// A word; nothing outside of the set.
     pub(super) fn word(&self, at: usize) -> Option<u64> {
-        let word = self.memory.words().get(at)?;
+        let word = self.pages.from(at).ok()?.first()?;
         Some(word.load(Ordering::Relaxed))
     }
 
     /// Words from this one on, so many or as many as there are.
     pub(super) fn words(&self, from: usize, count: usize) -> impl Iterator<Item = u64> {
-        let words = self.memory.words();
-        let words = words.get(from..).unwrap_or_default().iter();
-        words.take(count).map(|word| word.load(Ordering::Relaxed))
+        (from..).map_while(|at| self.word(at)).take(count)
     }
 
-    /// Writes words, as far as there is room.
-    pub(super) fn write(&self, from: usize, words: &[u64]) {
-        let places = self.memory.words().get(from..).unwrap_or_default();
-        for (place, word) in places.iter().zip(words) {
-            place.store(*word, Ordering::Relaxed);
+    /// Writes words.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` where there is no room for them in the set, and the kernel's if it has none to map it.
+    pub(super) fn write(&self, from: usize, words: &[u64]) -> io::Result<()> {
+        let (mut at, mut left) = (from, words);
+        while !left.is_empty() {
+            let places = self.pages.from(at)?;
+            let (now, later) = left.split_at(left.len().min(places.len()));
+            for (place, word) in places.iter().zip(now) {
+                place.store(*word, Ordering::Relaxed);
+            }
+            (at, left) = (at + now.len(), later);
         }
+        Ok(())
     }
 
-    /// The rule that lies from this word on.
+    /// The rule that lies from this word on; none crosses the end of a page.
     pub(super) fn rule(&self, at: usize) -> Option<Rule> {
-        let words = self.memory.words().get(at..at.checked_add(RULE_WORDS)?)?;
-        let (words, _) = words.as_chunks::<RULE_WORDS>();
-        let words = words.first()?;
+        let words: &[_; RULE_WORDS] = self.pages.from(at).ok()?.first_chunk()?;
         Some(Rule::from_words(&std::array::from_fn(|word| {
             words[word].load(Ordering::Relaxed)
         })))
@@ -208,34 +267,40 @@ impl Set {
     /// The words that are room for later trees.
     pub(super) fn room(&self) -> Range<usize> {
         let end = self.header.room_end as usize * RULE_WORDS;
-        self.header.room as usize * RULE_WORDS..end.min(self.memory.words().len())
+        self.header.room as usize * RULE_WORDS..end.min(self.length())
     }
 
     /// Whether the header is still the one in force.
     pub(super) fn is_current(&self) -> bool {
-        let word = self.memory.words().first();
+        let word = self.pages.front().first();
         word.is_some_and(|word| word.load(Ordering::Acquire) == self.front.to_word())
     }
 
     /// Has fast paths hand over every packet, whatever header they are made of: see [`FAST_WORD`].
     pub(super) fn slow_down(&self) {
-        self.write(FAST_WORD, &[0]);
+        self.hasten_for(0);
     }
 
     /// Has fast paths judge again that are made of the header in force.
     pub(super) fn hasten(&self) {
-        self.write(FAST_WORD, &[self.front.current.into()]);
+        self.hasten_for(self.front.current);
+    }
+
+    fn hasten_for(&self, header: u32) {
+        if let Some(word) = self.pages.front().get(FAST_WORD) {
+            word.store(header.into(), Ordering::Relaxed);
+        }
     }
 
     /// Puts another header in force, and with it all that was written before: by one word.
     pub(super) fn put_in_force(&self, current: u32) {
         // First, so that no packet is judged by what was in force before.
-        self.write(FAST_WORD, &[current.into()]);
+        self.hasten_for(current);
         let front = Front {
             current,
             ..self.front
         };
-        if let Some(word) = self.memory.words().first() {
+        if let Some(word) = self.pages.front().first() {
             word.store(front.to_word(), Ordering::Release);
         }
     }

@@ -485,9 +485,9 @@ impl New {
         } = self
         {
             let words = Counts::of(old)?.carried(staying, set.header.row);
-            set.write(set.carried(), &words);
-            carry::limits(old, set, staying);
-            carry::sources(old, set);
+            set.write(set.carried(), &words)?;
+            carry::limits(old, set, staying)?;
+            carry::sources(old, set)?;
         }
         Ok(())
     }

@@ -48,17 +48,6 @@ impl Memory {
         Self::of(array, offset, length)
     }
 
-    /// Maps all values of an array, one behind the other.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::map`].
-    pub fn map_all(array: impl AsFd) -> io::Result<Self> {
-        let described = describe(&array)?;
-        let step = (described.value_size as usize).next_multiple_of(8);
-        Self::map_part(array, 0, step * described.max_entries as usize)
-    }
-
     /// Maps so many bytes from this one on. Of an array, the kernel maps no more than it has, rounded up to
     /// pages.
     pub(crate) fn of(array: impl AsFd, offset: usize, length: usize) -> io::Result<Self> {
