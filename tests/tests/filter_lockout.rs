@@ -1,6 +1,9 @@
 //! `nke filter` does not cut the connection that it was typed over, unless it is told to.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::{
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::Command,
+};
 
 use nke_tests::{Hook, Ran, World};
 
@@ -26,6 +29,12 @@ impl Session {
         }
     }
 
+    fn word(&self) -> String {
+        let (peer, local) = (self.peer, self.local);
+        let (far, near) = (peer.ip(), local.ip());
+        format!("{far} {} {near} {}", peer.port(), local.port())
+    }
+
     /// Runs a command about the inside's interface as one typed at its far end.
     fn run(&self, world: &World, words: &[&str]) -> Ran {
         self.run_as_is(world, &world.target(words))
@@ -33,16 +42,19 @@ impl Session {
 
     /// The same of any command.
     fn run_as_is(&self, world: &World, words: &[&str]) -> Ran {
-        let (peer, local) = (self.peer, self.local);
-        let word = format!(
-            "{} {} {} {}",
-            peer.ip(),
-            peer.port(),
-            local.ip(),
-            local.port()
-        );
         let mut command = world.command(words);
-        command.env("SSH_CONNECTION", word);
+        command.env("SSH_CONNECTION", self.word());
+        world.inside.enter(|| Ran::of(&mut command))
+    }
+
+    /// The same by a shell at its far end, in a network namespace of its own.
+    fn run_apart(&self, world: &World, words: &[&str]) -> Ran {
+        let inner = world.command(&world.target(words));
+        let mut command = Command::new("sh");
+        world.dress(&mut command);
+        command.args(["-c", "unshare --net \"$@\"; exit $?", "sh"]);
+        command.arg(inner.get_program()).args(inner.get_args());
+        command.env("SSH_CONNECTION", self.word());
         world.inside.enter(|| Ran::of(&mut command))
     }
 }
@@ -182,6 +194,10 @@ fn a_rule_that_would_cut_the_connection_is_refused() {
     let rule = format!("drop in proto tcp to any port {}", session.local.port());
     let told = session
         .run(&world, &["filter", "add", &rule])
+        .fails("lock-out");
+    assert!(told.contains(&format!("rule 1: {rule}")), "{told}");
+    let told = session
+        .run_apart(&world, &["filter", "add", &rule])
         .fails("lock-out");
     assert!(told.contains(&format!("rule 1: {rule}")), "{told}");
     session

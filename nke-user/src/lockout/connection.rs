@@ -23,26 +23,27 @@ const VARIABLE: &str = "SSH_CONNECTION";
 const MOST_ANCESTORS: usize = 64;
 
 pub(super) fn of_caller() -> Option<Flow> {
-    let mut namespaces = BTreeSet::new();
-    let mut tried = BTreeSet::new();
-    let mut open = Vec::new();
-    for process in lineage() {
-        if let Ok(namespace) = Namespace::open(Some(&format!("/proc/{process}/ns/net")))
-            && namespaces.insert(namespace.inode())
-        {
-            open.push(namespace);
-        }
-        let Some(word) = word_of(&process).filter(|word| tried.insert(word.clone())) else {
-            continue;
-        };
-        let Some((peer, local)) = parse(&word) else {
-            continue;
-        };
-        if let Some(flow) = open.iter().find_map(|at| found(at, peer, local)) {
-            return Some(flow);
-        }
+    let processes: Vec<String> = lineage().collect();
+    // What a shell says, its commands say as well, in whichever namespace they are.
+    let mut all: Vec<_> = processes
+        .iter()
+        .filter_map(|process| parse(&word_of(process)?))
+        .collect();
+    all.dedup();
+    if all.is_empty() {
+        return None;
     }
-    None
+    let mut known = BTreeSet::new();
+    let open = |process| Namespace::open(Some(&format!("/proc/{process}/ns/net"))).ok();
+    let namespaces: Vec<_> = processes
+        .iter()
+        .filter_map(open)
+        .filter(|namespace| known.insert(namespace.inode()))
+        .collect();
+    let places = |ends| namespaces.iter().map(move |namespace| (namespace, ends));
+    all.iter()
+        .flat_map(places)
+        .find_map(|(namespace, (peer, local))| found(namespace, *peer, *local))
 }
 
 /// The process itself and those that it descends from.
