@@ -188,12 +188,18 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// [`Error::NoInterface`].
+    /// [`Error::NoInterface`]; [`Error::NoNamespace`] if it cannot be asked.
     pub fn index(&self, interface: &str) -> Result<u32> {
         let index = self.within(|| rustix::net::netdevice::name_to_index(socket()?, interface))?;
-        index.map_err(|_| Error::NoInterface {
-            name: interface.to_owned(),
-            namespace: self.describe(),
+        index.map_err(|error| match error {
+            rustix::io::Errno::NODEV => Error::NoInterface {
+                name: interface.to_owned(),
+                namespace: self.describe(),
+            },
+            other => Error::NoNamespace {
+                name: self.describe(),
+                source: other.into(),
+            },
         })
     }
 

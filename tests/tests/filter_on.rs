@@ -108,7 +108,7 @@ fn a_rule_whose_interface_is_gone_is_in_nobodys_way() {
             nke(&["filter", "add", "drop in proto udp to any port 54"]).ok();
             assert_eq!(gone(), is_gone(true));
             let told = nke(&["filter", "list"]).ok().stdout;
-            let again = "rule 1: gone0 is another interface now; load the rules again\n";
+            let again = "rule 1: gone0 has been made since; load the rules again, or apply\n";
             assert!(told.ends_with(again), "{told}");
             load(&rules).ok();
             assert_eq!(gone(), json!([]));

@@ -119,6 +119,7 @@ impl Control {
             },
             disabled: !node.record.enabled,
             rules: has_rules(name).then(|| rules_of(chain, node)).transpose()?,
+            lines: Vec::new(),
             sets: Vec::new(),
         }))
     }

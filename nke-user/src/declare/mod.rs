@@ -123,6 +123,8 @@ pub struct Attachment {
     pub disabled: bool,
     /// All of its rules, if they are declared; if not, those that it has stay.
     pub rules: Option<RuleSet>,
+    /// The line of its file that each of them stands on; nothing if they are of none.
+    pub lines: Vec<usize>,
     /// The named sets that stand beside its rules: all members of each, for all attachments of the extension.
     pub sets: Vec<StatedSet>,
 }

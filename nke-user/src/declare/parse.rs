@@ -17,7 +17,7 @@ use super::{
 use crate::{
     control::{Manner, Policy},
     error::{Error, Result},
-    filter::{Dialect, RuleSet, StatedSet},
+    filter::{Dialect, Source, StatedSet},
     find::{Instance, Wanted, original},
     hook::Kind,
     netfilter::Request,
@@ -205,10 +205,14 @@ fn place(table: &mut Table<'_>) -> Result<Where> {
 fn attachment(mut table: Table<'_>) -> Result<Attachment> {
     let extension = extension(&mut table)?;
     let place = place(&mut table)?;
-    let (rules, sets) = rules(&mut table, &extension)?.unzip();
+    let (rules, beside) = rules(&mut table, &extension)?
+        .map(|source| (source.rules, (source.lines, source.sets)))
+        .unzip();
+    let (lines, sets) = beside.unwrap_or_default();
     let attachment = Attachment {
         rules,
-        sets: sets.unwrap_or_default(),
+        lines,
+        sets,
         extension,
         place,
         hook: table.word("hook")?,
@@ -280,7 +284,7 @@ pub(crate) fn dialect(extension: &str) -> Option<Dialect> {
 }
 
 /// Rules, and the sets beside them; the line of each is that of the file.
-fn rules(table: &mut Table<'_>, extension: &Wanted) -> Result<Option<(RuleSet, Vec<StatedSet>)>> {
+fn rules(table: &mut Table<'_>, extension: &Wanted) -> Result<Option<Source>> {
     let Some((text, at)) = table.text("rules")? else {
         return Ok(None);
     };
@@ -312,7 +316,11 @@ fn rules(table: &mut Table<'_>, extension: &Wanted) -> Result<Option<(RuleSet, V
         line: line(set.line),
         ..set
     });
-    Ok(Some((source.rules, sets.collect())))
+    Ok(Some(Source {
+        rules: source.rules,
+        lines: source.lines.into_iter().map(line).collect(),
+        sets: sets.collect(),
+    }))
 }
 
 fn policy(mut table: Table<'_>) -> Result<ChainPolicy> {

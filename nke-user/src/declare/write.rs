@@ -56,6 +56,7 @@ fn attach(attachment: &Attachment) -> String {
         manner,
         disabled,
         rules,
+        lines: _,
         sets,
     } = attachment;
     let Manner {

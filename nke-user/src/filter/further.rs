@@ -214,7 +214,7 @@ impl Rule {
     }
 
     /// All interfaces that it names: the one that packets leave by, and those that it asks for.
-    pub(super) fn named_interfaces(&self) -> impl Iterator<Item = InterfaceName> {
+    pub(crate) fn named_interfaces(&self) -> impl Iterator<Item = InterfaceName> {
         let target = match self.action {
             Action::Redirect(name) => Some(name),
             Action::Pass | Action::Drop | Action::Reject(_) | Action::Count | Action::Mark(_) => {
@@ -222,6 +222,23 @@ impl Rule {
             }
         };
         target.into_iter().chain(self.interfaces())
+    }
+
+    /// What it does as long as there is no interface of a name that it has.
+    pub(crate) fn without_interface(&self, name: InterfaceName) -> &'static str {
+        let asked = |not| {
+            self.tests.contains(&Test {
+                what: Asked::On(name),
+                not,
+            })
+        };
+        if asked(false) {
+            "matches nothing"
+        } else if asked(true) {
+            "matches on all interfaces"
+        } else {
+            "drops all that it matches"
+        }
     }
 
     /// The interfaces that it asks for.

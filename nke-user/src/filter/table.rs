@@ -231,13 +231,13 @@ impl Table {
         }
     }
 
-    /// The same, of rules that were in force before: those that name an interface which has gone since mean nobody, as they
-    /// would if they had stayed.
+    /// The same, of rules that may name interfaces which are not there: they mean nobody, as they would if they had stayed
+    /// while the interface went.
     #[must_use]
-    pub fn with_gone_interfaces(self) -> Self {
+    pub fn with_absent_interfaces(self) -> Self {
         let interfaces = match self.interfaces {
-            Interfaces::Of(namespace) => Interfaces::Once(namespace),
-            other @ (Interfaces::Unknown | Interfaces::Once(_) | Interfaces::Tried(_)) => other,
+            Interfaces::Of(namespace) => Interfaces::OrNone(namespace),
+            other @ (Interfaces::Unknown | Interfaces::OrNone(_) | Interfaces::Tried(_)) => other,
         };
         Self { interfaces, ..self }
     }

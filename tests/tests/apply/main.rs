@@ -204,6 +204,67 @@ fn what_is_not_there_yet_is_waited_for() {
 }
 
 #[test]
+fn a_rule_of_an_interface_that_is_not_there_yet_keeps_no_other_out() {
+    let world = World::with_addresses();
+    let netns = world.inside.name().to_owned();
+    let rules = |more: &str| {
+        format!(
+            "[[attach]]\nextension = \"packet-filter\"\nhook = \"interface/in\"\nHERE\n\
+             rules = '''\n{more}drop in on late0 proto udp to any port 1\ndrop in proto udp to any port 52\n\
+             redirect to late1 proto 98\ndrop in on not late0 proto udp to any port 53\n'''\n"
+        )
+    };
+    // Few rules are always written anew, many are edited in place where that can be.
+    let many = (100..120).map(|port| format!("drop proto udp to any port {port}\n"));
+    for more in [String::new(), many.collect()] {
+        declare(&world, "a.toml", &rules(&more));
+        let line = 8 + more.lines().count();
+        let waits =
+            |what: &str, rest: &str| format!("waiting for interface {what} in {netns}: {rest}");
+        let lines = [
+            waits(
+                "late0",
+                &format!(
+                    "`drop in on late0 proto udp to any port 1` matches nothing until it is there and applied again; and another rule (a.toml:{line})\n"
+                ),
+            ),
+            waits(
+                "late1",
+                &format!(
+                    "`redirect to late1 proto 98` drops all that it matches until it is there and applied again (a.toml:{})\n",
+                    line + 2
+                ),
+            ),
+        ];
+        let told = apply(&world, "a.toml").ok().stdout;
+        assert!(told.ends_with(&lines.concat()), "{told}");
+        let arrived = nke_tests::udp_arrives(&world, false, &[51, 52, 53, 54]);
+        assert_eq!(arrived, [true, false, false, true]);
+        let listed = world.on(&["filter", "list"]).ok().stdout;
+        assert!(
+            listed.contains("there is no interface late0 now"),
+            "{listed}"
+        );
+        let diff = world.nke(&["diff", "a.toml"]);
+        let pending = lines.each_ref().map(|line| format!("# {line}")).concat();
+        assert_eq!((diff.code, diff.stdout), (Some(0), pending));
+
+        world.inside.ip("link add late0 type veth peer name late1");
+        assert_eq!(world.nke(&["diff", "a.toml"]).code, Some(1));
+        let told = apply(&world, "a.toml").ok().stdout;
+        let changed = format!("interface/in of {IFACE} in {netns}: 1 with other rules\n");
+        assert_eq!(told, changed);
+        assert_nothing_to_change(&world, "a.toml");
+        let listed: Value = world.on(&["filter", "list", "--json"]).json();
+        let gone = &listed["filters"][0]["gone_interfaces"];
+        assert_eq!(gone.as_array().map(Vec::len), Some(0), "{gone}");
+        world.inside.ip("link delete late0");
+        assert_eq!(world.nke(&["diff", "a.toml"]).code, Some(0));
+        world.nke(&["apply", "--prune", "/dev/null"]).ok();
+    }
+}
+
+#[test]
 fn whatever_fails_leaves_everything() {
     let world = World::new();
     trails(&world, 1..=3);

@@ -28,8 +28,9 @@ use crate::{
 /// left alone, unless --prune is said. Applying again changes nothing.
 ///
 /// What is declared of an interface, a namespace or a cgroup that is not there yet is told as
-/// waiting, and comes with the next apply; that is no error. What would cut the SSH connection that
-/// you sit at is refused, unless --force is said.
+/// waiting, and comes with the next apply; that is no error. So is a rule that names such an
+/// interface: it matches nothing until then. What would cut the SSH connection that you sit at is
+/// refused, unless --force is said.
 #[derive(Args, Debug)]
 pub(crate) struct Apply {
     #[command(flatten)]
@@ -82,7 +83,6 @@ impl Apply {
         let terms = Terms {
             prune: *prune,
             force: self.force,
-            back: false,
         };
         let (plan, pending) = match self.within.seconds {
             Some(seconds) => {

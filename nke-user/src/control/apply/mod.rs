@@ -43,8 +43,6 @@ pub struct Terms {
     pub prune: bool,
     /// Even if it cuts the connection that the caller came by.
     pub force: bool,
-    /// It is what ran before: its rules are what they were, also where interfaces that they name have gone.
-    pub back: bool,
 }
 
 impl Control {
@@ -103,7 +101,7 @@ impl Control {
         if !terms.force {
             self.refuse_to_lock_out(survey, &upgrades, &later)?;
         }
-        self.swap(survey, &upgrades, later, terms)?;
+        self.swap(survey, &upgrades, later)?;
         made.into_iter().for_each(Restated::keep);
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::{collections::HashSet, path::PathBuf};
 use nke_ebpf::abi::map;
 
 use super::{
-    Terms,
     nodes::{ground, site},
     upgrades::Upgrades,
 };
@@ -36,7 +35,6 @@ impl Control {
         survey: &Survey,
         upgrades: &Upgrades<'_>,
         sets: Vec<Act>,
-        terms: Terms,
     ) -> Result<()> {
         let covered = &survey.covered;
         let moving: Vec<_> = covered.iter().filter(|chain| chain.plan.moves()).collect();
@@ -70,7 +68,7 @@ impl Control {
         // No rule asks for a set before it is there, nor behind its end.
         let goes = |act: &Act| matches!(act, Act::Set { set, .. } if set.goes());
         let (gone, mut acts): (Vec<_>, Vec<_>) = sets.into_iter().partition(goes);
-        acts.extend(self.prepare_rules(covered, upgrades, &prepared, terms)?);
+        acts.extend(self.prepare_rules(covered, upgrades, &prepared)?);
         acts.extend(gone);
         acts.extend(self.prepare_settings(survey)?);
         acts.extend(self.prepare_counts(survey));
@@ -203,15 +201,7 @@ impl Control {
         covered: &[Covered],
         upgrades: &Upgrades<'_>,
         prepared: &[(&Covered, Prepared<'_>)],
-        terms: Terms,
     ) -> Result<Vec<Act>> {
-        let placed = |table: Table, target: Target| {
-            let table = table.in_namespace(target.namespace());
-            match terms.back {
-                true => table.with_gone_interfaces(),
-                false => table,
-            }
-        };
         let mut known = HashSet::new();
         let mut later = Vec::new();
         for declared in covered {
@@ -234,7 +224,9 @@ impl Control {
                 }
                 let maps = chain.node_directory(node).join("maps");
                 let table = Table::open(&maps).map_err(failed)?.with_sets(sets);
-                let table = placed(table, *target);
+                let table = table
+                    .in_namespace(target.namespace())
+                    .with_absent_interfaces();
                 let new = rules.iter().find(|(changed, _)| *changed == at);
                 if let (true, Some((_, rules))) = (known.insert(table.id()), new) {
                     let rules = Box::new(table.prepare(rules).map_err(failed)?);
@@ -258,7 +250,8 @@ impl Control {
                 let maps = node_directory(&directory, *id).join("maps");
                 let sets = self.sets(&slot.extension).ok();
                 let table = Table::open(&maps).map_err(failed)?.with_sets(sets);
-                let mut table = placed(table, *target);
+                let table = table.in_namespace(target.namespace());
+                let mut table = table.with_absent_interfaces();
                 if known.insert(table.id()) {
                     table.write(rules).map_err(failed)?;
                 }

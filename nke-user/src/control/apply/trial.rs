@@ -138,8 +138,10 @@ impl Control {
                 let namespace = target.namespace();
                 let by = namespace.as_ref();
                 let by = by.and_then(|it| flow.taken_to_come_by(plan.hook, it));
-                let table =
-                    Table::open(&maps).map(|table| table.with_sets(sets).in_namespace(namespace));
+                let table = Table::open(&maps).map(|table| {
+                    let table = table.with_sets(sets).in_namespace(namespace);
+                    table.with_absent_interfaces()
+                });
                 let written = table.and_then(|mut table| {
                     by.into_iter().for_each(|by| table.try_on(by));
                     table.write(rules)

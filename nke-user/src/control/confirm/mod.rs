@@ -271,7 +271,6 @@ impl Control {
                 let terms = Terms {
                     prune: true,
                     force: true,
-                    back: true,
                 };
                 self.apply_now(&before, terms).map(drop)
             }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io};
 
 use nke_ebpf::abi::map;
 
-use super::{bodies::Bodies, outline::words};
+use super::{absent::awaited, bodies::Bodies, outline::words};
 use crate::{
     control::{Control, Policy},
     declare::{
@@ -65,6 +65,7 @@ impl Control {
                 waiting.push(wait(&what.place, origin, name));
                 continue;
             };
+            waiting.extend(awaited(what, origin, &spot));
             let (kind, family) = (what.place.kind(), what.hook.as_ref());
             let object = body.object();
             let served = object.serving(kind, family, what.program.as_deref());
@@ -266,7 +267,7 @@ pub(in crate::control) fn wrong(origin: &Origin, key: &str, cause: String) -> Er
     }
 }
 
-fn wait(place: &Where, origin: &Origin, what: String) -> Waiting {
+pub(super) fn wait(place: &Where, origin: &Origin, what: String) -> Waiting {
     let within = |netns: &Option<String>| {
         let name = netns.as_ref();
         name.map_or_else(String::new, |name| format!(" in {name}"))

@@ -2,6 +2,7 @@
 //!
 //! Reads files and the state, and changes nothing; the decisions are [`crate::declare::plan`]'s.
 
+mod absent;
 mod bodies;
 mod draft;
 mod outline;

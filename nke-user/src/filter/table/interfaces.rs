@@ -2,7 +2,7 @@
 //!
 //! It never remembers an index: interfaces come and go.
 
-use crate::{filter::InterfaceName, interface::Namespace};
+use crate::{error, filter::InterfaceName, interface::Namespace};
 
 /// Where the interfaces are that rules ask for.
 pub(super) enum Interfaces {
@@ -10,8 +10,8 @@ pub(super) enum Interfaces {
     Unknown,
     /// In this network namespace.
     Of(Namespace),
-    /// In this network namespace; those that are not there any more are nowhere.
-    Once(Namespace),
+    /// In this network namespace; those that are not there are nowhere.
+    OrNone(Namespace),
     /// Packets are the kernel's test runs, and taken for packets of this one.
     Tried(InterfaceName),
 }
@@ -26,7 +26,12 @@ impl Interfaces {
         match self {
             Self::Unknown => None,
             Self::Of(namespace) => namespace.index(name.as_str()).ok(),
-            Self::Once(namespace) => Some(namespace.index(name.as_str()).unwrap_or(NOWHERE)),
+            Self::OrNone(namespace) => match namespace.index(name.as_str()) {
+                Ok(index) => Some(index),
+                Err(error::Error::NoInterface { .. }) => Some(NOWHERE),
+                // That it cannot be asked for is another thing.
+                Err(_) => None,
+            },
             Self::Tried(one) if *one == name => Some(LOOPBACK),
             Self::Tried(_) => Some(NOWHERE),
         }
@@ -35,14 +40,14 @@ impl Interfaces {
     /// Whether there is an interface of this index, as far as that can be asked.
     pub(super) fn has(&self, index: u32) -> bool {
         match self {
-            Self::Of(namespace) | Self::Once(namespace) => namespace.interface(index).is_some(),
+            Self::Of(namespace) | Self::OrNone(namespace) => namespace.interface(index).is_some(),
             Self::Unknown | Self::Tried(_) => true,
         }
     }
 
     pub(super) fn namespace(&self) -> Option<&Namespace> {
         match self {
-            Self::Of(namespace) | Self::Once(namespace) => Some(namespace),
+            Self::Of(namespace) | Self::OrNone(namespace) => Some(namespace),
             Self::Unknown | Self::Tried(_) => None,
         }
     }

@@ -88,7 +88,7 @@ pub(super) fn print_filter(listing: &Listing) {
     } in gone_interfaces
     {
         if *made_again {
-            let other = "is another interface now; load the rules again";
+            let other = "has been made since; load the rules again, or apply";
             output::line(format_args!("rule {rule}: {name} {other}"));
         } else {
             output::line(format_args!(
