@@ -255,6 +255,56 @@ fn explain_names_the_rule_that_decides() {
 }
 
 #[test]
+fn rules_of_an_interface_that_is_gone_are_told_of_as_the_kernel_takes_them() {
+    let world = World::new();
+    let netns = world.inside.name().to_owned();
+    let place = ["--netns", &netns, "--hook", "ip/in"];
+    let nke = |words: &[&str]| world.nke(&[words, &place].concat());
+    let make = || world.inside.ip("link add gone0 type veth peer name gone1");
+    make();
+    nke(&["attach", "packet-filter"]).ok();
+    let rules = "drop on gone0 proto udp\npass on not gone0 proto tcp\ndrop proto tcp\n";
+    nke(&["filter", "load", &file(&world, "rules", rules)]).ok();
+    let decides = |packet: &str| {
+        let said: Value = nke(&["filter", "explain", "--json", packet]).json();
+        said["explanations"][0].clone()
+    };
+    let (udp, tcp) = (
+        "udp 192.0.2.1:1 > 192.0.2.2:2 on gone0",
+        "tcp 192.0.2.1:1 > 192.0.2.2:2 on gone0",
+    );
+    assert_eq!(decides(udp)["number"], 1);
+    assert_eq!(decides(tcp)["number"], 3);
+    world.inside.ip("link delete gone0");
+    for made_again in [false, true] {
+        if made_again {
+            make();
+        }
+        let wanted = match made_again {
+            true => "the gone0 that there was before",
+            false => "gone0, which is not there now",
+        };
+        let told = decides(udp);
+        assert_eq!(told["number"], Value::Null, "{told}");
+        let miss = json!([format!("interface: gone0, not {wanted}")]);
+        assert_eq!(told["before"][0]["misses"], miss);
+        assert_eq!(decides(tcp)["number"], 2);
+        // A rule of the interface that there is now does what that of the old one does not.
+        if made_again {
+            nke(&["filter", "add", "drop on gone0 proto udp"]).ok();
+            assert_eq!(decides(udp)["number"], 4);
+        }
+        let said = nke(&["filter", "optimise"]).ok().stdout;
+        let dead = "rule 1 matches nothing: drop on gone0 proto udp\n    there is no gone0 now that it means\n\
+                    rule 3 never decides: drop proto tcp\n";
+        assert!(said.starts_with(dead), "{said}");
+        assert!(!said.contains("rule 4"), "{said}");
+    }
+    let report: Value = nke(&["filter", "optimise", "--json"]).json();
+    assert_eq!(report["reports"][0]["findings"][0]["finding"], "dead");
+}
+
+#[test]
 fn a_file_is_explained_as_load_would_have_it() {
     let world = World::new();
     let explain = |text: &str, more: &[&str]| {

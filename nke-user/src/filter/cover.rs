@@ -48,6 +48,14 @@ impl Region {
     /// Every packet that a rule is about.
     pub(super) fn of(rule: &Rule) -> Self {
         let mut region = Vec::new();
+        if asks_for_both(&rule.tests) {
+            return Self {
+                cuboids: Vec::new(),
+                bits: rule.conditions.bits(),
+                tests: Vec::new(),
+                expression: None,
+            };
+        }
         let ways = ways(rule.way);
         for [family, source, destination] in families(rule) {
             for [protocol, from, to] in transports(&rule.transport, family) {
@@ -138,6 +146,12 @@ impl Region {
         }
         Ok(())
     }
+}
+
+/// Whether tests ask that something be so and not be so, which no packet passes.
+fn asks_for_both(tests: &[Test]) -> bool {
+    let mut both = tests.windows(2);
+    both.any(|pair| pair[0].what == pair[1].what && pair[0].not != pair[1].not)
 }
 
 /// The corners of a region, in few enough bits that a rule is soon told apart from ten thousand others.

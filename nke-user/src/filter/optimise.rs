@@ -34,6 +34,11 @@ const MOST_NAMED: usize = 64;
 /// Something about a list of rules that its owner may not have meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
+    /// It matches nothing.
+    Dead {
+        /// The rule's index.
+        rule: usize,
+    },
     /// It never decides: rules before it match all that it does.
     Shadowed {
         /// The rule's index.
@@ -111,6 +116,11 @@ impl List<'_> {
     fn shadowed(&self, stays: &mut [bool]) -> Vec<Finding> {
         let mut findings = Vec::new();
         for rule in 0..self.rules.len() {
+            if self.regions[rule].is_empty() {
+                stays[rule] = false;
+                findings.push(Finding::Dead { rule });
+                continue;
+            }
             let mut left = self.regions[rule].clone();
             let mut by = Vec::new();
             let decides = |before: &usize| !self.rules[*before].action.goes_on();
@@ -350,7 +360,9 @@ mod tests {
         ) {
             let findings = rules.findings();
             let goes = |index: usize| findings.iter().any(|finding| match finding {
-                Finding::Shadowed { rule, .. } | Finding::Redundant { rule } => *rule == index,
+                Finding::Dead { rule }
+                | Finding::Shadowed { rule, .. }
+                | Finding::Redundant { rule } => *rule == index,
                 Finding::Overlap { .. } => false,
             });
             let kept = rules.rules.iter().enumerate().filter(|(index, _)| !goes(*index));

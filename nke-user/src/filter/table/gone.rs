@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use nke_ebpf::abi;
 
-use super::interfaces::Interfaces;
-use crate::filter::{InterfaceName, seen::Places, stored::Set, tree};
+use super::{Listing, interfaces::Interfaces};
+use crate::filter::{
+    Asked, InterfaceName, Miss, Packet, Rule, RuleSet, Test, seen::Places, stored::Set, tree,
+};
 
 /// An interface that a rule in force names and that is not there any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,63 @@ pub struct GoneInterface {
     pub name: InterfaceName,
     /// Whether there is another one of this name, which the rule does not mean until it is loaded again.
     pub made_again: bool,
+}
+
+impl Listing {
+    /// The rules as the kernel takes them: one that asks for an interface which is gone matches nothing, and one that asks
+    /// for any other matches on all.
+    #[must_use]
+    pub fn meant(&self) -> RuleSet {
+        let mut meant = self.rules();
+        for GoneInterface { rule, name, .. } in &self.gone_interfaces {
+            let rule = rule.checked_sub(1).and_then(|at| meant.rules.get_mut(at));
+            let tests = rule.map(|rule| &mut rule.tests);
+            if let Some(tests) = tests.filter(|tests| asks(tests, *name).is_some()) {
+                let asked = asks(tests, *name) == Some(true);
+                let both = [false, true].map(|not| Test {
+                    what: Asked::On(*name),
+                    not,
+                });
+                tests.retain(|test| !both.contains(test));
+                tests.extend(both.into_iter().filter(|_| asked));
+                tests.sort_unstable();
+            }
+        }
+        meant
+    }
+}
+
+impl GoneInterface {
+    /// In what no packet is as a rule asks for that asks for it.
+    #[must_use]
+    pub fn miss(&self, packet: &Packet) -> Miss {
+        let Self {
+            rule: _,
+            name,
+            made_again,
+        } = self;
+        Miss {
+            what: Asked::On(*name).name(),
+            found: Asked::On(*name).found(packet),
+            wanted: match made_again {
+                true => format!("the {name} that there was before"),
+                false => format!("{name}, which is not there now"),
+            },
+        }
+    }
+
+    /// Whether a rule asks for it, and so matches nothing.
+    #[must_use]
+    pub fn is_asked_by(&self, rule: &Rule) -> bool {
+        asks(&rule.tests, self.name) == Some(true)
+    }
+}
+
+/// Whether tests ask for an interface; or for any other, or not at all.
+fn asks(tests: &[Test], name: InterfaceName) -> Option<bool> {
+    let mut of_it = tests.iter().filter(|test| test.what == Asked::On(name));
+    let first = of_it.next()?;
+    Some(!first.not || of_it.any(|test| !test.not))
 }
 
 /// For each rule that is to be, the indexes that it has been given of the interfaces that it names; none of those that

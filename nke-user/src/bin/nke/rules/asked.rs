@@ -8,8 +8,8 @@ use std::{
 use clap::Args;
 use nke::{
     filter::{
-        Dialect, Error, InterfaceName, KnownSets, Rule, RuleSet, Source, Way, added_by_load,
-        as_met_at, packet_hooks, refuse_what_never_matches, ways_at,
+        Dialect, Error, GoneInterface, InterfaceName, KnownSets, Rule, RuleSet, Source, Way,
+        added_by_load, as_met_at, packet_hooks, refuse_what_never_matches, ways_at,
     },
     hook::{Hook, Kind},
 };
@@ -39,6 +39,10 @@ pub(super) struct Looked {
     /// The ways that things go there.
     pub(super) ways: Vec<Way>,
     pub(super) rules: RuleSet,
+    /// The same as the kernel takes them, where interfaces are gone that they name.
+    meant: Option<RuleSet>,
+    /// Those interfaces.
+    gone: Vec<GoneInterface>,
     /// What is in the named sets that they ask for.
     pub(super) known: KnownSets,
     /// In a file, where they stand.
@@ -56,7 +60,9 @@ impl<T: Target> Asked<T> {
         let mut all = Vec::new();
         for found in find::<T>(&control, &target.scope())? {
             let ways = found.hooks.iter().flat_map(|hook| ways_at(*hook));
-            let rules = found.table.read()?.rules();
+            let listing = found.table.read()?;
+            let rules = listing.rules();
+            let is_gone = !listing.gone_interfaces.is_empty();
             let known = match found.table.sets() {
                 Some(sets) => sets.known(&rules.rules)?,
                 None => KnownSets::default(),
@@ -67,6 +73,8 @@ impl<T: Target> Asked<T> {
                 ways: ways.copied().collect(),
                 hooks: found.hooks,
                 rules,
+                meant: is_gone.then(|| listing.meant()),
+                gone: listing.gone_interfaces,
                 known,
                 lines: None,
             });
@@ -95,6 +103,8 @@ impl<T: Target> Asked<T> {
             ways,
             known,
             rules,
+            meant: None,
+            gone: Vec::new(),
             lines: Some(lines),
         })
     }
@@ -146,9 +156,20 @@ impl Looked {
     /// The rules as packets meet them there.
     pub(super) fn met(&self) -> Cow<'_, RuleSet> {
         match self.hooks.as_slice() {
-            [hook] => as_met_at(*hook, &self.rules),
-            _ => Cow::Borrowed(&self.rules),
+            [hook] => as_met_at(*hook, self.meant()),
+            _ => Cow::Borrowed(self.meant()),
         }
+    }
+
+    /// The rules as the kernel takes them.
+    pub(super) fn meant(&self) -> &RuleSet {
+        self.meant.as_ref().unwrap_or(&self.rules)
+    }
+
+    /// The interfaces that a rule names and that are gone.
+    pub(super) fn gone_of(&self, rule: usize) -> impl Iterator<Item = &GoneInterface> {
+        let of_rule = move |gone: &&GoneInterface| gone.rule == rule + 1;
+        self.gone.iter().filter(of_rule)
     }
 
     /// `rule 3`, and of a file its line.

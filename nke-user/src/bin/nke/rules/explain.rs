@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
-use nke::filter::{Decider, Miss, Packet, Rule, Way};
+use nke::filter::{Action, Decider, Miss, Packet, Rule, Way};
 use serde_json::{Value, json};
 
 use super::{
@@ -79,7 +79,12 @@ fn before<'a>(looked: &'a Looked, packet: &Packet, by: &Decider) -> Vec<(&'a Rul
     };
     let met = looked.met();
     let mut packet = packet.clone();
-    let misses = before.iter().zip(&met.rules).map(|(rule, met)| {
+    let misses = before.iter().zip(&met.rules).enumerate();
+    let misses = misses.map(|(index, (rule, met))| {
+        let mut gone = looked.gone_of(index);
+        if let Some(gone) = gone.find(|gone| gone.is_asked_by(rule)) {
+            return (rule, vec![gone.miss(&packet)]);
+        }
         let misses = met.misses_with(&packet, &looked.known);
         if misses.is_empty() {
             rule.go_on(&mut packet);
@@ -109,6 +114,14 @@ fn print(looked: &Looked, packet: &Packet, manner: Manner) {
             line(format_args!("{title}: {action} by {name}: {rule}"));
             for found in rule.found_in(packet) {
                 line(format_args!("    {found}"));
+            }
+            if matches!(rule.action, Action::Redirect(_)) {
+                for gone in looked.gone_of(index).filter(|gone| !gone.is_asked_by(rule)) {
+                    line(format_args!(
+                        "    there is no {} now that it means: the packet is dropped",
+                        gone.name
+                    ));
+                }
             }
         }
         Decider::Default | Decider::Obscured => {

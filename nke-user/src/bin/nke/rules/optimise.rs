@@ -23,7 +23,8 @@ const OVERLAPS: usize = 20;
 /// Report rules that could be deleted, and rules whose order alone tells
 ///
 /// A rule is shadowed if rules before it match all that it does; redundant, if whatever it decides
-/// would become of the packets without it as well. All of them can be deleted together, and nothing
+/// would become of the packets without it as well; dead, if it matches nothing, as where the interface
+/// is gone that it asks for. All of them can be deleted together, and nothing
 /// is judged otherwise. Two rules overlap if both match some packets and do not say the same.
 /// Nothing is changed.
 #[derive(Args, Debug)]
@@ -38,7 +39,7 @@ impl<T: Target> Optimise<T> {
     pub(super) fn run(&self, state: &Path, manner: Manner) -> anyhow::Result<()> {
         let all = self.asked.look(state)?;
         let all: Vec<_> = (all.into_iter())
-            .map(|looked| (looked.rules.findings(), looked))
+            .map(|looked| (looked.meant().findings(), looked))
             .collect();
         if self.format.json {
             let reports = all
@@ -58,6 +59,14 @@ fn print(looked: &Looked, findings: &[Finding], manner: Manner) {
     let mut overlaps = 0;
     for finding in findings {
         match finding {
+            Finding::Dead { rule: dead } => {
+                let name = looked.name(*dead);
+                line(format_args!("{name} matches nothing: {}", rule(*dead)));
+                for gone in looked.gone_of(*dead) {
+                    let name = gone.name;
+                    line(format_args!("    there is no {name} now that it means"));
+                }
+            }
             Finding::Shadowed {
                 rule: shadowed,
                 by,
@@ -113,6 +122,12 @@ fn report(looked: &Looked, findings: &[Finding]) -> Value {
     let number = |index: &usize| index + 1;
     let text = |index: &usize| looked.rules.rules[*index].to_string();
     let findings = findings.iter().map(|finding| match finding {
+        Finding::Dead { rule } => json!({
+            "finding": "dead",
+            "number": number(rule),
+            "line": looked.line(*rule),
+            "rule": text(rule),
+        }),
         Finding::Shadowed {
             rule,
             by,
