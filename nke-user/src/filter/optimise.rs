@@ -28,6 +28,9 @@ use super::cover::{Bounds, Region};
 use super::near::Filed;
 use super::rule::{Action, Rule, RuleSet};
 
+/// How often all rules are gone through.
+const PASSES: usize = 3;
+
 /// Of more rules that shadow another together it is not tried which could be left out.
 const MOST_NAMED: usize = 64;
 
@@ -67,6 +70,19 @@ impl RuleSet {
     /// All that there is to say, shadowed rules first and overlaps last, each in order.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
+        self.findings_telling(&mut |_, _| {})
+    }
+
+    /// The same, which tells before each step how many are done and how many there are: it takes a while with ten thousands of
+    /// rules.
+    #[must_use]
+    pub fn findings_telling(&self, told: &mut dyn FnMut(usize, usize)) -> Vec<Finding> {
+        let all = PASSES * self.rules.len();
+        let mut done = 0;
+        let mut step = || {
+            told(done, all);
+            done += 1;
+        };
         let regions: Vec<_> = self.rules.iter().map(Region::of).collect();
         let list = List {
             rules: &self.rules,
@@ -76,9 +92,9 @@ impl RuleSet {
             regions,
         };
         let mut stays = vec![true; self.rules.len()];
-        let mut findings = list.shadowed(&mut stays);
-        let overlaps = list.overlaps(&stays);
-        findings.extend(list.redundant(&mut stays));
+        let mut findings = list.shadowed(&mut stays, &mut step);
+        let overlaps = list.overlaps(&stays, &mut step);
+        findings.extend(list.redundant(&mut stays, &mut step));
         findings.extend(overlaps);
         findings
     }
@@ -113,9 +129,10 @@ impl List<'_> {
         others.filter(move |other| stays[*other] && bounds.meet(&self.bounds[*other]))
     }
 
-    fn shadowed(&self, stays: &mut [bool]) -> Vec<Finding> {
+    fn shadowed(&self, stays: &mut [bool], step: &mut dyn FnMut()) -> Vec<Finding> {
         let mut findings = Vec::new();
         for rule in 0..self.rules.len() {
+            step();
             if self.regions[rule].is_empty() {
                 stays[rule] = false;
                 findings.push(Finding::Dead { rule });
@@ -179,9 +196,10 @@ impl List<'_> {
     }
 
     /// From the last to the first, each without those that have been found: so that all can go.
-    fn redundant(&self, stays: &mut [bool]) -> Vec<Finding> {
+    fn redundant(&self, stays: &mut [bool], step: &mut dyn FnMut()) -> Vec<Finding> {
         let mut found = Vec::new();
         for rule in (0..self.rules.len()).rev() {
+            step();
             if stays[rule] && self.is_redundant(rule, stays) {
                 stays[rule] = false;
                 found.push(Finding::Redundant { rule });
@@ -220,9 +238,13 @@ impl List<'_> {
         left.is_empty() || (*action == self.default && !log && !keep_state)
     }
 
-    fn overlaps(&self, stays: &[bool]) -> Vec<Finding> {
+    fn overlaps(&self, stays: &[bool], step: &mut dyn FnMut()) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for second in (0..self.rules.len()).filter(|rule| stays[*rule]) {
+        for second in 0..self.rules.len() {
+            step();
+            if !stays[second] {
+                continue;
+            }
             for first in self.near(second, 0..second, stays) {
                 let (one, other) = (&self.rules[first], &self.rules[second]);
                 // Only what is forwarded goes both in and out, and rules are seldom for that.
@@ -317,6 +339,17 @@ mod tests {
             "default drop\npass inet proto tcp\npass inet6 proto tcp\npass proto tcp",
             &[shadowed(2, &[0, 1], false)],
         );
+    }
+
+    #[test]
+    fn steps_are_told_from_the_first_to_the_last() {
+        let rules: RuleSet = "pass\npass from 10.0.0.1\ndrop\ndrop proto udp"
+            .parse()
+            .unwrap();
+        let mut told = Vec::new();
+        let findings = rules.findings_telling(&mut |done, all| told.push((done, all)));
+        assert_eq!(findings, rules.findings());
+        assert!(told.into_iter().eq((0..12).map(|done| (done, 12))));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod map;
 mod open;
 mod output;
 mod path;
+mod progress;
 mod query;
 mod rules;
 mod seal;

@@ -15,6 +15,7 @@ use crate::{
     arguments::Format,
     failure::Manner,
     output::{line, print_json},
+    progress::Progress,
 };
 
 /// Overlaps that are printed without -v: a list that lives by its order has thousands.
@@ -39,7 +40,13 @@ impl<T: Target> Optimise<T> {
     pub(super) fn run(&self, state: &Path, manner: Manner) -> anyhow::Result<()> {
         let all = self.asked.look(state)?;
         let all: Vec<_> = (all.into_iter())
-            .map(|looked| (looked.meant().findings(), looked))
+            .map(|looked| {
+                let rules = looked.meant();
+                let what = format!("comparing {}", counted(rules.rules.len()));
+                let mut progress = Progress::begin(what);
+                let findings = rules.findings_telling(&mut |done, all| progress.tell(done, all));
+                (findings, looked)
+            })
             .collect();
         if self.format.json {
             let reports = all
