@@ -149,19 +149,36 @@ fn a_file_takes_the_place_of_all() {
     let first = format!("nke: {file}: line 2, column 11: ");
     assert!(error.starts_with(&first), "{error}");
     drop(world.on(&["filter", "load", "nowhere"]).fails("read"));
-    for (rule, code, what) in [
-        ("drop out", "rule-never-matches", "can never match"),
+    for (rule, code, what, (column, width)) in [
+        (
+            "drop out # x",
+            "rule-never-matches",
+            "can never match",
+            (1, 8),
+        ),
         (
             "drop on nosuch",
             "rule-no-interface",
             "there is no interface nosuch",
+            (9, 6),
         ),
-        ("drop from @nosuch", "no-set", "there is none of that name"),
+        (
+            "drop from @nosuch",
+            "no-set",
+            "there is none of that name",
+            (11, 7),
+        ),
     ] {
         fs::write(file, format!("pass\n\npass on lo\n{rule}\n")).expect("it is ours");
         let error = world.on(&["filter", "load", file]).fails(code);
-        let first = format!("nke: {file}: line 4: ");
+        let first = format!("nke: {file}: line 4, column {column}: ");
         assert!(error.starts_with(&first) && error.contains(what), "{error}");
+        let marked = format!(
+            "    {rule}\n    {}{}\n",
+            " ".repeat(column - 1),
+            "^".repeat(width)
+        );
+        assert!(error.ends_with(&marked), "{error}");
     }
     fs::write(file, "drop to any port 1\n".repeat(1025)).expect("it is ours");
     let error = world.on(&["filter", "load", file]).fails("rules-full");

@@ -51,6 +51,22 @@ fn check_shows_every_mistake() {
 }
 
 #[test]
+fn check_shows_no_more_mistakes_than_anybody_reads() {
+    let world = World::new();
+    let bad = file(&world, "bad", &"drp\n".repeat(5000));
+    let told = world
+        .nke(&["filter", "check", &bad])
+        .fails("malformed-rules");
+    assert_eq!(told.matches("column 1").count(), 100);
+    assert!(told.contains("and 4900 more mistakes\n"), "{told}");
+    assert!(told.contains("5000 of its lines are no rules"), "{told}");
+    let ran = world.nke(&["filter", "check", "--json", &bad]);
+    let report: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+    assert_eq!(report["mistakes"].as_array().map(Vec::len), Some(100));
+    assert_eq!(report["more_mistakes"], 4900);
+}
+
+#[test]
 fn check_reads_the_files_of_members() {
     let world = World::new();
     let wrong = file(&world, "wrong", "192.0.2.1\n10/8\n");
@@ -174,9 +190,37 @@ fn check_refuses_what_load_would_refuse_anywhere() {
         ("drop to any port @office\n", "set-kind"),
         ("set office ports { }\n", "set-exists"),
     ] {
-        drop(check(text).fails(code));
+        let told = check(text).fails(code);
+        assert!(told.contains("rules: line 1, column "), "{told}");
     }
+    let rules = file(&world, "rules", "pass\ndrop to any port @office\n");
+    let ran = world.nke(&["filter", "check", "--json", &rules]);
+    let report: Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+    let place = ["file", "line", "column", "width"].map(|key| &report["mistakes"][0][key]);
+    assert_eq!(place, [&json!(rules), &json!(2), &json!(18), &json!(7)]);
     check("set home ports { }\ndrop from @office port @home\n").ok();
+}
+
+#[test]
+fn check_says_where_what_load_would_refuse_stands() {
+    let world = World::new();
+    let check = |text: &str| {
+        let rules = file(&world, "rules", text);
+        world.nke(&["filter", "check", &rules])
+    };
+    let lengths: Vec<_> = (1..10).map(|it| format!("10.0.0.0/{it}")).collect();
+    let lengths = format!("set a addresses timeout 1h {{ {} }}", lengths.join(", "));
+    let told = check("pass\nreject in proto tcp\ndrop out\n").fails("rule-never-matches");
+    assert!(
+        told.contains("rules: line 3, column 1: no hook takes all"),
+        "{told}"
+    );
+    assert!(told.ends_with("    drop out\n    ^^^^^^^^\n"), "{told}");
+    let told = check(&format!("pass\n{lengths}\n")).fails("set-too-large");
+    assert!(told.contains("rules: line 2, column 5: set a: "), "{told}");
+    let rules = file(&world, "rules", "pass\nset a ports from \"nowhere\"\n");
+    let told = world.nke(&["filter", "check", &rules]).fails("read");
+    assert!(told.contains("rules: line 2: "), "{told}");
 }
 
 #[test]

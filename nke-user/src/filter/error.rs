@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use aya::maps::MapError;
 
-use super::{InterfaceName, MemberError, ParseError, Rule, Unreadable, import};
+use super::{InterfaceName, MemberError, ParseError, Rule, Unreadable, excerpt, import};
 use crate::kernel::Version;
 
 /// Why rules could not be read or written.
@@ -103,12 +103,18 @@ pub enum Error {
     },
 
     /// A rule of a file cannot be put in force.
-    #[error("{origin}: line {line}: {source}")]
+    #[error("{origin}: line {line}, column {column}: {source}")]
     OfLine {
         /// The file.
         origin: String,
         /// The line, counted from 1.
         line: usize,
+        /// The first character of what is wrong, counted from 1.
+        column: usize,
+        /// How many characters that has.
+        width: usize,
+        /// The line itself.
+        text: String,
         /// Why not.
         source: Box<Self>,
     },
@@ -385,7 +391,15 @@ impl Error {
     /// The lines that show the place of what is wrong; none if there is no such place.
     #[must_use]
     pub fn marked(&self) -> String {
-        if let Self::Malformed { error, origin: _ } = self {
+        if let Self::OfLine {
+            text,
+            column,
+            width,
+            ..
+        } = self
+        {
+            excerpt::marked(text, *column, *width)
+        } else if let Self::Malformed { error, origin: _ } = self {
             error.marked()
         } else if let Self::MalformedMember { error, origin: _ } = self {
             error.marked()

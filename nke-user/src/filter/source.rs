@@ -60,26 +60,54 @@ impl Source {
         }
     }
 
-    /// An error with the line of the rule that it is of, if it is of one of these.
+    /// An error with its place in the text that these were read from, if it is of one of these.
     #[must_use]
-    pub fn placed(&self, origin: &str, error: Error) -> Error {
-        let mut rules = self.rules.rules.iter();
-        let place = if let Error::NoSet { name, .. } = &error {
-            let asks = |rule: &Rule| rule.memberships().any(|it| it.set.as_str() == name);
-            rules.position(asks)
-        } else {
-            error
-                .rule()
-                .and_then(|wrong| rules.position(|rule| rule == wrong))
+    pub fn placed(&self, origin: &str, text: &str, error: Error) -> Error {
+        let Some((line, wrong)) = self.place_of(&error) else {
+            return error;
         };
-        match place.and_then(|place| self.lines.get(place)) {
-            Some(line) => Error::OfLine {
-                origin: origin.to_owned(),
-                line: *line,
-                source: Box::new(error),
-            },
-            None => error,
+        let text = text.lines().nth(line - 1).unwrap_or_default();
+        let words = words(text);
+        let mut same = words
+            .iter()
+            .filter(|word| Some(word.text) == wrong.as_deref());
+        // The word that is wrong, or all of the rule.
+        let first = same.next().or(words.first());
+        let last = words.last().filter(|_| wrong.is_none()).or(first);
+        let column = first.map_or(1, |word| word.column(text));
+        let end = last.map_or(column, |word| word.column(text) + word.width());
+        Error::OfLine {
+            origin: origin.to_owned(),
+            line,
+            column,
+            width: end.saturating_sub(column).max(1),
+            text: text.to_owned(),
+            source: Box::new(error),
         }
+    }
+
+    /// The line that an error is of, and the word in it.
+    fn place_of(&self, error: &Error) -> Option<(usize, Option<String>)> {
+        let rules = &self.rules.rules;
+        let (rule, word) = if let Error::NoSet { name, .. } = error {
+            let asks = |rule: &Rule| rule.memberships().any(|it| it.set.as_str() == name);
+            (rules.iter().position(asks)?, Some(format!("@{name}")))
+        } else if let Error::SetExists { name } | Error::SetTooLarge { name, .. } = error {
+            let mut sets = self.sets.iter();
+            let set = sets.find(|set| set.about.name.as_str() == name)?;
+            return Some((set.line, Some(name.clone())));
+        } else {
+            let word = if let Error::SetKind { name, .. } = error {
+                Some(format!("@{name}"))
+            } else if let Error::NoInterface { name, .. } = error {
+                Some(name.to_string())
+            } else {
+                None
+            };
+            let wrong = error.rule()?;
+            (rules.iter().position(|rule| rule == wrong)?, word)
+        };
+        Some((*self.lines.get(rule)?, word))
     }
 }
 

@@ -115,7 +115,10 @@ impl<T: Target> Asked<T> {
         for looked in all.iter_mut().filter(|looked| looked.lines.is_some()) {
             let of_interface = looked.interface.is_some();
             let hooks = match looked.hooks.as_slice() {
-                [] => hooks_that_take::<T>(&looked.title, &looked.rules.rules, of_interface)?,
+                [] => {
+                    let title = format!("{}: ", looked.title);
+                    hooks_that_take::<T>(&title, &looked.rules.rules, of_interface)?
+                }
                 [first, ..] => {
                     let place = format!("{} at {first}", looked.title);
                     let rules = &looked.rules.rules;
@@ -131,14 +134,14 @@ impl<T: Target> Asked<T> {
 }
 
 /// The hooks where `load` takes rules that are about packets: of interfaces, or all; there must be one. Of calls, which
-/// have all hooks together, none.
+/// have all hooks together, none. Behind the title an error says why.
 pub(super) fn hooks_that_take<T: Target>(
     title: &str,
     rules: &[Rule],
     of_interface: bool,
 ) -> Result<Vec<Hook>, Error> {
     let refused = |hook: Hook| {
-        let place = format!("{title}: no hook takes all of its rules; at {hook}");
+        let place = format!("{title}no hook takes all of its rules; at {hook}");
         refuse_what_never_matches(rules, &[hook], &place, T::EXTENSION)
     };
     let hooks = packet_hooks().filter(|hook| {

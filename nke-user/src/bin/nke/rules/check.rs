@@ -8,7 +8,8 @@ use std::{
 use clap::Args;
 use nke::{
     control::Scope,
-    filter::{Error, MemberError, ParseError, Source, refuse_what_has_no_room},
+    error,
+    filter::{Error, MemberError, ParseError, Source, StatedSet, refuse_what_has_no_room},
 };
 use serde_json::{Value, json};
 
@@ -24,9 +25,12 @@ use crate::{
     output::{complain, count, escaped, line, print_json},
 };
 
+/// So many mistakes are shown: a file of something else has one on each line.
+const MOST: usize = 100;
+
 /// Find the mistakes of a file of rules
 ///
-/// Every line with a mistake is shown, with what was expected; and what else `load` would surely refuse. Needs no root,
+/// Every line with a mistake is shown, of more than a hundred the first, with what was expected; and what else `load` would surely refuse. Needs no root,
 /// without which it is not known which sets there are beside the file's. Changes nothing.
 #[derive(Args, Debug)]
 pub(crate) struct Check<T: Target> {
@@ -49,42 +53,55 @@ impl<T: Target> Check<T> {
         for set in &source.sets {
             match members_of(set, &self.file) {
                 Ok(members) => sets.push((set.about, members)),
-                Err(error) => others.push(error),
+                Err(error) => others.push(of_set(error, &origin, set)),
             }
         }
-        let stated = Stated { source, sets };
+        let stated = Stated { source, sets, text };
         if mistakes.is_empty() && others.is_empty() {
-            others = refusals::<T>(&origin, &stated);
+            others = refusals::<T>(&stated);
             if others.is_empty() {
                 match stated.refuse_by_others(state, T::EXTENSION) {
                     Ok(sets) => unchecked = sets,
                     Err(error) => others.push(error),
                 }
             }
+            let placed = |error: anyhow::Error| match error.downcast::<Error>() {
+                Ok(error) => stated.placed(&origin, error).into(),
+                Err(other) => other,
+            };
+            others = others.into_iter().map(placed).collect();
         }
         let Source { rules, sets, .. } = stated.source;
         if self.format.json {
             let read = mistakes.is_empty();
-            let told = mistakes.iter().map(|mistake| report(&origin, mistake));
-            let told = told.chain(others.iter().map(report_of_others));
+            let told = mistakes.iter().take(MOST);
+            let told = told.map(|mistake| report(&origin, mistake));
+            let told = told.chain(others.iter().take(MOST).map(report_of_others));
             print_json(&json!({
                 "file": origin,
                 "rules": read.then_some(rules.rules.len()),
                 "sets": read.then_some(sets.len()),
                 "default": read.then(|| rules.default.to_string()),
                 "mistakes": told.collect::<Vec<_>>(),
+                "more_mistakes": more(mistakes.len()) + more(others.len()),
                 "unchecked_sets": unchecked.iter().map(ToString::to_string).collect::<Vec<_>>(),
             }))?;
         } else {
-            mistakes.iter().for_each(|mistake| tell(&origin, mistake));
+            let told = mistakes.iter().take(MOST);
+            told.for_each(|mistake| tell(&origin, mistake));
+            tell_of_more(more(mistakes.len()));
         }
+        let last = match mistakes.is_empty() {
+            true => others.pop(),
+            false => None,
+        };
+        others.iter().take(MOST).for_each(tell_of_others);
+        tell_of_more(more(others.len()));
         if !mistakes.is_empty() {
-            others.iter().for_each(tell_of_others);
             let lines = mistakes.len();
             return Err(Error::Mistakes { origin, lines }.into());
         }
-        if let Some(last) = others.pop() {
-            others.iter().for_each(tell_of_others);
+        if let Some(last) = last {
             return Err(last);
         }
         if !self.format.json {
@@ -102,17 +119,40 @@ impl<T: Target> Check<T> {
 }
 
 /// Why `load` would refuse a file wherever that was.
-fn refusals<T: Target>(origin: &str, stated: &Stated) -> Vec<anyhow::Error> {
+fn refusals<T: Target>(stated: &Stated) -> Vec<anyhow::Error> {
     let rules = &stated.source.rules;
     let refusals = [
         stated.refuse_too_large(),
         refuse_what_has_no_room(rules).map_err(anyhow::Error::from),
-        match hooks_that_take::<T>(origin, &rules.rules, false) {
+        match hooks_that_take::<T>("", &rules.rules, false) {
             Ok(_) => Ok(()),
             Err(error) => Err(error.into()),
         },
     ];
     refusals.into_iter().filter_map(Result::err).collect()
+}
+
+/// An error of the members of a set, with where it is stated; one that knows its own place has that.
+fn of_set(error: anyhow::Error, origin: &str, set: &StatedSet) -> anyhow::Error {
+    match error.downcast::<error::Error>() {
+        Ok(error) => error::Error::Declared {
+            place: format!("{origin}: line {}", set.line),
+            source: Box::new(error),
+        }
+        .into(),
+        Err(other) => other,
+    }
+}
+
+/// How many of so many mistakes are not shown.
+const fn more(mistakes: usize) -> usize {
+    mistakes.saturating_sub(MOST)
+}
+
+fn tell_of_more(more: usize) {
+    if more > 0 {
+        complain(format_args!("and {}", count(more, "more mistake")));
+    }
 }
 
 fn tell(origin: &str, mistake: &ParseError) {
@@ -155,6 +195,20 @@ fn report(origin: &str, mistake: &ParseError) -> Value {
 fn report_of_others(error: &anyhow::Error) -> Value {
     if let Some(Error::Malformed { origin, error }) = error.downcast_ref() {
         return report(origin, error);
+    }
+    if let Some(Error::OfLine {
+        origin,
+        line,
+        column,
+        width,
+        text,
+        source,
+    }) = error.downcast_ref()
+    {
+        return json!({
+            "file": origin, "line": line, "column": column, "width": width, "text": text,
+            "problem": source.to_string(), "hint": null,
+        });
     }
     let Some(Error::MalformedMember { origin, error }) = error.downcast_ref() else {
         return json!({

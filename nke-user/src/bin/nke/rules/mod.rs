@@ -6,6 +6,7 @@
 use std::{
     fs::File,
     io::{self, Read},
+    mem,
     net::IpAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -185,11 +186,12 @@ fn carry_out<T: Target>(
     change: Change<'_>,
 ) -> anyhow::Result<()> {
     match change {
-        Change::Load { file, stated } => {
+        Change::Load { file, mut stated } => {
             let (naming, origin) = (stated.source.naming(), file.display().to_string());
+            let text = mem::take(&mut stated.text);
             let loaded = load(control, target, found, stated);
             loaded.map_err(|error| match error.downcast::<Error>() {
-                Ok(error) => naming.placed(&origin, error).into(),
+                Ok(error) => naming.placed(&origin, &text, error).into(),
                 Err(other) => other,
             })
         }
@@ -248,7 +250,7 @@ impl Change<'_> {
     /// An error with the line of the file that has the rule, if there is one.
     fn placed(&self, error: Error) -> Error {
         match self {
-            Self::Load { stated, file } => stated.source.placed(&file.display().to_string(), error),
+            Self::Load { stated, file } => stated.placed(&file.display().to_string(), error),
             Self::Add { .. } | Self::Delete(_) | Self::Default(_) | Self::Flush => error,
         }
     }
@@ -258,7 +260,11 @@ fn load<T: Target>(
     control: &Control,
     target: &T,
     found: &mut Found,
-    sets::Stated { source, sets }: sets::Stated,
+    sets::Stated {
+        source,
+        sets,
+        text: _,
+    }: sets::Stated,
 ) -> anyhow::Result<()> {
     let RuleSet { default, rules } = &source.rules;
     let (rules, default) = (counted(rules.len()), *default);
@@ -346,15 +352,18 @@ fn typed(dialect: Dialect, text: &str, scope: &Scope) -> anyhow::Result<Vec<Rule
     Ok(rules.map_err(|error| malformed("rule", error))?)
 }
 
-/// Rules from a file.
-fn read(dialect: Dialect, file: &Path, scope: &Scope) -> anyhow::Result<Source> {
+/// Rules from a file, and its text.
+fn read(dialect: Dialect, file: &Path, scope: &Scope) -> anyhow::Result<(Source, String)> {
     let text = text_of(file)?;
     let source = dialect.source_on(&text, &own(&text, scope)?);
     let first = |mistakes: Vec<ParseError>| mistakes.into_iter().next();
-    source.map_err(|mistakes| match first(mistakes) {
-        Some(error) => malformed(&file.display().to_string(), error).into(),
-        None => anyhow::anyhow!("{}: it cannot be read", file.display()),
-    })
+    match source {
+        Ok(source) => Ok((source, text)),
+        Err(mistakes) => Err(match first(mistakes) {
+            Some(error) => malformed(&file.display().to_string(), error).into(),
+            None => anyhow::anyhow!("{}: it cannot be read", file.display()),
+        }),
+    }
 }
 
 /// The host's own addresses in the network namespace that is named, if rules ask for them.

@@ -17,14 +17,21 @@ use crate::{open, output};
 pub(crate) struct Stated {
     pub(crate) source: Source,
     pub(crate) sets: Vec<(About, Vec<Lasting>)>,
+    /// What it was read from.
+    pub(crate) text: String,
 }
 
 impl Stated {
     /// Reads a file of rules, and those that it names for its sets.
     pub(crate) fn read(dialect: Dialect, file: &Path, scope: &Scope) -> anyhow::Result<Self> {
-        let source = read(dialect, file, scope)?;
+        let (source, text) = read(dialect, file, scope)?;
         let sets = members(&source.sets, file)?;
-        Ok(Self { source, sets })
+        Ok(Self { source, sets, text })
+    }
+
+    /// An error with its place in the file, if it is of something there.
+    pub(crate) fn placed(&self, origin: &str, error: Error) -> Error {
+        self.source.placed(origin, &self.text, error)
     }
 
     /// The sets that they are, as if they had been made.
