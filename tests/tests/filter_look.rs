@@ -452,6 +452,32 @@ fn import_lists_what_it_cannot_say() {
 }
 
 /// The rules of the only filter.
+#[test]
+fn import_says_where_a_rule_cannot_be() {
+    let world = World::new();
+    let mac = "-A INPUT -m mac --mac-source 02:00:00:00:00:0A -j DROP\n";
+    let saved = format!(
+        "*filter\n:INPUT ACCEPT [0:0]\n{mac}{mac}-A INPUT -m mark --mark 1 -j DROP\nCOMMIT\n"
+    );
+    let saved = file(&world, "saved", &saved);
+    let import = |more: &[&str]| {
+        let ran = world.nke(&[&["filter", "import", &saved], more].concat());
+        ran.ok().stderr
+    };
+    let rule = "`drop in inet ether from 02:00:00:00:00:0a` is refused there";
+    let told = import(&[]);
+    let note = format!(
+        "note: {saved}: there is no frame at ip/prerouting, ip/in, ip/forward: {rule}; it can be at interface/xdp, interface/in\n"
+    );
+    assert_eq!(told, format!("nke: {note}"));
+    let told = import(&["-i", "eth0"]);
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(
+        told.contains("there is no mark of packets at interface/xdp: "),
+        "{told}"
+    );
+}
+
 fn rules(world: &World) -> Vec<String> {
     let listed: Value = world.on(&["filter", "list", "--json"]).json();
     let rules = listed["filters"][0]["rules"].as_array().cloned();

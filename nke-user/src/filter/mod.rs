@@ -131,6 +131,6 @@ pub use states::{DEFAULT_LIMIT, FlowState, Followed, KnownFlows, LARGEST_LIMIT, 
 pub use table::{GoneInterface, Hits, Listing, Prepared, Table};
 pub use trial::{Capture, Captured, Trial, Tried, Unreadable};
 pub use ways::{
-    added_by_load, as_met_at, can_match, packet_hooks, refuse_what_never_matches,
+    added_by_load, as_met_at, can_match, not_there, packet_hooks, refuse_what_never_matches,
     shuts_out_neighbours, ways_at,
 };

@@ -117,6 +117,13 @@ fn cannot(hook: Hook, action: Action) -> Option<&'static str> {
     }
 }
 
+/// What packets have not got at a hook of what a rule asks for, or cannot be done there of what it says; nothing if it can be there.
+pub fn not_there(rule: &Rule, hook: Hook) -> Option<&'static str> {
+    let mut lacking = rule.tests.iter().filter_map(|test| lacks(hook, &test.what));
+    let what = cannot(hook, rule.action).or_else(|| lacking.next());
+    what.or_else(|| lacks_tags(hook, rule))
+}
+
 /// Refuses rules for what never comes by at these hooks, or has not got there what they ask for: they
 /// would look as if they did something. `place` is where, and `extension` whose rules they are.
 ///
@@ -133,9 +140,7 @@ pub fn refuse_what_never_matches(
         .iter()
         .flat_map(|rule| hooks.iter().map(move |it| (rule, *it)))
     {
-        let mut lacking = rule.tests.iter().filter_map(|test| lacks(hook, &test.what));
-        let what = cannot(hook, rule.action).or_else(|| lacking.next());
-        if let Some(what) = what.or_else(|| lacks_tags(hook, rule)) {
+        if let Some(what) = not_there(rule, hook) {
             return Err(Error::NotThere {
                 place: place.to_string(),
                 rule: Box::new(rule.clone()),

@@ -1,15 +1,19 @@
 //! `nke filter import`: what another filter has printed, in this language.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
-use nke::filter::{
-    Error,
-    import::{self, Untranslated, Wanted},
+use nke::{
+    filter::{
+        Dialect, Error, Source, can_match,
+        import::{self, Untranslated, Wanted},
+        not_there, packet_hooks,
+    },
+    hook::{Hook, Kind},
 };
 
 use super::text_of;
-use crate::output::{complain, escaped, part};
+use crate::output::{complain, escaped, note, part};
 
 /// Print the rules of iptables or nftables in this language
 ///
@@ -46,7 +50,11 @@ impl Import {
             origin: origin.clone(),
             problem,
         })?;
-        part(format_args!("{}", imported.text()));
+        let text = imported.text();
+        part(format_args!("{text}"));
+        for misplaced in self.misplaced(&text) {
+            note(format_args!("note: {origin}: {misplaced}"));
+        }
         for Untranslated {
             place,
             rule,
@@ -61,4 +69,43 @@ impl Import {
             rules => Err(Error::Untranslated { origin, rules }.into()),
         }
     }
+
+    /// What cannot be everywhere where these rules are for: at the hooks of interfaces if one is named, else at those of the IP
+    /// layer. Of each kind the first rule.
+    fn misplaced(&self, text: &str) -> Vec<String> {
+        let Ok(Source { rules, .. }) = Dialect::Packets.source(text) else {
+            return Vec::new();
+        };
+        let wanted = match &self.interface {
+            Some(_) => Kind::Interface,
+            None => Kind::Namespace,
+        };
+        let mut told = BTreeMap::new();
+        for rule in &rules.rules {
+            let hooks = packet_hooks().filter(|hook| can_match(rule, &[*hook]));
+            let (lacking, takes): (Vec<_>, Vec<_>) = hooks
+                .map(|hook| (hook, not_there(rule, hook)))
+                .partition(|(_, lacks)| lacks.is_some());
+            let mut here = lacking.iter().filter(|(hook, _)| hook.row().kind == wanted);
+            let Some((_, Some(what))) = here.next() else {
+                continue;
+            };
+            told.entry(*what).or_insert_with(|| {
+                let place = match takes.as_slice() {
+                    [] => "no hook has all that it asks for".to_owned(),
+                    some => format!("it can be at {}", names(some)),
+                };
+                format!(
+                    "there is no {what} at {}: `{rule}` is refused there; {place}",
+                    names(&lacking)
+                )
+            });
+        }
+        told.into_values().collect()
+    }
+}
+
+fn names<T>(hooks: &[(Hook, T)]) -> String {
+    let names: Vec<_> = hooks.iter().map(|(hook, _)| hook.to_string()).collect();
+    names.join(", ")
 }
