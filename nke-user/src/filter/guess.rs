@@ -30,19 +30,83 @@ pub(super) fn guessed(words: &[Word<'_>], wrong: usize, dialect: Dialect) -> Opt
         words: Vec::new(),
         moved: false,
     };
-    let mut because = "";
-    for (nth, word) in words.iter().enumerate() {
-        let next = words.get(nth + 1).map_or("", |word| word.text);
-        let why = right.put(word.text, next)?;
-        if nth == wrong {
+    let (asked, keeps) = without_states(words)?;
+    let asked = in_braces(&asked);
+    let mut because = match asked.iter().any(|(nth, _)| *nth == wrong) {
+        true => "",
+        false => "a rule keeps the state of what it passes",
+    };
+    for (at, (nth, word)) in asked.iter().enumerate() {
+        let next = asked.get(at + 1).map_or("", |(_, word)| *word);
+        let why = match (*word, words.get(*nth)) {
+            // It has been put there.
+            ("{" | "}", Some(written)) if written.text != *word => {
+                right.add(&[*word]);
+                "a list stands in braces"
+            }
+            _ => right.put(word, next)?,
+        };
+        if *nth == wrong && because.is_empty() {
             because = why;
         }
+    }
+    if keeps {
+        right.add(&["keep", "state"]);
     }
     let written: Vec<_> = words.iter().map(|word| word.text).collect();
     // What has been written already helps nobody.
     let is_other = right.words != written;
     let line = right.words.join(" ").replace(" ,", ",");
     (is_other && line.chars().count() <= LONGEST).then_some(Meant { because, line })
+}
+
+/// The words of a line, each with its place in that, but for those of nft and iptables that ask for the state of a connection; and
+/// whether they ask for its beginning, so that the rule is to keep state. Nothing if they ask for what goes on, which no rule does.
+fn without_states<'w>(words: &[Word<'w>]) -> Option<(Vec<(usize, &'w str)>, bool)> {
+    let text = |at: usize| words.get(at).map_or("", |word| word.text);
+    let (mut left, mut keeps) = (Vec::new(), false);
+    let mut at = 0;
+    while at < words.len() {
+        let state = at + usize::from(text(at) == "ct");
+        if matches!(text(state), "state" | "--state" | "--ctstate")
+            && (at == 0 || text(at - 1) != "keep")
+        {
+            // A list of states is of what goes on as well.
+            if !text(state + 1).eq_ignore_ascii_case("new") || text(state + 2) == "," {
+                return None;
+            }
+            keeps = true;
+            at = state + 2;
+        } else {
+            left.push((at, text(at)));
+            at += 1;
+        }
+    }
+    Some((left, keeps))
+}
+
+/// The same, with braces around what commas are between: they have the place of the first of these commas.
+fn in_braces<'w>(words: &[(usize, &'w str)]) -> Vec<(usize, &'w str)> {
+    let is_comma = |at: usize| words.get(at).is_some_and(|(_, word)| *word == ",");
+    let (mut braced, mut depth, mut open) = (Vec::new(), 0, None);
+    for (at, (nth, word)) in words.iter().enumerate() {
+        match *word {
+            "{" => depth += 1,
+            "}" => depth -= 1,
+            "," => {}
+            _ if depth > 0 => {}
+            _ if open.is_none() && is_comma(at + 1) => {
+                open = Some(words[at + 1].0);
+                braced.extend(open.map(|nth| (nth, "{")));
+            }
+            _ => {}
+        }
+        braced.push((*nth, *word));
+        if *word != "," && !is_comma(at + 1) {
+            braced.extend(open.take().map(|nth| (nth, "}")));
+        }
+    }
+    braced
 }
 
 /// The words that have been put right.
@@ -86,6 +150,9 @@ impl Right {
             "daddr" | "dst" => self.add(&["to"]),
             "ip" | "ip6" if matches!(next, "saddr" | "daddr" | "src" | "dst") => {}
             "=" | "==" | "eq" if before == "port" => {}
+            // As nft has it: `limit rate over 10/second burst 5 packets`.
+            "rate" if before == "limit" => return Some("a rate stands behind `limit`"),
+            "packets" if self.is_at(1, "burst") => {}
             "!=" | "!" => self.add(&["not"]),
             _ if self.dialect.keywords().contains(&small.as_str()) && before != "on" => {
                 self.add(&[&small]);

@@ -55,6 +55,8 @@ pub enum Hint {
     NoAddressRanges,
     /// Flags are those that are set, of those that are looked at.
     FlagsAmong,
+    /// No rule asks for the state of a connection.
+    KeepState,
     /// The whole line, as it may have been meant.
     Write(Box<Meant>),
 }
@@ -83,6 +85,7 @@ impl Hint {
                 | Self::NoVariables
                 | Self::NoAddressRanges
                 | Self::FlagsAmong
+                | Self::KeepState
         )
     }
 }
@@ -118,6 +121,7 @@ impl fmt::Display for Hint {
             Self::NoVariables => "there are no variables: write the address, or ask for a named set, as in `from @office`",
             Self::NoAddressRanges => "there are no ranges of addresses: write prefixes, as in `{ 10.0.0.1, 10.0.0.2/31 }`",
             Self::FlagsAmong => "it must be said which flags are looked at, as in `flags S/SA`",
+            Self::KeepState => "no rule asks for what goes on: write `keep state` at the end of the rules that pass what begins a connection",
             Self::DefaultIsNoRule => "use `default` in the place of `add`, or a file and `load`",
         })
     }
@@ -156,19 +160,7 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
     if found.starts_with(['<', '>', '=']) {
         return Some(Hint::WriteARange);
     }
-    let of_dialect = match (dialect, found.as_str()) {
-        (Dialect::Packets, "connect" | "bind" | "sendmsg") => Some(Hint::GuardsWord),
-        (Dialect::Packets, "reject" | "redirect" | "count" | "mark") if is_default(expected) => {
-            Some(Hint::NoSuchDefault)
-        }
-        (Dialect::Packets, _) => None,
-        (Dialect::Calls, "listen" | "in" | "input" | "incoming") => called("bind"),
-        (Dialect::Calls, "sendto" | "send" | "sendmmsg") => called("sendmsg"),
-        (Dialect::Calls, "from" | "src" | "saddr" | "source") => Some(Hint::NoSender),
-        (Dialect::Calls, "log") => Some(Hint::NoLog),
-        (Dialect::Calls, "on" | "cgroup" | "--cgroup") => Some(Hint::CgroupIsAnOption),
-        (Dialect::Calls, _) => None,
-    };
+    let of_dialect = of_dialect(&found, expected, dialect);
     if of_dialect.is_some() {
         return of_dialect;
     }
@@ -194,7 +186,7 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
         "src" | "saddr" | "source" | "-s" => called("from"),
         "dst" | "daddr" | "destination" | "-d" => called("to"),
         "sport" | "dport" | "--sport" | "--dport" => Some(Hint::Order(dialect)),
-        "ct" | "modulate" | "conntrack" => called("keep"),
+        "modulate" => called("keep"),
         "tos" | "ds" => called("dscp"),
         "syn" | "--syn" | "tcp-flags" | "--tcp-flags" => called("flags"),
         "type" | "icmp" if expected.contains(&"icmp-type") => called("icmp-type"),
@@ -206,6 +198,29 @@ pub(super) fn for_word(found: &str, expected: &[&'static str], dialect: Dialect)
         _ => None,
     };
     foreign.or_else(|| nearest(&found, expected.iter().copied()).map(Hint::DidYouMean))
+}
+
+/// What to say of a word that is of one of the languages alone.
+fn of_dialect(found: &str, expected: &[&'static str], dialect: Dialect) -> Option<Hint> {
+    let called = |word: &'static str| expected.contains(&word).then_some(Hint::Called(word));
+    match (dialect, found) {
+        (Dialect::Packets, "connect" | "bind" | "sendmsg") => Some(Hint::GuardsWord),
+        (Dialect::Packets, "reject" | "redirect" | "count" | "mark") if is_default(expected) => {
+            Some(Hint::NoSuchDefault)
+        }
+        (Dialect::Packets, "ct" | "conntrack" | "state" | "established" | "related")
+            if expected.contains(&"keep") || expected.contains(&"set") =>
+        {
+            Some(Hint::KeepState)
+        }
+        (Dialect::Packets, _) => None,
+        (Dialect::Calls, "listen" | "in" | "input" | "incoming") => called("bind"),
+        (Dialect::Calls, "sendto" | "send" | "sendmmsg") => called("sendmsg"),
+        (Dialect::Calls, "from" | "src" | "saddr" | "source") => Some(Hint::NoSender),
+        (Dialect::Calls, "log") => Some(Hint::NoLog),
+        (Dialect::Calls, "on" | "cgroup" | "--cgroup") => Some(Hint::CgroupIsAnOption),
+        (Dialect::Calls, _) => None,
+    }
 }
 
 /// What to say of a word that is no flags.
@@ -353,7 +368,7 @@ mod tests {
         }
         assert_eq!(hint("not", &["from", "to"]), Some(Hint::NotBehind));
         assert_eq!(hint("reject", &["pass", "drop"]), Some(Hint::NoSuchDefault));
-        assert_eq!(hint("ct", &["keep"]), Some(Hint::Called("keep")));
+        assert_eq!(hint("ct", &["keep"]), Some(Hint::KeepState));
         assert_eq!(hint("iif", &["on"]), Some(Hint::Called("on")));
         assert_eq!(
             hint("form", &["from", "to"]),

@@ -68,6 +68,78 @@ fn words_of_nft_are_put_right() {
 }
 
 #[test]
+fn lists_without_braces_get_them() {
+    check_line(
+        "pass proto tcp to any port 22,80 keep state",
+        (30, 1),
+        "pass proto tcp to any port { 22, 80 } keep state",
+    );
+    check_line("pass port 22, 80", (6, 4), "pass to any port { 22, 80 }");
+    check_line(
+        "drop from 10.0.0.1,10.0.0.4-10.0.0.7, ::1",
+        (19, 1),
+        "drop from { 10.0.0.1, 10.0.0.4/30, ::1 }",
+    );
+    check_line(
+        "drop proto tcp,udp to { ::1, ::2 } port 1,2",
+        (15, 1),
+        "drop proto { tcp, udp } to { ::1, ::2 } port { 1, 2 }",
+    );
+    check_line(
+        "pass in tcp dport 22,80",
+        (9, 3),
+        "pass in proto tcp to any port { 22, 80 }",
+    );
+    let error = parse_rules("pass proto tcp to any port 22,80").unwrap_err();
+    let braces = "; a list stands in braces: write `pass proto tcp to any port { 22, 80 }`";
+    assert!(error.to_string().ends_with(braces), "{error}");
+    for line in [
+        "drop ,",
+        "drop from 10.0.0.1,",
+        "drop { , }",
+        "drop } , {",
+        "drop from { 10.0.0.1 , , }",
+    ] {
+        let error = parse_rules(line).unwrap_err();
+        assert!(
+            !matches!(error.hint, Some(Hint::Write(_))),
+            "{line}: {error}"
+        );
+    }
+}
+
+#[test]
+fn limits_and_states_of_nft_are_put_right() {
+    check_line("drop limit rate 10/s", (12, 4), "drop limit 10/s");
+    check_line(
+        "drop udp dport 53 limit rate over 10/second burst 5 packets",
+        (6, 3),
+        "drop proto udp to any port 53 limit over 10/second burst 5",
+    );
+    check_line(
+        "pass in proto tcp to any port 22 ct state new",
+        (34, 2),
+        "pass in proto tcp to any port 22 keep state",
+    );
+    check_line(
+        "pass in tcp dport 22,80 ct state new",
+        (9, 3),
+        "pass in proto tcp to any port { 22, 80 } keep state",
+    );
+    for line in [
+        "pass established",
+        "pass in related",
+        "pass state established",
+        "pass in ct state established,related",
+        "pass in ct state new,established",
+        "ct state established,related accept",
+    ] {
+        let error = line.parse::<RuleSet>().unwrap_err();
+        assert_eq!(error.hint, Some(Hint::KeepState), "{line}: {error}");
+    }
+}
+
+#[test]
 fn what_there_is_not_is_said_otherwise() {
     check_line("pass from $x", (11, 2), "pass from @x");
     check_line(
