@@ -391,6 +391,8 @@ fn no_tags_are_at_the_ip_layer() {
         let told = nke(&["filter", "add", rule]).fails("rule-not-there");
         assert!(told.contains("there is no VLAN tag at ip/in"), "{told}");
     }
+    let told = nke(&["filter", "add", "drop arp"]).fails("rule-not-there");
+    assert!(told.contains("there is no ARP at ip/in"), "{told}");
     nke(&["filter", "add", "drop in vlan none"]).ok();
     let listed: Value = nke(&["filter", "list", "--json"]).json();
     assert_eq!(

@@ -97,7 +97,7 @@ fn what_cannot_answer_refuses_the_rule() {
     let error = nke(&["filter", "add", "reject in proto tcp"]).fails("rule-not-there");
     assert!(error.contains("telling the sender"), "{error}");
     let file = world.directory().join("rules");
-    fs::write(&file, "pass arp\nreject with no-route").expect("the directory is ours");
+    fs::write(&file, "pass inet\nreject with no-route").expect("the directory is ours");
     let file = file.display().to_string();
     let error = nke(&["filter", "load", &file]).fails("rule-not-there");
     assert!(error.contains("reject with no-route"), "{error}");

@@ -93,10 +93,16 @@ fn lacks(hook: Hook, asked: &Asked) -> Option<&'static str> {
 }
 
 /// The same of what is asked beside the tests.
-fn lacks_tags(hook: Hook, rule: &Rule) -> Option<&'static str> {
-    // A netfilter program sees the packet from its IP header on.
-    let asks = matches!(rule.conditions.vlan, Some(Vlan::Id(_) | Vlan::Tagged));
-    (asks && hook.row().name.starts_with("ip/")).then_some("VLAN tag")
+fn lacks_of_link(hook: Hook, rule: &Rule) -> Option<&'static str> {
+    // A netfilter program sees IP packets alone, from their IP header on.
+    if !hook.row().name.starts_with("ip/") {
+        None
+    } else if rule.addresses == Addresses::Arp {
+        Some("ARP")
+    } else {
+        let asks = matches!(rule.conditions.vlan, Some(Vlan::Id(_) | Vlan::Tagged));
+        asks.then_some("VLAN tag")
+    }
 }
 
 /// What of a rule's action cannot be done at a hook.
@@ -121,7 +127,7 @@ fn cannot(hook: Hook, action: Action) -> Option<&'static str> {
 pub fn not_there(rule: &Rule, hook: Hook) -> Option<&'static str> {
     let mut lacking = rule.tests.iter().filter_map(|test| lacks(hook, &test.what));
     let what = cannot(hook, rule.action).or_else(|| lacking.next());
-    what.or_else(|| lacks_tags(hook, rule))
+    what.or_else(|| lacks_of_link(hook, rule))
 }
 
 /// Refuses rules for what never comes by at these hooks, or has not got there what they ask for: they
