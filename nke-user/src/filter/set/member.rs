@@ -70,6 +70,11 @@ fn number<N: FromStr>(text: &str) -> Option<N> {
     (digits && (text.len() == 1 || !text.starts_with('0'))).then_some(number)
 }
 
+/// A port, by name or number.
+fn port_of(text: &str) -> Option<u16> {
+    names::port(text).or_else(|| number(text))
+}
+
 /// What nearly all members of large sets are, read in one go: four numbers, and a length behind or not. Whatever
 /// else there is, a mistake too, is nothing here.
 fn plain_v4(text: &[u8]) -> Option<Prefix<Ipv4Addr>> {
@@ -103,8 +108,7 @@ impl Member {
         match kind {
             Kind::Addresses => Self::prefix(text),
             Kind::Ports => {
-                let port = |text: &str| names::port(text).or_else(|| number(text));
-                let whole = port(text).map(PortRange::one);
+                let whole = port_of(text).map(PortRange::one);
                 let range = || {
                     let (first, last) = text.split_once(['-', ':'])?;
                     PortRange::new(number(first)?, number(last)?)
@@ -161,15 +165,17 @@ impl Member {
             Some((name, ends)) if names::protocol(name).is_some() => (Some(protocol(name)?), ends),
             _ => (None, text),
         };
-        let (_, port) = ends.rsplit_once(':')?;
-        number::<u16>(port)?;
-        let both: SocketAddr = ends.parse().ok()?;
-        // A scope is no part of an address that a packet carries.
-        let scoped = matches!(both, SocketAddr::V6(v6) if v6.scope_id() != 0);
-        (!scoped).then_some(Self::Pair {
+        let (address, port) = ends.rsplit_once(':')?;
+        let six = address
+            .strip_prefix('[')
+            .and_then(|it| it.strip_suffix(']'));
+        Some(Self::Pair {
             protocol,
-            address: both.ip(),
-            port: both.port(),
+            address: match six {
+                Some(six) => IpAddr::V6(six.parse().ok()?),
+                None => IpAddr::V4(address.parse().ok()?),
+            },
+            port: port_of(port)?,
         })
     }
 
@@ -349,6 +355,11 @@ mod tests {
             "192.0.2.1:080",
             "icmp:192.0.2.1:1",
             "[fe80::1%1]:80",
+            "[192.0.2.1]:80",
+            "192.0.2.1:htps",
+            "192.0.2.1:HTTP",
+            "192.0.2.1/32:80",
+            "192.0.2.1:80-81",
         ] {
             assert!(text.parse::<Member>().is_err(), "{text:?}");
         }
@@ -360,6 +371,8 @@ mod tests {
             ("1024:2047", "1024-2047"),
             ("192.0.2.1:443", "192.0.2.1:443"),
             ("udp:[::1]:53", "udp:[::1]:53"),
+            ("192.0.2.1:https", "192.0.2.1:443"),
+            ("udp:[2001:DB8::1]:domain", "udp:[2001:db8::1]:53"),
         ] {
             let member: Member = text.parse().unwrap();
             assert_eq!(member.to_string(), printed);
