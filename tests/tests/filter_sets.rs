@@ -70,10 +70,38 @@ fn a_set_is_made_edited_and_removed() {
     .ok();
     assert_eq!(added.stdout, "set blocklist: added 3 members\n");
     let again = set(&world, &["add", "blocklist", "10.0.0.1"]).ok();
-    assert_eq!(
-        again.stdout,
-        "set blocklist: added 0 members, 1 had been there\n"
-    );
+    assert_eq!(again.stdout, "set blocklist: 1 had been there\n");
+    for (words, what) in [
+        (
+            &["--timeout", "1h"][..],
+            "1 had been there, with its time begun anew",
+        ),
+        (
+            &["--timeout", "2h"],
+            "1 had been there, with its time begun anew",
+        ),
+        (
+            &["192.0.2.0/24"],
+            "1 had been there; 1 had been there, without a time from now on",
+        ),
+        (
+            &["10.0.0.2", "192.0.2.0/24"],
+            "added 1 member; 2 had been there",
+        ),
+    ] {
+        let add = [&["add", "blocklist", "10.0.0.1"], words].concat();
+        assert_eq!(
+            set(&world, &add).ok().stdout,
+            format!("set blocklist: {what}\n")
+        );
+        let shown = lines(&world, "blocklist");
+        assert_eq!(
+            shown[0].contains(" timeout "),
+            words[0] == "--timeout",
+            "{shown:?}"
+        );
+    }
+    set(&world, &["delete", "blocklist", "10.0.0.2"]).ok();
     assert_eq!(
         lines(&world, "blocklist"),
         ["10.0.0.1", "192.0.2.0/24", "2001:db8::1"]

@@ -109,7 +109,7 @@ impl Set {
             self.fetch(some);
             for member in some {
                 match self.insert(*member, 0).unwrap_or(Inserted::NoRoom) {
-                    Inserted::New | Inserted::Known => {}
+                    Inserted::New | Inserted::Known | Inserted::Lasts => {}
                     Inserted::NoRoom => return Ok(false),
                     Inserted::ManyLengths => return Err(TooLarge::Lengths),
                     Inserted::OtherKind => return Err(TooLarge::Kind),

@@ -73,8 +73,10 @@ impl Lasting {
 pub enum Inserted {
     /// It is in the set now.
     New,
-    /// It had been before; it lasts now as long as was asked for.
+    /// It had been before, and nothing is otherwise.
     Known,
+    /// It had been before, and lasts now as long as was asked for, which is another time.
+    Lasts,
     /// There is no room for it: the set must be made anew, larger.
     NoRoom,
     /// Members with timeouts have too many different lengths.
@@ -112,15 +114,17 @@ impl<S: Store> Set<S> {
             Some(until) => self.insert_timed(&place, until, now)?,
             None => self.insert_forever(member, &place)?,
         };
-        if !matches!(inserted, Inserted::New) {
-            return Ok(inserted);
+        match (inserted, until) {
+            (Inserted::New, _) => {}
+            (Inserted::Known, Some(_)) => return Ok(Inserted::Lasts),
+            (other, _) => return Ok(other),
         }
         // It may have been there in the other way: gone only now, it was there all the time.
         let was = match until {
             Some(_) => self.remove_forever(member, &place)?,
             None => self.remove_timed(&place, now)?,
         };
-        Ok(if was { Inserted::Known } else { Inserted::New })
+        Ok(if was { Inserted::Lasts } else { Inserted::New })
     }
 
     /// Takes a member out. Whether it was in.

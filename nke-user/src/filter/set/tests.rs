@@ -237,7 +237,11 @@ proptest! {
                         inserted = set.insert(*new, NOW).unwrap();
                     }
                     if kind != Kind::Ports {
-                        prop_assert_eq!(inserted == Inserted::Known, known);
+                        let was = matches!(inserted, Inserted::Known | Inserted::Lasts);
+                        prop_assert_eq!(was, known);
+                        let before = model.get(&new.member).copied().flatten();
+                        let stays = known && before.is_none() && new.until.is_none();
+                        prop_assert_eq!(inserted == Inserted::Known, stays);
                     }
                     single(&mut model, new.member, Some(new.until));
                 }

@@ -1,6 +1,6 @@
 //! One named set in the kernel: read, and changed member by member.
 
-use std::{collections::HashSet, io, os::fd::OwnedFd};
+use std::{collections::HashMap, io, os::fd::OwnedFd};
 
 use nke_ebpf::set::Line;
 
@@ -24,8 +24,22 @@ pub struct NamedSet {
 pub struct Added {
     /// New ones.
     pub new: usize,
-    /// Others, which last now as long as was asked for.
+    /// Others, of which nothing is otherwise now.
     pub known: usize,
+    /// Others whose time begins anew.
+    pub renewed: usize,
+    /// Others that had a time, and stay now.
+    pub kept: usize,
+}
+
+impl Added {
+    /// Counts one that had been there and lasts otherwise now.
+    const fn other_time(&mut self, Lasting { member: _, until }: &Lasting) {
+        match until {
+            Some(_) => self.renewed += 1,
+            None => self.kept += 1,
+        }
+    }
 }
 
 impl NamedSet {
@@ -131,6 +145,7 @@ impl NamedSet {
                     added.new += 1;
                 }
                 Inserted::Known => added.known += 1,
+                Inserted::Lasts => added.other_time(member),
                 Inserted::NoRoom | Inserted::ManyLengths | Inserted::OtherKind => {
                     // What has ended makes room in another array.
                     let grown = self.grow(sets, &new[nth..], &mut added);
@@ -161,12 +176,14 @@ impl NamedSet {
     fn grow(&mut self, sets: &Sets, new: &[Lasting], added: &mut Added) -> Result<(), Error> {
         let mut all = Vec::new();
         self.for_each(|member| all.push(member))?;
-        let known: HashSet<_> = all.iter().map(|it| it.member).collect();
-        let mut fresh = HashSet::new();
-        for Lasting { member, .. } in new {
-            let is_new = !known.contains(member) && fresh.insert(member);
-            added.new += usize::from(is_new);
-            added.known += usize::from(!is_new);
+        let mut known: HashMap<_, _> = all.iter().map(|it| (it.member, it.until)).collect();
+        for lasting in new {
+            let Lasting { member, until } = lasting;
+            match known.insert(*member, *until) {
+                None => added.new += 1,
+                Some(None) if until.is_none() => added.known += 1,
+                Some(_) => added.other_time(lasting),
+            }
         }
         all.extend(new);
         *self = sets.put(self.slot, &self.about, &all)?;

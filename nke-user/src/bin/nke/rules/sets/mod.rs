@@ -18,8 +18,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use nke::{
     control::{Control, Scope},
     filter::{
-        About, Error, Lasting, Member, MemberError, MemberProblem, NamedSet, SetKind, SetName,
-        Sets, kind_word, now, time,
+        About, Added, Error, Lasting, Member, MemberError, MemberProblem, NamedSet, SetKind,
+        SetName, Sets, kind_word, now, time,
     },
     find::Wanted,
 };
@@ -316,14 +316,7 @@ impl<T: Target> NamedSets<T> {
         })?;
         let added = set.add(&sets, &members)?;
         control.hasten();
-        let known = match added.known {
-            0 => String::new(),
-            known => format!(", {known} had been there"),
-        };
-        output::line(format_args!(
-            "set {name}: added {}{known}",
-            counted(added.new)
-        ));
+        output::line(format_args!("set {name}: {}", told(added)));
         Ok(())
     }
 
@@ -432,6 +425,31 @@ fn size(set: &NamedSet) -> Result<usize, Error> {
     let mut members = 0;
     set.for_each(|_| members += 1)?;
     Ok(members)
+}
+
+/// What has become of members that were to be added, in words.
+fn told(added: Added) -> String {
+    let Added {
+        new,
+        known,
+        renewed,
+        kept,
+    } = added;
+    let others = [
+        (known, "had been there"),
+        (renewed, "had been there, with its time begun anew"),
+        (kept, "had been there, without a time from now on"),
+    ];
+    let others = others.iter().filter(|(count, _)| *count > 0);
+    let others: Vec<_> = others
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let mut all = others.join("; ");
+    if new > 0 || all.is_empty() {
+        let behind = if all.is_empty() { "" } else { "; " };
+        all = format!("added {}{behind}{all}", counted(new));
+    }
+    all
 }
 
 /// A number of members, in words.
