@@ -88,21 +88,7 @@ impl fmt::Display for Literal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Word(word) => f.write_str(word),
-            Self::Text(text) => {
-                f.write_str("\"")?;
-                for character in text.chars() {
-                    match character {
-                        '"' | '\\' => write!(f, "\\{character}")?,
-                        '\0' => f.write_str("\\0")?,
-                        // What would move a terminal's cursor, or turn the direction of its line.
-                        c if c.is_control() || is_format(c) => {
-                            write!(f, "\\u{{{:x}}}", u32::from(c))?
-                        }
-                        c => write!(f, "{c}")?,
-                    }
-                }
-                f.write_str("\"")
-            }
+            Self::Text(text) => quoted(text, f),
             Self::List(list) => {
                 f.write_str("[")?;
                 for (nth, value) in list.iter().enumerate() {
@@ -114,12 +100,43 @@ impl fmt::Display for Literal {
             Self::Record(members) => {
                 f.write_str("{")?;
                 for (nth, (name, value)) in members.iter().enumerate() {
-                    write!(f, "{}{name}: {value}", if nth > 0 { ", " } else { "" })?;
+                    f.write_str(if nth > 0 { ", " } else { "" })?;
+                    // JSON has names that only quotes can say.
+                    if is_name(name) {
+                        f.write_str(name)?;
+                    } else {
+                        quoted(name, f)?;
+                    }
+                    write!(f, ": {value}")?;
                 }
                 f.write_str("}")
             }
         }
     }
+}
+
+fn quoted(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("\"")?;
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => write!(f, "\\{character}")?,
+            '\0' => f.write_str("\\0")?,
+            // What would move a terminal's cursor, or turn the direction of its line.
+            c if c.is_control() || is_format(c) => write!(f, "\\u{{{:x}}}", u32::from(c))?,
+            c => write!(f, "{c}")?,
+        }
+    }
+    f.write_str("\"")
+}
+
+/// Whether it is a member's name without quotes.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_name_part)
+}
+
+/// What names of members are of.
+pub(super) const fn is_name_part(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 /// Characters without a shape that change how others are shown.

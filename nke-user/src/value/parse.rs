@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Cause, Literal, ValueError};
+use super::{Cause, Literal, ValueError, literal::is_name_part};
 
 /// How deep a literal can be nested.
 const DEEPEST: usize = 64;
@@ -128,9 +128,8 @@ impl<'a> Cursor<'a> {
     }
 
     fn name(&mut self) -> Result<String, ValueError> {
-        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let rest = self.rest();
-        let length = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+        let length = rest.find(|c| !is_name_part(c)).unwrap_or(rest.len());
         if length == 0 {
             return Err(self.missing("member's name"));
         }

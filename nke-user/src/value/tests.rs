@@ -412,6 +412,13 @@ proptest! {
     }
 
     #[test]
+    fn any_names_in_quotes_are_read_back(names in vec(".{0,4}", 1..4)) {
+        let members = names.into_iter().map(|name| (name, Literal::Word("1".to_owned())));
+        let record = Literal::Record(members.collect());
+        prop_assert_eq!(record.to_string().parse(), Ok(record));
+    }
+
+    #[test]
     fn any_text_is_read_or_refused(text in "[\\[\\]{}:;,\"\\\\0x1-9a-f .]{0,40}") {
         if let Ok(literal) = text.parse::<Literal>() {
             let again = literal.to_string();
