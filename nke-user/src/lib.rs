@@ -55,4 +55,7 @@ pub mod filter;
 
 pub mod so_nke;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 pub mod sys;

@@ -10,12 +10,22 @@ use crate::{delegate, tidy};
 /// The code that ordinary builds leave out. Not the extensions: they are not for this machine.
 const EVERYTHING: &str = "xtask/bench";
 
+/// The fuzz target. Its parts that are worth a lint are in the library.
+const FUZZ: &str = "nke-user/fuzz/Cargo.toml";
+
 /// Runs every check, the quick ones first.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     tidy::check(&workspace.root)?;
     delegate(
         "formatting (cargo fmt makes it right)",
         workspace.cargo().args(["fmt", "--all", "--check"]),
+    )?;
+    // A workspace of its own.
+    delegate(
+        "formatting of the fuzz target",
+        workspace
+            .cargo()
+            .args(["fmt", "--check", "--manifest-path", FUZZ]),
     )?;
     delegate(
         "lints",

@@ -59,7 +59,7 @@ enum Verb {
         #[arg(long)]
         debug: bool,
     },
-    /// Check, build and run every test: exactly what CI runs
+    /// Check, build and run every test, and the fuzzers for a minute: exactly what CI runs
     Test {
         /// Only the tests of this package
         #[arg(long, short)]
@@ -80,11 +80,14 @@ enum Verb {
         /// Only the tests whose names have this in them
         filter: Vec<String>,
     },
-    /// Hand spoilt rules to the packet filter's parsers, and spoilt packets to its program
+    /// Hand spoilt texts and captures to the parsers (libFuzzer), and spoilt packets to the packet filter
     Fuzz {
         /// How long; a million packets more under large rule sets take two or three beside it
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
         minutes: u64,
+        /// All of that time for the parsers alone, which takes no root
+        #[arg(long)]
+        parsers: bool,
     },
     /// Run end-to-end tests in a virtual machine with another kernel
     Vm(vm::Vm),
@@ -148,7 +151,7 @@ fn run(arguments: Arguments) -> Result<()> {
         }
         Verb::Check => check::run(&workspace),
         Verb::Soak { filter } => soak::run(&workspace, &mut steps, &filter),
-        Verb::Fuzz { minutes } => fuzz::run(&workspace, &mut steps, minutes),
+        Verb::Fuzz { minutes, parsers } => fuzz::run(&workspace, &mut steps, minutes, parsers),
         Verb::Vm(options) => vm::run(&workspace, &mut steps, &options),
         Verb::Bench { arguments } => bench(&workspace, &mut steps, &arguments),
     }

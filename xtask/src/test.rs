@@ -1,4 +1,4 @@
-//! Checks, builds and runs every test.
+//! Checks, builds and runs every test, and the parsers' fuzzer for a minute.
 //!
 //! The end-to-end tests run the real command on the real kernel. They are told where things
 //! are by two variables, and find them beside their own program when those are not set (as
@@ -14,10 +14,14 @@ use std::io;
 
 use anyhow::Result;
 
+use crate::fuzz::parsers::{self, Inputs};
 use crate::setup::{self, Want};
 use crate::step::Steps;
 use crate::workspace::Workspace;
 use crate::{build, check, delegate};
+
+/// How long the parsers are handed spoilt input; `cargo xtask fuzz` does so for longer.
+const FUZZ_SECONDS: u64 = 60;
 
 /// What to test.
 pub(crate) struct Options {
@@ -29,7 +33,7 @@ pub(crate) struct Options {
     pub(crate) arguments: Vec<String>,
 }
 
-/// Sets up, checks, builds, tests.
+/// Sets up, checks, builds, tests, fuzzes.
 pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, options: &Options) -> Result<()> {
     let Options {
         package,
@@ -62,5 +66,10 @@ pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, options: &Options) -
     if let Ok(lines) = fs::read_to_string(&skipped) {
         eprintln!("{lines}{} tests skipped", lines.lines().count());
     }
-    tested
+    tested?;
+    // Whoever names tests wants no others.
+    if package.is_none() && arguments.is_empty() {
+        parsers::run(workspace, FUZZ_SECONDS, Inputs::Same)?;
+    }
+    Ok(())
 }

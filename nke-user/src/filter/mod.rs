@@ -88,8 +88,6 @@ mod trial;
 #[cfg(test)]
 mod arbitrary;
 #[cfg(test)]
-mod fuzz;
-#[cfg(test)]
 mod tests;
 
 pub use conditions::{Conditions, Dscp, Fragment, IcmpKind, TcpFlags, Vlan, VlanId};

@@ -17,11 +17,12 @@ use crate::step::Steps;
 ///
 /// These packages exist beside the plain `rustc` of the release, which is years older.
 pub(super) const COMPILER: &[&str] = &["cargo-web", "rust-web-src", "rustc-web"];
-/// What the tests and the demo call. clang makes the extensions of strangers.
+/// What the tests and the demo call. clang makes the extensions of strangers, and g++ libFuzzer.
 pub(super) const TESTS: &[&str] = &[
     "bpftool",
     "clang-16",
     "ethtool",
+    "g++",
     "iproute2",
     "libbpf-dev",
     "linux-libc-dev",

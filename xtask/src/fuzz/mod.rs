@@ -1,6 +1,6 @@
-//! The long form of the packet filter's fuzzers, which the tests run for seconds:
+//! The fuzzers: the tests run both for a minute, and this for longer.
 //!
-//! - the parsers (`nke-user/src/filter/fuzz.rs`), for a quarter of the time;
+//! - what others have written, by every parser ([`parsers`]), for a quarter of the time;
 //! - packets through the filter's program in the kernel (`tests/tests/packet_filter/fuzz`), with named sets and without, for the
 //!   rest of it;
 //! - and then rule sets as firewalls have them, a million packets in all (`shapes.rs`).
@@ -8,8 +8,11 @@
 //! All of it in the release profile. It stops at the first input that breaks something, which is
 //! then in a file. Nothing is attached to an interface that was there before.
 
+pub(crate) mod parsers;
+
 use anyhow::Result;
 
+use self::parsers::Inputs;
 use crate::setup::{self, Want};
 use crate::step::Steps;
 use crate::workspace::Workspace;
@@ -19,25 +22,32 @@ use crate::{build, delegate};
 const PACKETS: u64 = 42_000;
 
 /// Sets up, builds, and runs them.
-pub(crate) fn run(workspace: &Workspace, steps: &mut Steps, minutes: u64) -> Result<()> {
+pub(crate) fn run(
+    workspace: &Workspace,
+    steps: &mut Steps,
+    minutes: u64,
+    only_parsers: bool,
+) -> Result<()> {
+    let seconds = minutes * 60;
+    if only_parsers {
+        setup::ensure(workspace, steps, Want::TESTS)?;
+        return parsers::run(workspace, seconds, Inputs::Others);
+    }
     setup::need_root("the fuzzer loads programs")?;
     let toolchain = setup::ensure(workspace, steps, Want::TESTS)?;
+    let parsing = seconds / 4;
+    parsers::run(workspace, parsing, Inputs::Others)?;
     build::command(workspace, true)?;
     build::extensions(workspace, &toolchain)?;
-    let seconds = minutes * 60;
-    let parsers = ["--package", "nke", "--lib"];
-    let packets = ["--package", "nke-tests", "--test", "packet_filter"];
-    let parsing = seconds / 4;
-    let runs: [(&[&str], _, _, _); 3] = [
-        (&parsers, "filter::fuzz", "NKE_FUZZ_SECONDS", parsing),
-        (&packets, "fuzz", "NKE_FUZZ_SECONDS", seconds - parsing),
-        (&packets, "shapes", "NKE_PACKETS", PACKETS),
+    let runs = [
+        ("fuzz", "NKE_FUZZ_SECONDS", seconds - parsing),
+        ("shapes", "NKE_PACKETS", PACKETS),
     ];
-    for (selection, tests, name, value) in runs {
+    for (tests, name, value) in runs {
         let mut cargo = workspace.cargo();
         cargo
             .args(["test", "--release"])
-            .args(selection)
+            .args(["--package", "nke-tests", "--test", "packet_filter"])
             .args(["--", "--nocapture", tests])
             .env("NKE_BIN", workspace.binary("release", "nke"))
             .env("NKE_PATH", workspace.extensions())
