@@ -105,11 +105,12 @@ impl MemberError {
     }
 }
 
-/// A time as people write it; nothing if it is no time, or none at all.
+/// A time of whole seconds as people write it; nothing if it is no such time, or none at all.
 #[must_use]
 pub fn time(text: &str) -> Option<Duration> {
     let time = humantime::parse_duration(text).ok()?;
-    (time >= Duration::from_secs(1)).then_some(time)
+    // Sets know no parts of a second, nor does what is printed.
+    (time.as_secs() > 0 && time.subsec_nanos() == 0).then_some(time)
 }
 
 impl SetText {
