@@ -22,6 +22,8 @@ use crate::hook::Family;
 use crate::mode::Mode;
 use crate::netfilter::Priority;
 use crate::order::Selector;
+use crate::so_nke::Descriptor;
+use crate::trust::{PublicKey, Signature};
 use crate::value::Literal;
 
 /// A list of lists makes more rules than there is time to compare.
@@ -48,21 +50,24 @@ pub fn read_by_all(bytes: &[u8]) {
         packet_in_words(dialect, text.lines().next().unwrap_or_default());
     }
     declaration(&text);
+    keys(bytes);
 }
 
 /// A capture, and the bytes as a packet.
 fn packets(bytes: &[u8]) {
-    let judged = |bytes: &[u8]| {
+    let said = |bytes: &[u8]| {
         for direction in [Direction::In, Direction::Out] {
             if let Ok(packet) = dissect(bytes, direction) {
-                assert!(!packet.to_string().is_empty());
+                let words = packet.to_string();
+                let again = Dialect::Packets.packet(&words, Way::In);
+                assert_eq!(again.map(|packet| packet.to_string()), Ok(words));
             }
         }
     };
-    judged(bytes);
+    said(bytes);
     if let Ok(mut capture) = Capture::new(bytes) {
         while let Ok(Some(packet)) = capture.next_packet() {
-            judged(&packet.bytes);
+            said(&packet.bytes);
         }
     }
 }
@@ -163,9 +168,20 @@ fn declaration(text: &str) {
     }
 }
 
+/// A file of a public key, or of a signature.
+fn keys(bytes: &[u8]) {
+    if let Ok(key) = PublicKey::parse(bytes) {
+        assert_eq!(PublicKey::parse(key.text().as_bytes()), Ok(key));
+    }
+    if let Ok(signature) = Signature::parse(bytes) {
+        assert_eq!(Signature::parse(signature.text().as_bytes()), Ok(signature));
+    }
+}
+
 /// The first word, as each of those that stand for themselves.
 fn words(text: &str) {
     let word = text.split_whitespace().next().unwrap_or_default();
+    printed_alike::<Descriptor>(word);
     printed_alike::<Family>(word);
     printed_alike::<InterfaceName>(word);
     printed_alike::<Literal>(text);
