@@ -112,11 +112,11 @@ fn a_packet_is_not_judged_by_its_beginning_where_the_whole_says_otherwise() {
             let ran = world.nke(&words).ok();
             let told = format!("{}{}", ran.stdout, ran.stderr);
             assert!(
-                told.contains("1 were not run: of a packet 3000 bytes"),
+                told.contains("1 packet not run: of a packet 3000 bytes"),
                 "{told}"
             );
             assert!(
-                told.contains("1 were captured in part, or are longer"),
+                told.contains("1 packet captured in part, or longer"),
                 "{told}"
             );
         }

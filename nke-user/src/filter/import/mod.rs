@@ -88,7 +88,7 @@ pub enum Foreign {
         problem: String,
     },
     /// There is no such chain.
-    #[error("there is no chain {chain}; there are: {}", known.join(", "))]
+    #[error("there is no chain {chain}; there {}", told(known))]
     NoChain {
         /// The one that was asked for.
         chain: String,
@@ -101,6 +101,14 @@ pub enum Foreign {
         /// The chain.
         chain: String,
     },
+}
+
+/// The chains that there are, in words.
+fn told(chains: &[String]) -> String {
+    match chains {
+        [] => "is none at all".to_owned(),
+        chains => format!("are: {}", chains.join(", ")),
+    }
 }
 
 /// A line of the text.

@@ -525,6 +525,10 @@ fn what_is_none_of_both_is_refused() {
         "there is no chain INPUT; there are: OUTPUT"
     );
     assert_eq!(
+        refused("{\"nftables\": []}"),
+        "there is no chain with the hook input, or no single one; there is none at all"
+    );
+    assert_eq!(
         refused("*filter\nINPUT\n"),
         "line 2: it is no table, chain or rule (-A)"
     );

@@ -170,25 +170,28 @@ impl Test {
         ));
         if not_there > 0 {
             note(format_args!(
-                "{not_there} are not IP, and never come by {hook}"
+                "{} not IP: such never come by {hook}",
+                count(not_there, "packet")
             ));
         }
         if refused > 0 {
             note(format_args!(
-                "{refused} were not run: the kernel takes no such packet for a test"
+                "{} not run: the kernel takes no such packet for a test",
+                count(refused, "packet")
             ));
         }
         let longest = Trial::LONGEST;
         if too_long > 0 {
             note(format_args!(
-                "{too_long} were not run: of a packet {longest} bytes are taken for a test, and by those the rules say \
-                 otherwise than by the whole"
+                "{} not run: of a packet {longest} bytes are taken for a test, and by those the rules say otherwise \
+                 than by the whole",
+                count(too_long, "packet")
             ));
         }
         if cut > 0 {
             note(format_args!(
-                "{cut} were captured in part, or are longer than {longest} bytes, and are run and counted by their \
-                 beginning"
+                "{} captured in part, or longer than {longest} bytes: run and counted by the beginning",
+                count(cut, "packet")
             ));
         }
         Ok(())
