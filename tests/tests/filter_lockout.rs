@@ -186,6 +186,22 @@ fn an_edit_of_a_set_that_would_cut_the_connection_is_refused() {
     edit(&["flush", "office", "--force"]).ok();
 }
 
+/// A rule that is taken to cut the connection because it might come by another interface.
+#[test]
+fn a_rule_of_another_interface_excuses_no_other() {
+    let world = World::with_addresses();
+    let layer = ["--hook", "ip/in"];
+    let session = Session::open(&world, false);
+    let run = |words: &[&str]| session.run_as_is(&world, &[words, &layer].concat());
+    run(&["attach", "packet-filter"]).ok();
+    let (port, other) = (session.local.port(), "drop in on lo proto tcp");
+    run(&["filter", "add", "--force", other]).ok();
+    let rule = format!("drop in proto tcp to any port {port}");
+    let told = run(&["filter", "add", &rule]).fails("lock-out");
+    assert!(told.contains(&format!("rule 2: {rule}")), "{told}");
+    run(&["filter", "add", "drop proto udp"]).ok();
+}
+
 #[test]
 fn a_rule_that_would_cut_the_connection_is_refused() {
     let world = World::with_addresses();

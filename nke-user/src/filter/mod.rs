@@ -115,7 +115,7 @@ pub use rule::{
     Action, Addresses, Direction, PortProtocol, PortRange, Prefix, Protocol, Rule, RuleSet,
     Transport, Way,
 };
-pub use safeguard::Caller;
+pub use safeguard::{Caller, Passing};
 pub use set::{
     About, Inserted, Lasting, Member, MemberError, MemberProblem, NoMember, NoSetName, Set,
     SetName, SetText, TooLarge, time,

@@ -16,7 +16,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::conditions::{Conditions, IcmpKind};
-use super::dissect::{Ends, Packet, dissect};
+use super::dissect::{Ends, Obscured, Packet, dissect};
 use super::expression::Frame;
 use super::further::{Asked, Mac, Test};
 use super::interface_name::InterfaceName;
@@ -46,6 +46,19 @@ const LENGTHS: [usize; 3] = [64, 0, 1448];
 /// What ssh(1) marks its packets with, now and in earlier years, and nothing.
 const TRAFFIC_CLASSES: [u8; 4] = [0x10, 0x00, 0x20, 0x48];
 
+/// The caller's connection, as it comes by some hooks.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing<'a> {
+    /// The ways that things go there.
+    pub ways: &'a [Way],
+    /// Whether ARP and frames come by.
+    pub link: bool,
+    /// The interface that packets are of, if all are of one.
+    pub interface: Option<InterfaceName>,
+    /// Its ends.
+    pub caller: &'a Caller,
+}
+
 impl RuleSet {
     /// Rules that pass what the default would drop, for things that go these ways. `link` says
     /// whether ARP and frames come by. What passes up to a limit does not pass for sure, nor does what drops by one
@@ -72,7 +85,7 @@ impl RuleSet {
                 wanted.extend(segments.map(|packet| (packet, rule.clone())));
             }
             for (packet, rule) in wanted {
-                let Judgement { action, by } = surely.judge(packet, known);
+                let Judgement { action, by } = surely.rules.judge_with(&Ok(packet), known);
                 if action.drops() && by == Decider::Default && !lacking.contains(&rule) {
                     lacking.push(rule);
                 }
@@ -84,22 +97,32 @@ impl RuleSet {
     /// The index of a rule that drops packets of the caller's connection. Where it is not known which interface they come
     /// by, it may be any.
     #[must_use]
-    pub fn cuts(
+    pub fn cuts(&self, passing: &Passing<'_>, known: &KnownSets) -> Option<usize> {
+        self.newly_cuts(passing, known, None)
+    }
+
+    /// The same, of those packets that these rules did not drop before, with sets as they were.
+    #[must_use]
+    pub fn newly_cuts(
         &self,
-        ways: &[Way],
-        link: bool,
-        interface: Option<InterfaceName>,
-        caller: &Caller,
+        passing: &Passing<'_>,
         known: &KnownSets,
+        before: Option<(&Self, &KnownSets)>,
     ) -> Option<usize> {
-        // As if all limits stood the wrong way: what passes by one does not, what drops by one does.
-        let surely = self.with_limits(|rule| rule.action.drops());
+        let Passing {
+            ways,
+            link,
+            interface,
+            caller,
+        } = passing;
+        let before = before.map(|(rules, known)| (rules.with_all_cuts(), known));
+        let surely = self.with_all_cuts();
         let named = self.rules.iter().flat_map(Rule::interfaces);
         let named = named.filter(|_| interface.is_none());
-        let mut interfaces: Vec<_> = named.map(Some).chain([interface]).collect();
+        let mut interfaces: Vec<_> = named.map(Some).chain([*interface]).collect();
         interfaces.sort_unstable();
         interfaces.dedup();
-        let segments = ways.iter().flat_map(|way| caller.segments(*way, link));
+        let segments = ways.iter().flat_map(|way| caller.segments(*way, *link));
         let mut packets = segments.flat_map(|packet| {
             let on = |interface: &Option<InterfaceName>| Packet {
                 interface: *interface,
@@ -108,12 +131,17 @@ impl RuleSet {
             interfaces.iter().map(on).collect::<Vec<_>>()
         });
         packets.find_map(|packet| {
-            let Judgement { action, by } = surely.judge(packet, known);
-            match by {
-                Decider::Rule(index) if action.drops() => Some(index),
-                Decider::Rule(_) | Decider::Default | Decider::Obscured => None,
-            }
+            let packet = Ok(packet);
+            let by = surely.drops(&packet, known)?;
+            let before = before.as_ref();
+            let anyway = before.and_then(|(rules, known)| rules.drops(&packet, known));
+            anyway.is_none().then_some(by)
         })
+    }
+
+    /// The rules as if all limits stood the wrong way: what passes by one does not, what drops by one does.
+    fn with_all_cuts(&self) -> Surely {
+        self.with_limits(|rule| rule.action.drops())
     }
 
     /// The rules as if limits held for some of those that have one, and never for the others.
@@ -141,14 +169,12 @@ struct Surely {
 }
 
 impl Surely {
-    fn judge(&self, packet: Packet, known: &KnownSets) -> Judgement {
-        let judgement = self.rules.judge_with(&Ok(packet), known);
-        match judgement.by {
-            Decider::Rule(nth) => Judgement {
-                by: Decider::Rule(self.places[nth]),
-                ..judgement
-            },
-            Decider::Default | Decider::Obscured => judgement,
+    /// The place of the rule that drops a packet, if one does.
+    fn drops(&self, packet: &Result<Packet, Obscured>, known: &KnownSets) -> Option<usize> {
+        let Judgement { action, by } = self.rules.judge_with(packet, known);
+        match by {
+            Decider::Rule(nth) if action.drops() => Some(self.places[nth]),
+            Decider::Rule(_) | Decider::Default | Decider::Obscured => None,
         }
     }
 }
@@ -334,12 +360,45 @@ mod tests {
         );
     }
 
+    fn passing<'a>(
+        ways: &'a [Way],
+        interface: Option<InterfaceName>,
+        caller: &'a Caller,
+    ) -> Passing<'a> {
+        Passing {
+            ways,
+            link: true,
+            interface,
+            caller,
+        }
+    }
+
+    #[test]
+    fn what_is_cut_on_one_interface_can_be_cut_on_others() {
+        let rules = |text: &str| text.parse::<RuleSet>().unwrap();
+        let newly = |before: &str, after: &str| {
+            let caller = caller();
+            let passing = passing(&[Way::In], None, &caller);
+            let before = rules(before);
+            rules(after).newly_cuts(&passing, &known(), Some((&before, &known())))
+        };
+        let here = "drop in on ppp0 proto tcp";
+        assert_eq!(newly("pass", here), Some(0));
+        assert_eq!(newly(here, here), None);
+        assert_eq!(newly(here, &format!("{here}\ndrop proto udp")), None);
+        assert_eq!(newly(here, &format!("{here}\ndrop in proto tcp")), Some(1));
+        assert_eq!(
+            newly("drop in proto tcp", "drop in proto tcp to any port 22"),
+            None
+        );
+    }
+
     #[test]
     fn a_rule_that_cuts_is_named() {
         let rules: RuleSet = "pass out\ndrop in proto tcp to any port 22"
             .parse()
             .unwrap();
-        let cuts = |rules: &RuleSet, way, on| rules.cuts(&[way], true, on, &caller(), &known());
+        let cuts = |rules: &RuleSet, way, on| rules.cuts(&passing(&[way], on, &caller()), &known());
         assert_eq!(cuts(&rules, Way::Out, None), None);
         assert_eq!(cuts(&rules, Way::In, None), Some(1));
         let rules: RuleSet = "drop in on eth0".parse().unwrap();
@@ -382,7 +441,7 @@ mod tests {
         for (texts, expected) in [(&cut[..], true), (&live, false)] {
             for text in texts {
                 let rules: RuleSet = text.parse().unwrap();
-                let found = rules.cuts(&[Way::In], true, None, &caller(), &known());
+                let found = rules.cuts(&passing(&[Way::In], None, &caller()), &known());
                 assert_eq!(found.is_some(), expected, "{text}");
                 let last = rules.rules.len() - 1;
                 assert!(found.is_none_or(|found| found == last), "{text}");

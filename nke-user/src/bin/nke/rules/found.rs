@@ -6,8 +6,8 @@ use nke::{
     control::{Control, Scope},
     error,
     filter::{
-        About, Action, Caller, Error, KnownSets, Lasting, Revision, Rule, RuleSet, Set, Table, Way,
-        can_match, refuse_what_never_matches, ways_at,
+        About, Action, Caller, Error, KnownSets, Lasting, Passing, Revision, Rule, RuleSet, Set,
+        Table, Way, can_match, refuse_what_never_matches, ways_at,
     },
     find::original,
     hook::{Hook, Kind},
@@ -108,23 +108,32 @@ impl Found {
         ways.copied().collect()
     }
 
-    /// The rule that cuts the caller's connection, if sets are as these.
-    fn cutting(&self, rules: &RuleSet, known: &KnownSets) -> Option<usize> {
-        let caller = self.caller.as_ref()?;
-        let link = self.interface.is_some();
-        let interface = self.interface.as_ref().and_then(|name| name.parse().ok());
-        rules.cuts(&self.ways(), link, interface, caller, known)
+    /// The rule that cuts the caller's connection, if sets are as these; of those packets that were not cut before.
+    fn cutting(
+        &self,
+        rules: &RuleSet,
+        known: &KnownSets,
+        before: Option<(&RuleSet, &KnownSets)>,
+    ) -> Option<usize> {
+        let passing = Passing {
+            ways: &self.ways(),
+            link: self.interface.is_some(),
+            interface: self.interface.as_ref().and_then(|name| name.parse().ok()),
+            caller: self.caller.as_ref()?,
+        };
+        rules.newly_cuts(&passing, known, before)
     }
 
     fn refuse_what_cuts(&self, rules: &RuleSet, known: &KnownSets) -> anyhow::Result<()> {
-        let Some(rule) = self.cutting(rules, known) else {
-            return Ok(());
-        };
-        // What cuts it already is not the change's doing.
-        let before = self.table.read()?.rules();
-        if self.cutting(&before, &self.known(&before)?).is_some() {
+        if self.cutting(rules, known, None).is_none() {
             return Ok(());
         }
+        // What cuts it already is not the change's doing.
+        let before = self.table.read()?.rules();
+        let known_before = self.known(&before)?;
+        let Some(rule) = self.cutting(rules, known, Some((&before, &known_before))) else {
+            return Ok(());
+        };
         let by = named(rules, rule);
         Err(self.lock_out("write rules", &by))
     }
@@ -168,12 +177,12 @@ impl Found {
             let link = self.interface.is_some();
             rules.lacking(&self.ways(), link, Some(caller), known).len()
         };
-        let by = match self.cutting(&rules, &after) {
-            Some(rule) if self.cutting(&rules, &before).is_none() => named(&rules, rule),
+        let by = match self.cutting(&rules, &after, Some((&rules, &before))) {
+            Some(rule) => named(&rules, rule),
             None if rules.default.drops() && lacks(&after) > lacks(&before) => {
                 format!("default {}", rules.default)
             }
-            _ => return Ok(()),
+            None => return Ok(()),
         };
         Err(self.lock_out("change the set", &by))
     }
@@ -187,7 +196,7 @@ impl Found {
         let known = self.known(&rules)?;
         let link = self.interface.is_some();
         let lacks = |caller| rules.lacking(&self.ways(), link, caller, &known).len();
-        let by = match self.cutting(&rules, &known) {
+        let by = match self.cutting(&rules, &known, None) {
             Some(rule) => named(&rules, rule),
             None if rules.default.drops() && lacks(Some(caller)) > lacks(None) => {
                 format!("default {}", rules.default)
