@@ -94,16 +94,10 @@ impl RuleSet {
         lacking
     }
 
-    /// The index of a rule that drops packets of the caller's connection. Where it is not known which interface they come
-    /// by, it may be any.
+    /// The index of a rule that drops packets of the caller's connection, other than those that the rules before dropped
+    /// as well, with sets as they were. Where it is not known which interface packets come by, it may be any.
     #[must_use]
-    pub fn cuts(&self, passing: &Passing<'_>, known: &KnownSets) -> Option<usize> {
-        self.newly_cuts(passing, known, None)
-    }
-
-    /// The same, of those packets that these rules did not drop before, with sets as they were.
-    #[must_use]
-    pub fn newly_cuts(
+    pub fn cuts(
         &self,
         passing: &Passing<'_>,
         known: &KnownSets,
@@ -380,7 +374,7 @@ mod tests {
             let caller = caller();
             let passing = passing(&[Way::In], None, &caller);
             let before = rules(before);
-            rules(after).newly_cuts(&passing, &known(), Some((&before, &known())))
+            rules(after).cuts(&passing, &known(), Some((&before, &known())))
         };
         let here = "drop in on ppp0 proto tcp";
         assert_eq!(newly("pass", here), Some(0));
@@ -398,7 +392,8 @@ mod tests {
         let rules: RuleSet = "pass out\ndrop in proto tcp to any port 22"
             .parse()
             .unwrap();
-        let cuts = |rules: &RuleSet, way, on| rules.cuts(&passing(&[way], on, &caller()), &known());
+        let cuts =
+            |rules: &RuleSet, way, on| rules.cuts(&passing(&[way], on, &caller()), &known(), None);
         assert_eq!(cuts(&rules, Way::Out, None), None);
         assert_eq!(cuts(&rules, Way::In, None), Some(1));
         let rules: RuleSet = "drop in on eth0".parse().unwrap();
@@ -441,7 +436,7 @@ mod tests {
         for (texts, expected) in [(&cut[..], true), (&live, false)] {
             for text in texts {
                 let rules: RuleSet = text.parse().unwrap();
-                let found = rules.cuts(&passing(&[Way::In], None, &caller()), &known());
+                let found = rules.cuts(&passing(&[Way::In], None, &caller()), &known(), None);
                 assert_eq!(found.is_some(), expected, "{text}");
                 let last = rules.rules.len() - 1;
                 assert!(found.is_none_or(|found| found == last), "{text}");

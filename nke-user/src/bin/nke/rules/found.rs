@@ -121,7 +121,7 @@ impl Found {
             interface: self.interface.as_ref().and_then(|name| name.parse().ok()),
             caller: self.caller.as_ref()?,
         };
-        rules.newly_cuts(&passing, known, before)
+        rules.cuts(&passing, known, before)
     }
 
     fn refuse_what_cuts(&self, rules: &RuleSet, known: &KnownSets) -> anyhow::Result<()> {
